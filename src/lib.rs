@@ -1,0 +1,2 @@
+//! Footbridge: a Matrix–IRC bridge.
+pub mod model;

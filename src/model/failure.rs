@@ -1,0 +1,144 @@
+//! What became of something a user sent, in words that the user can act on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of a command handed to a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The server took it, by its own word.
+    Delivered {
+        /// The id that the server gave the (last) message, where it gives any.
+        msgid: Option<String>,
+    },
+    /// It did not arrive, or it isn't known whether it did (see [`Failure::certain`]).
+    Failed(Failure),
+}
+
+/// Why something did not reach the other side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure, for machines.
+    pub reason: Reason,
+    /// False: it was on its way when we lost sight of it; it may have arrived, and it is never sent twice.
+    pub certain: bool,
+    /// The other side's own words, where it had any.
+    pub detail: Option<String>,
+}
+
+/// The kinds of failure, each with the sentence that its user is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The channel refused the message (404): muted, banned, or moderated.
+    CannotSend,
+    /// Nobody of that nick is on IRC (401).
+    NoSuchNick,
+    /// The channel does not exist or may not be joined (403).
+    NoSuchChannel,
+    /// Banned from the channel (474).
+    Banned,
+    /// The channel is invite-only (473).
+    InviteOnly,
+    /// The channel needs another key (475).
+    BadKey,
+    /// The channel is full (471).
+    ChannelFull,
+    /// The channel or person takes only registered users (477, 486, 489).
+    NeedsAccount,
+    /// The user is in as many channels as the network allows (405).
+    TooManyChannels,
+    /// The server sends newcomers of this channel to another one (470), which isn't the one that was asked for.
+    Forwarded,
+    /// The server refused for another reason.
+    Refused,
+    /// The server asks to slow down (707, 439, 480).
+    TooFast,
+    /// The user isn't in the channel (442, or no JOIN came back).
+    NotJoined,
+    /// The network refuses the connection until a person acts (K-line, bad password).
+    LinkRefused,
+    /// The connection was lost.
+    LinkLost,
+    /// It waited longer than messages may wait.
+    TooOld,
+    /// Too much was waiting already.
+    QueueFull,
+    /// More lines than one message may have.
+    TooLong,
+    /// The network's share of puppets is used up.
+    PuppetLimit,
+    /// A kind of message that isn't bridged.
+    Unsupported,
+    /// An encrypted message, which the bridge can't read.
+    Encrypted,
+    /// The name is no nick or channel that IRC could know.
+    BadName,
+    /// The bridge was stopped while this was on its way.
+    Interrupted,
+}
+
+impl Failure {
+    /// A failure that is sure: the other side has not got it.
+    #[must_use]
+    pub const fn certain(reason: Reason) -> Self {
+        Self { reason, certain: true, detail: None }
+    }
+
+    /// We lost sight of it.
+    #[must_use]
+    pub const fn uncertain(reason: Reason) -> Self {
+        Self { reason, certain: false, detail: None }
+    }
+
+    /// Adds the other side's words.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+impl Reason {
+    /// The sentence's end: "Your message did not reach IRC: …".
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::CannotSend => "the channel doesn't let you speak (it may be moderated, or you may be muted or banned)",
+            Self::NoSuchNick => "nobody of that name is on IRC now",
+            Self::NoSuchChannel => "there is no such channel",
+            Self::Banned => "you are banned from the channel",
+            Self::InviteOnly => "the channel is invite-only",
+            Self::BadKey => "the channel has a key (password) that the bridge doesn't know",
+            Self::ChannelFull => "the channel is full",
+            Self::NeedsAccount => "it takes only users who are logged in to an IRC account",
+            Self::TooManyChannels => "you are in as many channels as the network allows",
+            Self::Forwarded => "the network sends newcomers of this channel to another one",
+            Self::Refused => "the IRC server refused it",
+            Self::TooFast => "the IRC server asks you to slow down; try again in a minute",
+            Self::NotJoined => "you aren't in the channel on IRC",
+            Self::LinkRefused => "the IRC network refuses your connection",
+            Self::LinkLost => "your connection to IRC was lost",
+            Self::TooOld => "it waited too long for the connection to IRC",
+            Self::QueueFull => "too many of your messages are waiting already",
+            Self::TooLong => "it has more lines than IRC would bear",
+            Self::PuppetLimit => "the bridge has as many users on this network as it may have",
+            Self::Unsupported => "this kind of message can't be sent to IRC",
+            Self::Encrypted => "encrypted messages can't be sent to IRC",
+            Self::BadName => "that is no name that IRC could know",
+            Self::Interrupted => "the bridge was stopped while your message was on its way",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.sentence())?;
+        match self.detail.as_deref() {
+            Some(words) if !words.is_empty() => write!(f, " (the server said: {words})"),
+            _ => Ok(()),
+        }
+    }
+}
