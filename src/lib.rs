@@ -1,2 +1,3 @@
 //! Footbridge: a Matrix–IRC bridge.
+pub mod irc;
 pub mod model;

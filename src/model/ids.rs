@@ -134,7 +134,7 @@ impl fmt::Debug for LinkId {
 
 /// One life of one socket. Unique over all links of one database, and growing: it starts at the number of this
 /// start of the bridge (kept in the database) shifted left by 32 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 /// Names one event that came from IRC for good: a socket's life and the event's number in it.

@@ -1,0 +1,7 @@
+//! IRC: from bytes on a socket to events, and from actions to bytes. Blind to Matrix and the database.
+//!
+//! `wire` and `codec` read and write lines; `session` knows the protocol and no socket; `link` is the actor that
+//! joins the two, paced by `flood`; `pool` is what the bridge sees of it all.
+
+pub mod pool;
+pub mod session;
