@@ -1,0 +1,101 @@
+//! The composition root: the one place that sees every room, builds them in order, and stops them in reverse.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bridge::{Bridge, JournalAhead, Parts, Pings},
+    config::Config,
+    irc::pool::local::LocalPool,
+    lifecycle,
+    matrix::{
+        HomeserverClient, HomeserverSettings, MatrixApi,
+        appservice::{self, AppserviceDeps},
+        registration::Registration,
+    },
+    model::{Clock, SystemClock},
+    store::{self, Journal, Limits},
+};
+
+/// What is said on every link when the bridge stops.
+const QUIT_REASON: &str = "The bridge is stopping";
+
+/// Runs the bridge until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting, in words for the operator.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    lifecycle::raise_file_limit();
+    let metrics = crate::telemetry::install_metrics();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registration = Registration::load(&config.appservice.registration)?;
+    let store = store::open(config.database.url.expose()).await?;
+    let (journal, writer) = Journal::start(store.clone(), clock.clone(), Limits::default()).await?;
+    let matrix = homeserver(&config, &registration)?;
+    let pool = LocalPool::new(clock.clone(), Arc::new(JournalAhead(journal.clone())));
+    let pings = Pings::new(matrix.clone(), clock.clone());
+    let listener = TcpListener::bind(config.appservice.bind).await.with_context(|| {
+        format!("could not listen on {} (appservice.bind): is another program using it?", config.appservice.bind)
+    })?;
+    tracing::info!(address = %config.appservice.bind, "listening for the homeserver");
+    let parts = Parts {
+        config,
+        store: store.clone(),
+        journal: journal.clone(),
+        matrix,
+        pool,
+        clock,
+        pings: pings.clone(),
+    };
+    let bridge = Bridge::start(parts).await?;
+    let router = appservice::router(AppserviceDeps {
+        hs_token: registration.hs_token.expose().to_owned(),
+        sink: bridge.sink(),
+        queries: bridge.queries(),
+        health: bridge.health(),
+        on_ping: None,
+        metrics: Some(metrics),
+    });
+    let stop_listening = CancellationToken::new();
+    let server = tokio::spawn(appservice::serve(listener, router, stop_listening.clone()));
+    let greeting = tokio::spawn(async move {
+        match pings.reaches_us().await {
+            Ok(()) => tracing::info!("the homeserver reaches us"),
+            Err(error) => tracing::error!(error, "the homeserver doesn't reach us; `footbridge check` explains more"),
+        }
+    });
+    lifecycle::ready();
+    lifecycle::stop_requested().await;
+    lifecycle::stopping();
+    tracing::info!("stopping");
+    greeting.abort();
+    stop_listening.cancel();
+    let finish = async {
+        // What the homeserver sends from here on it will send again to the next run.
+        let _ = server.await;
+        bridge.stop(QUIT_REASON).await;
+        drop(journal);
+        let _ = writer.await;
+        store.close().await;
+    };
+    lifecycle::or_hard_stop(finish).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The homeserver's client, as the registration says who we are.
+///
+/// # Errors
+/// A URL that no client can use.
+pub(crate) fn homeserver(config: &Config, registration: &Registration) -> anyhow::Result<Arc<dyn MatrixApi>> {
+    let settings = HomeserverSettings {
+        url: config.homeserver.url.as_str().to_owned(),
+        server_name: config.homeserver.server_name.clone(),
+        appservice_id: registration.id.clone(),
+        as_token: registration.as_token.expose().to_owned(),
+    };
+    Ok(Arc::new(HomeserverClient::new(settings)?))
+}

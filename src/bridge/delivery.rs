@@ -1,0 +1,142 @@
+//! The fate of every Matrix event that went to IRC: settled when delivered, told to its sender when not (R2).
+//!
+//! Owner of what is on its way. An event is settled in the journal only after its sender has been told, so that a
+//! crash in between tells again rather than never.
+
+use std::collections::HashMap;
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::model::{CommandId, Failure, Fate, MatrixKey};
+
+/// A Matrix event and who must hear of its failure.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) key: MatrixKey,
+    pub(super) event: OwnedEventId,
+    pub(super) room: OwnedRoomId,
+    pub(super) sender: OwnedUserId,
+}
+
+struct UnderWay {
+    origin: Origin,
+    commands_left: u32,
+    failure: Option<Failure>,
+}
+
+/// Events that became commands whose fates aren't known yet.
+#[derive(Default)]
+pub(super) struct Delivery {
+    next: u64,
+    commands: HashMap<CommandId, MatrixKey>,
+    events: HashMap<MatrixKey, UnderWay>,
+}
+
+impl Delivery {
+    /// A command that belongs to no event.
+    pub(super) fn command(&mut self) -> CommandId {
+        self.next += 1;
+        CommandId(self.next)
+    }
+
+    /// A command that carries (a part of) an event.
+    pub(super) fn command_for(&mut self, origin: &Origin) -> CommandId {
+        let command = self.command();
+        self.commands.insert(command, origin.key);
+        let new = || UnderWay { origin: origin.clone(), commands_left: 0, failure: None };
+        self.events.entry(origin.key).or_insert_with(new).commands_left += 1;
+        command
+    }
+
+    /// What became of a command. Once all of its event's commands are decided: the event, and why it failed if it did.
+    pub(super) fn decided(&mut self, command: CommandId, fate: Fate) -> Option<(Origin, Option<Failure>)> {
+        let key = self.commands.remove(&command)?;
+        let event = self.events.get_mut(&key)?;
+        event.commands_left -= 1;
+        if let Fate::Failed(failure) = fate {
+            event.failure.get_or_insert(failure);
+        }
+        if event.commands_left > 0 {
+            return None;
+        }
+        self.events.remove(&key).map(|event| (event.origin, event.failure))
+    }
+
+    /// How many events are under way.
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+}
+
+/// What the sender is told.
+pub(super) fn words(failure: &Failure) -> String {
+    if failure.certain {
+        format!("Your message did not reach IRC: {failure}.")
+    } else {
+        format!("It isn't certain that your message reached IRC: {failure}. It won't be sent again by itself.")
+    }
+}
+
+/// The notice for messages of one sender that failed alike, as a reply to the first.
+pub(super) fn notice(sender: &UserId, text: &str, events: &[(OwnedEventId, MatrixKey)]) -> Box<RawValue> {
+    let body = match events.len() {
+        0 | 1 => text.to_owned(),
+        n => format!("{text} ({n} messages)"),
+    };
+    let ids: Vec<&OwnedEventId> = events.iter().map(|(event, _)| event).collect();
+    let content = serde_json::json!({
+        "msgtype": "m.notice",
+        "body": body,
+        "m.mentions": { "user_ids": [sender] },
+        "m.relates_to": { "m.in_reply_to": { "event_id": ids.first() } },
+        "footbridge.undelivered": ids,
+    });
+    to_raw_value(&content).expect("a JSON value has a JSON text")
+}
+
+/// Names a notice for good, so that a repeated one is taken once.
+pub(super) fn notice_txn(events: &[(OwnedEventId, MatrixKey)]) -> String {
+    format!("fbu{}", events.first().map_or("", |(event, _)| event.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+
+    fn origin(index: u32) -> Origin {
+        Origin {
+            key: MatrixKey { txn: 1, index },
+            event: ruma::event_id!("$a:x").to_owned(),
+            room: ruma::room_id!("!r:x").to_owned(),
+            sender: ruma::user_id!("@u:x").to_owned(),
+        }
+    }
+
+    #[test]
+    fn r2_an_event_is_decided_when_all_its_commands_are() {
+        let mut delivery = Delivery::default();
+        let (a, b) = (delivery.command_for(&origin(0)), delivery.command_for(&origin(0)));
+        assert!(delivery.decided(a, Fate::Failed(Failure::certain(Reason::CannotSend))).is_none());
+        let (decided, failure) = delivery.decided(b, Fate::Delivered { msgid: None }).unwrap();
+        assert_eq!((decided.key.index, failure.unwrap().reason), (0, Reason::CannotSend));
+        assert!(delivery.decided(b, Fate::Delivered { msgid: None }).is_none(), "a fate counts once");
+        assert_eq!(delivery.len(), 0);
+        let other = delivery.command();
+        assert!(delivery.decided(other, Fate::Delivered { msgid: None }).is_none());
+    }
+
+    #[test]
+    fn r2_the_sender_learns_the_reason_and_how_sure_it_is() {
+        assert_eq!(
+            words(&Failure::certain(Reason::NoSuchNick).with_detail("No such nick")),
+            "Your message did not reach IRC: nobody of that name is on IRC now (the server said: No such nick)."
+        );
+        assert!(words(&Failure::uncertain(Reason::LinkLost)).starts_with("It isn't certain"));
+        let events = [0, 1].map(|i| (origin(i).event, origin(i).key));
+        let content: serde_json::Value = serde_json::from_str(notice(&origin(0).sender, "No.", &events).get()).unwrap();
+        assert_eq!(content["body"], "No. (2 messages)");
+        assert_eq!(content["m.mentions"]["user_ids"][0], "@u:x");
+    }
+}

@@ -1,0 +1,330 @@
+//! The dispatcher: one task that owns all of the bridge's state and decides what follows from each event.
+//!
+//! It never waits for IRC or the homeserver: links and lanes take what it hands them and answer with an [`Input`].
+//! What it knows is in `directory`, `puppets`, `echo`, `delivery` and `networks`; what it does about a kind of event
+//! is an `impl Core` in the file named after it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    delivery::{self, Delivery, Origin},
+    directory::{ChannelRef, Directory, RoomKind},
+    echo::Echo,
+    event::Event,
+    ghosts::Ghost,
+    network::{BotState, Network},
+    outbox::{Job, Outbox},
+    puppets::Puppets,
+};
+use crate::{
+    irc::pool::{
+        ConnectionPool,
+        protocol::{PoolEvent, PoolEventBody},
+    },
+    matrix::MatrixApi,
+    model::{Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason},
+    store::{Journal, Portal, PuppetIdentity, Store, StoreError},
+};
+
+/// Everything the dispatcher hears.
+pub(crate) enum Input {
+    /// Events from the homeserver, in the journal already.
+    Matrix(Vec<(MatrixKey, Box<RawValue>)>),
+    /// Events from IRC; what people said is in the journal already.
+    Irc(Vec<PoolEvent>),
+    /// What people said on IRC before the last stop, and that may not have reached the homeserver.
+    IrcAgain(Vec<PoolEvent>),
+    /// Messages that were on their way to IRC when the bridge stopped.
+    Interrupted(Vec<(MatrixKey, Box<RawValue>)>),
+    /// The database knows who a puppet is.
+    Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
+    /// The bot is in a room with portals, and these are its people.
+    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)> },
+    /// A query has its room.
+    QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
+    /// A query could not have a room.
+    QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId },
+    /// A control room was made.
+    ControlOpened { user: OwnedUserId, room: OwnedRoomId },
+    /// A portal is stored (or has been) and begins.
+    Portal(Portal),
+    /// The room for an alias was made, or could not be.
+    AliasDone { channel: ChannelRef, portal: Option<Portal> },
+    /// Time to try a channel again that the bot was refused from.
+    BotRetries(ChannelRef),
+    /// The homeserver asks for an alias, and waits.
+    Alias { alias: OwnedRoomAliasId, answer: oneshot::Sender<bool> },
+    /// The homeserver asks for a user, and waits.
+    User { user: OwnedUserId, answer: oneshot::Sender<Option<Arc<Ghost>>> },
+    /// A third-party lookup.
+    Lookup(super::lookups::Lookup),
+    /// How the networks' bots are, for the health report.
+    Bots(oneshot::Sender<BTreeMap<NetworkId, BotState>>),
+    /// The rooms of all plumbs are known, or can't be.
+    PlumbsKnown,
+    /// The links are about to be closed.
+    Stopping,
+    /// Nothing more comes.
+    End,
+}
+
+/// The dispatcher's state and its ways out.
+pub(crate) struct Core {
+    pub(super) bot: OwnedUserId,
+    pub(super) server: OwnedServerName,
+    pub(super) networks: BTreeMap<NetworkId, Network>,
+    pub(super) directory: Directory,
+    pub(super) puppets: Puppets,
+    pub(super) echo: Echo,
+    pub(super) delivery: Delivery,
+    /// Puppets that the database remembers, with their user names: who comes back after a restart.
+    pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>>,
+    /// Channels whose rooms are being made.
+    pub(super) opening: HashSet<ChannelRef>,
+    /// What came for rooms and channels that aren't known, while some plumbs' rooms are still being looked for.
+    pub(super) unplaced: Option<Vec<Input>>,
+    /// Whether the links are being closed because the bridge stops.
+    pub(super) stopping: bool,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) pool: Arc<dyn ConnectionPool>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) journal: Journal,
+    pub(super) matrix: Arc<dyn MatrixApi>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The way back in, for what is found out elsewhere.
+    pub(super) input: mpsc::Sender<Input>,
+}
+
+impl Core {
+    /// Handles inputs until there can be no more, or `inputs` is closed.
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        while let Some(input) = inputs.recv().await {
+            match input {
+                Input::End => return,
+                Input::PlumbsKnown => {
+                    for input in self.unplaced.take().unwrap_or_default() {
+                        self.on_input(input).await;
+                    }
+                }
+                input => self.on_input(input).await,
+            }
+        }
+    }
+
+    async fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Matrix(events) => {
+                for (key, json) in events {
+                    self.on_matrix(key, &json).await;
+                }
+            }
+            Input::Irc(events) => {
+                for event in events {
+                    self.on_pool(event).await;
+                }
+            }
+            Input::IrcAgain(events) => {
+                for event in events {
+                    self.on_irc_again(event).await;
+                }
+            }
+            Input::Interrupted(events) => {
+                for (key, json) in events {
+                    self.on_interrupted(key, &json).await;
+                }
+            }
+            Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
+            Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
+            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, room),
+            Input::QueryRefused { ghost, user } => self.on_query_refused(&ghost, user).await,
+            Input::ControlOpened { user, room } => self.on_control_opened(user, room),
+            Input::Portal(portal) => self.add_portal(portal),
+            Input::AliasDone { channel, portal } => self.on_alias_done(&channel, portal),
+            Input::BotRetries(channel) => self.join_with_bot(&channel).await,
+            Input::Alias { alias, answer } => self.on_alias(&alias, answer),
+            Input::User { user, answer } => {
+                let _ = answer.send(self.ghost_by_id(&user));
+            }
+            Input::Lookup(lookup) => self.on_lookup(lookup),
+            Input::Stopping => self.stopping = true,
+            Input::PlumbsKnown | Input::End => {}
+            Input::Bots(answer) => {
+                let states = self.networks.iter().map(|(id, network)| (id.clone(), network.bot_state.clone()));
+                let _ = answer.send(states.collect());
+            }
+        }
+    }
+
+    /// Whether `user` is the bot or in a ghost namespace.
+    pub(super) fn is_ours(&self, user: &UserId) -> bool {
+        *user == self.bot || self.networks.values().any(|network| network.owns(user))
+    }
+
+    async fn on_matrix(&mut self, key: MatrixKey, json: &RawValue) {
+        let Some(event) = Event::read(json) else {
+            tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
+            return self.journal.settle_matrix(key).await;
+        };
+        if self.is_ours(&event.sender) {
+            return self.journal.settle_matrix(key).await;
+        }
+        let origin = Origin {
+            key,
+            event: event.event_id.clone(),
+            room: event.room_id.clone(),
+            sender: event.sender.clone(),
+        };
+        match (&*event.kind, event.state_key.as_deref()) {
+            ("m.room.message" | "m.sticker" | "m.room.encrypted", None) => self.on_message(&event, &origin).await,
+            ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
+            ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
+            _ => self.journal.settle_matrix(key).await,
+        }
+    }
+
+    /// An event that may or may not have reached IRC before we were stopped: never sent again, its sender is told.
+    async fn on_interrupted(&mut self, key: MatrixKey, json: &RawValue) {
+        let Some(event) = Event::read(json) else { return self.journal.settle_matrix(key).await };
+        let origin = Origin { key, event: event.event_id, room: event.room_id, sender: event.sender };
+        self.told(&origin, &Failure::uncertain(Reason::Interrupted));
+    }
+
+    /// Tells the sender of an event that it failed, where they will see it, and settles it then.
+    pub(super) fn told(&mut self, origin: &Origin, failure: &Failure) {
+        tracing::info!(
+            event.id = %origin.event, portal.room = %origin.room, reason = ?failure.reason, certain = failure.certain,
+            "a Matrix event did not surely reach IRC; its sender is told"
+        );
+        metrics::counter!(
+            "footbridge_bridge_matrix_messages_total",
+            "outcome" => if failure.certain { "failed" } else { "uncertain" }
+        )
+        .increment(1);
+        let lane = match self.directory.kind(&origin.room) {
+            RoomKind::Portal(room) => room.lane.clone(),
+            RoomKind::Query(query) => match self.directory.queries.get(query) {
+                Some(query) => query.lane.clone(),
+                None => self.control_lane(&origin.sender.clone()),
+            },
+            RoomKind::Control(_) | RoomKind::Unknown => self.control_lane(&origin.sender.clone()),
+        };
+        lane.push(Job::Failure {
+            sender: origin.sender.clone(),
+            text: delivery::words(failure),
+            events: vec![(origin.event.clone(), origin.key)],
+        });
+    }
+
+    /// What became of a command.
+    pub(super) async fn on_fate(&mut self, command: CommandId, fate: Fate) {
+        match self.delivery.decided(command, fate) {
+            Some((origin, None)) => {
+                metrics::counter!("footbridge_bridge_matrix_messages_total", "outcome" => "delivered").increment(1);
+                self.journal.settle_matrix(origin.key).await;
+            }
+            // It was never sent, and the next run can.
+            Some((_, Some(failure))) if self.stopping && failure.certain => {}
+            Some((origin, Some(failure))) => self.told(&origin, &failure),
+            None => {}
+        }
+        metrics::gauge!("footbridge_bridge_under_way").set(u32::try_from(self.delivery.len()).unwrap_or(u32::MAX));
+    }
+
+    async fn on_pool(&mut self, event: PoolEvent) {
+        match event.body {
+            PoolEventBody::Fate { command, fate } => self.on_fate(command, fate).await,
+            PoolEventBody::State(state) => self.on_link_state(&event.link, state).await,
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, .. }) => {
+                let said = super::portal::Said { source, target, kind, text, at: event.at, key: event.key };
+                self.on_irc_text(&event.link, said).await;
+            }
+            PoolEventBody::Irc(irc) => self.on_irc(&event.link, event.key, irc).await,
+        }
+    }
+
+    async fn on_irc_again(&mut self, event: PoolEvent) {
+        match event.body {
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, .. }) => {
+                let said = super::portal::Said { source, target, kind, text, at: event.at, key: event.key };
+                self.on_irc_text_again(&event.link, said).await;
+            }
+            _ => self.journal.settle_irc(event.key).await,
+        }
+    }
+
+    async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
+        match event {
+            IrcEvent::Text { .. } => {}
+            IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source),
+            IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason),
+            IrcEvent::Kicked { channel, source, nick, reason } => {
+                self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
+            }
+            IrcEvent::Quit { source, reason } => self.on_quit(link, &source, reason.as_deref()),
+            IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
+            IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), topic),
+            IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
+            IrcEvent::Invited { .. } => {}
+            IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,
+            IrcEvent::OwnParted { channel } => self.on_own_left(link, &channel).await,
+            IrcEvent::OwnKicked { channel, source, reason } => {
+                self.on_own_kicked(link, &channel, &source, reason.as_deref(), key).await;
+            }
+            IrcEvent::JoinRefused { channel, failure } => self.on_join_refused(link, &channel, &failure, key).await,
+            IrcEvent::OwnNick { nick } => self.on_own_nick(link, &nick),
+        }
+    }
+
+    async fn on_link_state(&mut self, link: &LinkId, state: LinkState) {
+        match state {
+            LinkState::Ready { nick, isupport } => {
+                tracing::info!(link.id = %link, nick, "on the network");
+                if link.is_bot() {
+                    self.on_bot_ready(link, isupport).await;
+                }
+                self.on_own_nick(link, &nick);
+            }
+            LinkState::Connecting { server } => {
+                tracing::debug!(link.id = %link, server, "connecting");
+                self.on_link_lost(link, || format!("it is connecting to {server}")).await;
+            }
+            LinkState::Waiting { failure, .. } => {
+                let why = failure.map_or_else(|| "it waits for its turn to connect".to_owned(), |f| f.to_string());
+                tracing::info!(link.id = %link, why, "not on the network");
+                self.on_link_lost(link, || why).await;
+            }
+            LinkState::Refused { failure } => {
+                tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
+                self.on_link_lost(link, || failure.to_string()).await;
+            }
+            LinkState::Closed => self.on_link_lost(link, || "it was closed".to_owned()).await,
+        }
+    }
+
+    /// A link is in no channel any more.
+    async fn on_link_lost(&mut self, link: &LinkId, why: impl FnOnce() -> String) {
+        self.echo.lost(link, self.clock.now());
+        if link.is_bot()
+            && let Some(network) = self.networks.get_mut(link.network())
+        {
+            network.bot_state = BotState::Off(why());
+        }
+        let left: Vec<ChannelRef> = self
+            .directory
+            .channels
+            .iter()
+            .filter(|(_, channel)| channel.present.contains(link))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for channel in left {
+            self.absent(link, &channel).await;
+        }
+    }
+}

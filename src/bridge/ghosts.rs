@@ -1,0 +1,83 @@
+//! Ghosts as the homeserver knows them: registered, and under the right name.
+//!
+//! Owner of which ghosts exist. Lanes ask for a ghost before it acts; most asks are answered from memory.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use ruma::{OwnedUserId, UserId};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    matrix::{MatrixApi, MatrixError, retry},
+    model::{Folded, NetworkId},
+    store::{self, Store},
+};
+
+/// How many ghosts are remembered as being in order.
+const REMEMBERED: usize = 50_000;
+
+/// The Matrix user that stands for an IRC user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ghost {
+    pub(super) network: NetworkId,
+    pub(super) nick: String,
+    pub(super) folded: Folded,
+    pub(super) user: OwnedUserId,
+    pub(super) display_name: String,
+}
+
+/// Registers ghosts and keeps their names right.
+pub(super) struct Ghosts {
+    matrix: Arc<dyn MatrixApi>,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    /// User to the display name that the homeserver has.
+    known: Cache<OwnedUserId, Arc<str>>,
+}
+
+impl Ghosts {
+    pub(super) fn new(matrix: Arc<dyn MatrixApi>, store: Arc<dyn Store>, stop: CancellationToken) -> Self {
+        Self { matrix, store, stop, known: Cache::new(REMEMBERED) }
+    }
+
+    /// Makes sure that the ghost exists and is called what it should be.
+    ///
+    /// # Errors
+    /// What the homeserver refuses; while it's away this waits.
+    pub(super) async fn ensure(&self, ghost: &Ghost) -> Result<(), MatrixError> {
+        if self.known.get(&ghost.user).is_some_and(|name| *name == *ghost.display_name) {
+            return Ok(());
+        }
+        let localpart = ghost.user.localpart();
+        // The database is a cache here: without it we only ask the homeserver more than needed.
+        let stored = self.store.ghost(localpart).await.unwrap_or_default();
+        if stored.is_none() {
+            retry::persist(&self.stop, || self.matrix.register(localpart)).await?;
+        }
+        let named = stored.and_then(|ghost| ghost.display_name);
+        if named.as_deref() != Some(&ghost.display_name) {
+            retry::persist(&self.stop, || self.matrix.set_display_name(&ghost.user, &ghost.display_name)).await?;
+            self.remember(ghost).await;
+        }
+        self.known.insert(ghost.user.clone(), ghost.display_name.as_str().into());
+        Ok(())
+    }
+
+    /// Forgets what was remembered of a ghost, for when the homeserver says that there is no such user.
+    pub(super) fn forget(&self, user: &UserId) {
+        self.known.remove(user);
+    }
+
+    async fn remember(&self, ghost: &Ghost) {
+        let row = store::Ghost {
+            localpart: ghost.user.localpart().to_owned(),
+            network: ghost.network.clone(),
+            nick: ghost.nick.clone(),
+            display_name: Some(ghost.display_name.clone()),
+        };
+        if let Err(error) = self.store.put_ghost(&row).await {
+            tracing::warn!(ghost.id = %ghost.user, %error, "could not store that the ghost is registered; going on");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the homeserver asks while its user waits: aliases, ghosts, third-party lookups.
+//!
+//! Everything is answered from what the dispatcher knows; making a room for an alias asks only the homeserver, so
+//! nothing here ever waits for IRC.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use ruma::{
+    RoomAliasId, UserId,
+    api::appservice::thirdparty::get_protocol::v1::AppserviceProtocol,
+    events::room::history_visibility::HistoryVisibility,
+    thirdparty::{FieldType, Location, ProtocolInstance, ProtocolInstanceInit, User},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    directory::ChannelRef,
+    dispatch::{Core, Input},
+    outbox::Outbox,
+};
+use crate::{
+    matrix::{CreateRoom, Preset, appservice::Queries},
+    model::{Folded, NetworkId},
+    store::{Portal, PortalKind},
+    translate,
+};
+
+/// A third-party lookup, for the dispatcher to answer.
+pub(crate) enum Lookup {
+    /// The networks there are.
+    Networks(oneshot::Sender<Vec<(NetworkId, String)>>),
+    /// The alias of a channel.
+    Channel { network: String, channel: String, answer: oneshot::Sender<Option<Location>> },
+    /// The channel of an alias.
+    Alias { alias: ruma::OwnedRoomAliasId, answer: oneshot::Sender<Option<Location>> },
+    /// The ghost of a nick.
+    Nick { network: String, nick: String, answer: oneshot::Sender<Option<User>> },
+    /// The nick of a ghost.
+    Ghost { user: ruma::OwnedUserId, answer: oneshot::Sender<Option<User>> },
+}
+
+/// Answers the homeserver through the dispatcher.
+pub(super) struct Lookups {
+    pub(super) input: mpsc::Sender<Input>,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+impl Lookups {
+    /// Asks the dispatcher; `None` if it is gone.
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Input) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.input.send(question(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+#[async_trait]
+impl Queries for Lookups {
+    async fn user(&self, user: &UserId) -> bool {
+        let ghost = self.ask(|answer| Input::User { user: user.to_owned(), answer }).await.flatten();
+        match ghost {
+            Some(ghost) => self.outbox.ghosts.ensure(&ghost).await.is_ok(),
+            None => false,
+        }
+    }
+
+    async fn room(&self, alias: &RoomAliasId) -> bool {
+        self.ask(|answer| Input::Alias { alias: alias.to_owned(), answer }).await.unwrap_or(false)
+    }
+
+    async fn protocol(&self, protocol: &str) -> Option<AppserviceProtocol> {
+        if protocol != "irc" {
+            return None;
+        }
+        let networks = self.ask(|answer| Input::Lookup(Lookup::Networks(answer))).await?;
+        Some(AppserviceProtocol::new(
+            vec!["network".into(), "nick".into()],
+            vec!["network".into(), "channel".into()],
+            String::new(),
+            BTreeMap::from([
+                ("network".into(), FieldType::new("[a-z0-9]+".into(), "libera".into())),
+                ("nick".into(), FieldType::new("[^\\s]+".into(), "nick".into())),
+                ("channel".into(), FieldType::new("[#&][^\\s,]+".into(), "#channel".into())),
+            ]),
+            networks.into_iter().map(|(id, name)| instance(&id, name)).collect(),
+        ))
+    }
+
+    async fn locations(&self, protocol: &str, fields: &BTreeMap<String, String>) -> Vec<Location> {
+        let (Some(network), Some(channel), "irc") = (fields.get("network"), fields.get("channel"), protocol) else {
+            return Vec::new();
+        };
+        let (network, channel) = (network.clone(), channel.clone());
+        let found = self.ask(|answer| Input::Lookup(Lookup::Channel { network, channel, answer })).await;
+        found.flatten().into_iter().collect()
+    }
+
+    async fn locations_by_alias(&self, alias: &RoomAliasId) -> Vec<Location> {
+        let alias = alias.to_owned();
+        let found = self.ask(|answer| Input::Lookup(Lookup::Alias { alias, answer })).await;
+        found.flatten().into_iter().collect()
+    }
+
+    async fn users(&self, protocol: &str, fields: &BTreeMap<String, String>) -> Vec<User> {
+        let (Some(network), Some(nick), "irc") = (fields.get("network"), fields.get("nick"), protocol) else {
+            return Vec::new();
+        };
+        let (network, nick) = (network.clone(), nick.clone());
+        let found = self.ask(|answer| Input::Lookup(Lookup::Nick { network, nick, answer })).await;
+        found.flatten().into_iter().collect()
+    }
+
+    async fn users_by_id(&self, user: &UserId) -> Vec<User> {
+        let user = user.to_owned();
+        let found = self.ask(|answer| Input::Lookup(Lookup::Ghost { user, answer })).await;
+        found.flatten().into_iter().collect()
+    }
+}
+
+fn instance(id: &NetworkId, name: String) -> ProtocolInstance {
+    let fields = BTreeMap::from([("network".to_owned(), id.to_string())]);
+    ProtocolInstanceInit { desc: name, fields, network_id: id.to_string() }.into()
+}
+
+/// Makes the room of a channel, with its alias, and keeps it.
+async fn make_room(outbox: &Outbox, key: &ChannelRef, alias: &RoomAliasId) -> Result<Portal, String> {
+    let request = CreateRoom {
+        name: Some(key.1.to_string()),
+        alias_localpart: Some(alias.alias().to_owned()),
+        preset: Preset::Public,
+        // R19: who comes later doesn't read what was said before.
+        history_visibility: Some(HistoryVisibility::Joined),
+        ..CreateRoom::default()
+    };
+    let room = outbox.matrix.create_room(request).await.map_err(|error| error.to_string())?;
+    let portal = Portal {
+        room,
+        network: key.0.clone(),
+        channel: key.1.to_string(),
+        folded: key.1.clone(),
+        key: None,
+        kind: PortalKind::Joined,
+    };
+    outbox.store.put_portal(&portal).await.map_err(|error| error.to_string())?;
+    Ok(portal)
+}
+
+impl Core {
+    /// An alias that leads to no room yet: now it does, if the network's configuration allows it and the name could be
+    /// a channel's.
+    pub(super) fn on_alias(&mut self, alias: &RoomAliasId, answer: oneshot::Sender<bool>) {
+        let wanted = self.networks.values().find_map(|network| {
+            let channel = network.channel_of(alias)?;
+            network.config.portals.join_by_alias.then(|| (network.id.clone(), channel))
+        });
+        // While a room is being made for somebody else: whoever asks again will find it.
+        let Some(key) = wanted.filter(|key| self.opening.insert(key.clone())) else {
+            let _ = answer.send(false);
+            return;
+        };
+        let known = self.directory.channels.get(&key).and_then(|channel| channel.rooms.first().cloned());
+        let (outbox, input, alias) = (self.outbox.clone(), self.input.clone(), alias.to_owned());
+        // On its own: making a room may take longer than the homeserver's patience, and must not be left half done.
+        tokio::spawn(async move {
+            let (made, portal) = match known {
+                Some(room) => {
+                    let put = outbox.matrix.put_alias(&alias, &room).await;
+                    (put.map_err(|error| error.to_string()), None)
+                }
+                None => match make_room(&outbox, &key, &alias).await {
+                    Ok(portal) => (Ok(()), Some(portal)),
+                    Err(error) => (Err(error), None),
+                },
+            };
+            if let Err(error) = &made {
+                tracing::warn!(portal.channel = %key.1, error, "could not make a room for an alias");
+            }
+            let _ = input.send(Input::AliasDone { channel: key, portal }).await;
+            let _ = answer.send(made.is_ok());
+        });
+    }
+
+    /// A portal's room was made (or not).
+    pub(super) fn on_alias_done(&mut self, channel: &ChannelRef, portal: Option<Portal>) {
+        self.opening.remove(channel);
+        if let Some(portal) = portal {
+            self.add_portal(portal);
+        }
+    }
+
+    /// Begins a portal: its room's lane goes in, and the rest follows when it is there.
+    pub(super) fn add_portal(&mut self, portal: Portal) {
+        let outbox = self.outbox.clone();
+        let folded = match self.networks.get(&portal.network) {
+            Some(network) => network.fold(&portal.channel),
+            None => return,
+        };
+        let follows_topic = portal.kind == PortalKind::Joined;
+        let key = (portal.network, folded);
+        let lane = |room: &ruma::RoomId| outbox.portal_lane(room);
+        self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
+    }
+
+    pub(super) fn on_lookup(&self, lookup: Lookup) {
+        // Whoever asked may have stopped waiting; then nobody needs the answer.
+        match lookup {
+            Lookup::Networks(answer) => {
+                let networks = self.networks.values().map(|network| (network.id.clone(), network.config.name.clone()));
+                drop(answer.send(networks.collect()));
+            }
+            Lookup::Channel { network, channel, answer } => {
+                drop(answer.send(self.location_of_channel(&network, &channel)));
+            }
+            Lookup::Alias { alias, answer } => {
+                let location = self.networks.values().find_map(|network| {
+                    let channel = network.channel_of(&alias)?;
+                    self.location(&network.id, &channel, alias.clone())
+                });
+                drop(answer.send(location));
+            }
+            Lookup::Nick { network, nick, answer } => {
+                let network = self.networks.values().find(|n| n.id.as_str() == network);
+                let ghost = network
+                    .filter(|network| translate::valid_nick(&nick, &network.isupport))
+                    .and_then(|network| network.ghost(&nick));
+                drop(answer.send(ghost.map(|ghost| person(&ghost))));
+            }
+            Lookup::Ghost { user, answer } => {
+                drop(answer.send(self.ghost_by_id(&user).map(|ghost| person(&ghost))));
+            }
+        }
+    }
+
+    fn location_of_channel(&self, network: &str, channel: &str) -> Option<Location> {
+        let network = self.networks.values().find(|n| n.id.as_str() == network)?;
+        let folded = network.fold(channel);
+        translate::valid_channel(channel, &network.isupport).then_some(())?;
+        self.location(&network.id, &folded, network.alias_of(&folded)?)
+    }
+
+    /// A channel's alias, where it leads or would lead to a room that anybody may join (R18).
+    fn location(&self, network: &NetworkId, channel: &Folded, alias: ruma::OwnedRoomAliasId) -> Option<Location> {
+        self.networks.get(network)?.config.portals.join_by_alias.then(|| {
+            let fields = [("network", network.as_str()), ("channel", channel.as_str())];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Location::new(alias, "irc".into(), fields.into())
+        })
+    }
+}
+
+fn person(ghost: &super::ghosts::Ghost) -> User {
+    let fields = [("network", ghost.network.as_str()), ("nick", &ghost.nick)];
+    User::new(ghost.user.clone(), "irc".into(), fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+}

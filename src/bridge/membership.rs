@@ -1,0 +1,477 @@
+//! Who is in a channel and its rooms: what people's coming and going on one side means on the other.
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, RoomId, UserId};
+
+use super::{
+    delivery::Origin,
+    directory::{ChannelRef, RoomKind},
+    dispatch::{Core, Input},
+    event::{Event, Member},
+    ghosts::Ghost,
+    network::BotState,
+    observer,
+    outbox::{Job, Lane},
+};
+use crate::{
+    model::{ChannelKey, Failure, Fate, IrcAction, IrcKey, Isupport, LinkId, Reason, RosterMember, Source},
+    translate,
+};
+
+/// How long the bot stays away from a channel that it was refused from or removed from.
+const BOT_RETRY: std::time::Duration = std::time::Duration::from_secs(300);
+
+// Our own links.
+impl Core {
+    pub(super) async fn on_bot_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
+        let Some(network) = self.networks.get_mut(link.network()) else { return };
+        network.bot_state = BotState::On;
+        let mapping = isupport.casemapping;
+        let refold = network.isupport.casemapping != mapping;
+        if network.isupport != isupport {
+            network.isupport = isupport.clone();
+            let (store, id) = (self.store.clone(), network.id.clone());
+            tokio::spawn(async move {
+                if let Err(error) = store.put_isupport(&id, &isupport).await {
+                    tracing::warn!(network = %id, %error, "could not store what the server said of itself");
+                }
+            });
+        }
+        if refold {
+            self.directory.refold(link.network(), mapping);
+        }
+    }
+
+    pub(super) fn on_own_nick(&mut self, link: &LinkId, nick: &str) {
+        let Some(network) = self.networks.get(link.network()) else { return };
+        let folded = network.fold(nick);
+        let username = match self.puppets.links.get(link) {
+            Some(puppet) => puppet.username.clone(),
+            None => network.bot_username().to_owned(),
+        };
+        self.echo.has(link, folded, &username, self.clock.now());
+        self.keep_nick(link, nick);
+    }
+
+    pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        let Some(state) = self.directory.channels.get_mut(&key) else {
+            // Not (or no more) bridged: nothing keeps us there.
+            let command = self.delivery.command();
+            let part = IrcAction::Part { channel: channel.to_owned(), reason: None };
+            return self.act(link, command, part).await;
+        };
+        if !state.present.contains(link) {
+            state.present.push(link.clone());
+        }
+        self.observe(&key).await;
+    }
+
+    pub(super) async fn on_own_left(&mut self, link: &LinkId, channel: &str) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        self.absent(link, &key).await;
+    }
+
+    /// A link is not in a channel any more.
+    pub(super) async fn absent(&mut self, link: &LinkId, key: &ChannelRef) {
+        if let Some(channel) = self.directory.channels.get_mut(key) {
+            channel.present.retain(|present| present != link);
+            self.observe(key).await;
+        }
+    }
+
+    /// Lets the right link observe a channel.
+    async fn observe(&mut self, key: &ChannelRef) {
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        let chosen = observer::choose(&channel.present, channel.observer.as_ref()).cloned();
+        if chosen == channel.observer {
+            return;
+        }
+        let name = channel.name.clone();
+        let before = std::mem::replace(&mut channel.observer, chosen.clone());
+        let before = before.filter(|link| channel.present.contains(link));
+        tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
+        for (link, on) in before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true))) {
+            let command = self.delivery.command();
+            self.act(&link, command, IrcAction::Observe { channel: name.clone(), on }).await;
+        }
+    }
+
+    /// Lets the bot come into a channel (again).
+    pub(super) async fn join_with_bot(&mut self, key: &ChannelRef) {
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let Some(channel) = self.directory.channels.get(key) else { return };
+        let (bot, channel) = (network.bot.clone(), ChannelKey { name: channel.name.clone(), key: channel.key.clone() });
+        let command = self.delivery.command();
+        self.act(&bot, command, IrcAction::Join { channels: vec![channel] }).await;
+    }
+
+    fn bot_retries(&self, key: ChannelRef) {
+        let input = self.input.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(BOT_RETRY).await;
+            let _ = input.send(Input::BotRetries(key)).await;
+        });
+    }
+
+    pub(super) async fn on_own_kicked(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        source: &Source,
+        reason: Option<&str>,
+        at: IrcKey,
+    ) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        self.absent(link, &key).await;
+        let words = kick_words(source, reason);
+        let Some(user) = link.user() else {
+            tracing::warn!(link.id = %link, portal.channel = channel, "the bot was {words}; it tries again in five minutes");
+            self.notice(&key, &format!("The bridge's bot was {words} on IRC ({channel})."), at);
+            return self.bot_retries(key);
+        };
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            puppet.wanted.remove(&key.1);
+        }
+        for lane in self.lanes_with(&key, user) {
+            lane.push(Job::Remove { user: user.to_owned(), reason: format!("was {words} on IRC") });
+        }
+    }
+
+    pub(super) async fn on_join_refused(&mut self, link: &LinkId, channel: &str, failure: &Failure, at: IrcKey) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        self.absent(link, &key).await;
+        let Some(user) = link.user() else {
+            tracing::warn!(link.id = %link, portal.channel = channel, %failure, "the bot can't join a channel; it tries again in five minutes");
+            self.notice(&key, &format!("The bridge's bot can't join {channel} on IRC: {failure}."), at);
+            return self.bot_retries(key);
+        };
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            puppet.wanted.remove(&key.1);
+        }
+        let text = format!("{user} can't join {channel} on IRC: {failure}. What they write here can't be seen there.");
+        for lane in self.lanes_with(&key, user) {
+            lane.push(Job::Notice { text: text.clone(), txn: format!("fbn{at}") });
+        }
+    }
+
+    /// Says something in all rooms of a channel, once for the event that is the reason.
+    fn notice(&self, key: &ChannelRef, text: &str, at: IrcKey) {
+        for lane in self.lanes(key) {
+            lane.push(Job::Notice { text: text.to_owned(), txn: format!("fbn{at}") });
+        }
+    }
+
+    fn channel_ref(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
+        self.networks.get(link.network()).map(|network| (network.id.clone(), network.fold(channel)))
+    }
+
+    /// The lanes of a channel's rooms.
+    fn lanes(&self, key: &ChannelRef) -> Vec<Lane> {
+        let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
+        rooms.filter_map(|room| self.directory.rooms.get(room)).map(|room| room.lane.clone()).collect()
+    }
+
+    /// The lanes of those of a channel's rooms that a Matrix user is in.
+    fn lanes_with(&self, key: &ChannelRef, user: &UserId) -> Vec<Lane> {
+        let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
+        let rooms = rooms.filter_map(|room| self.directory.rooms.get(room));
+        rooms.filter(|room| room.members.contains_key(user)).map(|room| room.lane.clone()).collect()
+    }
+}
+
+fn kick_words(source: &Source, reason: Option<&str>) -> String {
+    let reason = reason.map(translate::one_line).filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) => format!("kicked by {}: {reason}", source.nick),
+        None => format!("kicked by {}", source.nick),
+    }
+}
+
+// People on IRC.
+impl Core {
+    pub(super) fn on_roster(&mut self, link: &LinkId, channel: &str, members: Vec<RosterMember>) {
+        let Some(key) = self.observed(link, channel) else { return };
+        let others: Vec<Source> = members
+            .into_iter()
+            .map(|member| member.source)
+            .filter(|source| self.link_of(&key.0, source).is_none())
+            .collect();
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let all = others.len() < network.config.ghosts.join_below as usize;
+        let ghosts: Vec<Arc<Ghost>> = others.iter().filter_map(|source| network.ghost_of(source)).collect();
+        for lane in self.lanes(&key) {
+            lane.roster(ghosts.clone(), all);
+        }
+        let roster = others.into_iter().map(|source| (network.fold(&source.nick), source)).collect();
+        if let Some(channel) = self.directory.channels.get_mut(&key) {
+            channel.roster = roster;
+        }
+    }
+
+    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source) {
+        let Some(key) = self.observed(link, channel) else { return };
+        if self.link_of(&key.0, &source).is_some() {
+            return;
+        }
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let (ghost, folded) = (network.ghost_of(&source), network.fold(&source.nick));
+        let join_below = network.config.ghosts.join_below as usize;
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        channel.roster.insert(folded, source);
+        if channel.roster.len() < join_below
+            && let Some(ghost) = ghost
+        {
+            self.lanes(&key).iter().for_each(|lane| lane.arrive(ghost.clone()));
+        }
+    }
+
+    pub(super) fn on_parted(&mut self, link: &LinkId, channel: &str, source: &Source, reason: Option<String>) {
+        if let Some(key) = self.observed(link, channel) {
+            self.left(&key, source, reason.map(|reason| translate::one_line(&reason)).filter(|r| !r.is_empty()));
+        }
+    }
+
+    pub(super) fn on_kicked(&mut self, link: &LinkId, channel: &str, by: &Source, nick: &str, reason: Option<&str>) {
+        let Some(key) = self.observed(link, channel) else { return };
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let known = self.directory.channels.get(&key).and_then(|channel| channel.roster.get(&network.fold(nick)));
+        let who = known.cloned().unwrap_or_else(|| Source { nick: nick.to_owned(), user: None, host: None });
+        self.left(&key, &who, Some(kick_words(by, reason)));
+    }
+
+    pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>) {
+        let reason = format!("Quit: {}", translate::one_line(reason.unwrap_or_default()));
+        for key in self.observed_with(link, source) {
+            self.left(&key, source, Some(reason.clone()));
+        }
+    }
+
+    /// Somebody isn't in a channel any more.
+    fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<String>) {
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        let was_there = channel.roster.remove(&folded).is_some();
+        if let (true, Some(ghost)) = (was_there, ghost) {
+            self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.clone()));
+        }
+    }
+
+    pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str) {
+        if self.link_of(link.network(), source).is_some() {
+            // One of ours; its own link tells the same.
+            return;
+        }
+        let Some(network) = self.networks.get(link.network()) else { return };
+        let renamed = Source { nick: nick.to_owned(), ..source.clone() };
+        let (old, new) = (network.fold(&source.nick), network.fold(nick));
+        let (before, after) = (network.ghost_of(source), network.ghost_of(&renamed));
+        let join_below = network.config.ghosts.join_below as usize;
+        for key in self.observed_with(link, source) {
+            let Some(channel) = self.directory.channels.get_mut(&key) else { continue };
+            channel.roster.remove(&old);
+            channel.roster.insert(new.clone(), renamed.clone());
+            let all = channel.roster.len() < join_below;
+            for lane in self.lanes(&key) {
+                // The same ghost if only the case changed; its name follows when it speaks or joins.
+                if let Some(before) = before.as_ref().filter(|_| old != new) {
+                    lane.depart(before.user.clone(), Some(format!("is now {nick}")));
+                }
+                if let Some(after) = after.as_ref().filter(|_| all) {
+                    lane.arrive(after.clone());
+                }
+            }
+        }
+    }
+
+    /// The channels that a link observes and that somebody is in.
+    fn observed_with(&self, link: &LinkId, source: &Source) -> Vec<ChannelRef> {
+        let Some(network) = self.networks.get(link.network()) else { return Vec::new() };
+        let folded = network.fold(&source.nick);
+        let channels = self.directory.channels.iter();
+        let channels = channels.filter(|(_, channel)| channel.observer.as_ref() == Some(link));
+        channels.filter(|(_, channel)| channel.roster.contains_key(&folded)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+// People on Matrix.
+impl Core {
+    /// The bot is in a room with portals: its channels can be entered, and its people come back.
+    pub(super) async fn on_room_ready(&mut self, room: &RoomId, members: Vec<(OwnedUserId, Option<String>)>) {
+        let Some(state) = self.directory.rooms.get_mut(room) else { return };
+        state.members = members.into_iter().collect();
+        let channels = state.channels.clone();
+        for key in &channels {
+            self.join_with_bot(key).await;
+            let remembered = self.remembered.get(&key.0);
+            let back: Vec<OwnedUserId> = match (self.directory.rooms.get(room), remembered) {
+                (Some(state), Some(remembered)) => {
+                    state.members.keys().filter(|user| remembered.contains_key(*user)).cloned().collect()
+                }
+                _ => Vec::new(),
+            };
+            for user in back {
+                if let Err(failure) = self.enter_channel(key, &user).await {
+                    tracing::warn!(%user, network = %key.0, %failure, "a puppet can't come back");
+                }
+            }
+        }
+    }
+
+    /// Brings a Matrix user's puppet into a channel.
+    async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+        let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
+        let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
+        let link = self.puppet(&key.0, user)?;
+        self.want_channel(&link, &key.1, channel).await;
+        Ok(())
+    }
+
+    /// A membership event by somebody who isn't ours.
+    pub(super) async fn on_member(&mut self, event: &Event<'_>, origin: &Origin) {
+        let target = event.state_key.as_deref().and_then(|user| UserId::parse(user).ok());
+        let (Some(target), Some(member)) = (target, event.content::<Member>()) else {
+            return self.journal.settle_matrix(origin.key).await;
+        };
+        if self.is_ours(&target) {
+            return self.on_our_member(&target, &member, event, origin).await;
+        }
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Portal(_) => self.on_portal_member(&target, &member, event, origin).await,
+            RoomKind::Query(query) => {
+                let query = query.clone();
+                self.on_query_member(&query, &target, &member).await;
+            }
+            RoomKind::Control(owner) => {
+                if target == *owner && matches!(member.membership.as_str(), "leave" | "ban") {
+                    self.forget_control(&target, &event.room_id);
+                }
+            }
+            RoomKind::Unknown => {}
+        }
+        if !matches!(self.directory.kind(&event.room_id), RoomKind::Portal(_)) {
+            self.journal.settle_matrix(origin.key).await;
+        }
+    }
+
+    async fn on_portal_member(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
+        let Some(room) = self.directory.rooms.get_mut(&event.room_id) else { return };
+        let channels = room.channels.clone();
+        match member.membership.as_str() {
+            "join" => {
+                let before = room.members.insert(target.to_owned(), member.displayname.clone());
+                if before.is_none() {
+                    for key in &channels {
+                        if let Err(failure) = self.enter_channel(key, target).await {
+                            return self.told(origin, &failure);
+                        }
+                    }
+                }
+            }
+            "leave" | "ban" if room.members.remove(target).is_some() => {
+                let reason = leave_words(target, member, event);
+                for key in &channels {
+                    if !self.directory.channels_of(&key.0, &target.to_owned()).contains(key) {
+                        let link = LinkId::puppet(key.0.clone(), target.to_owned());
+                        self.leave_channel(&link, &key.1, reason.clone()).await;
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.journal.settle_matrix(origin.key).await;
+    }
+
+    /// Somebody did something about one of our own users.
+    async fn on_our_member(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
+        match member.membership.as_str() {
+            "invite" if *target == self.bot => self.on_bot_invited(event, origin).await,
+            "invite" => self.on_ghost_invited(target, event, origin).await,
+            "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
+            _ => self.journal.settle_matrix(origin.key).await,
+        }
+    }
+
+    /// A ghost shown out of a room is shown out of the channel, by the same person.
+    async fn on_ghost_removed(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
+        let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else {
+            return self.journal.settle_matrix(origin.key).await;
+        };
+        room.lane.removed(target);
+        let channels = room.channels.clone();
+        let mut under_way = false;
+        for key in &channels {
+            let Some(network) = self.networks.get(&key.0) else { continue };
+            let Some(folded) = network.nick_of(target) else { continue };
+            let Some(channel) = self.directory.channels.get(key) else { continue };
+            let Some(who) = channel.roster.get(&folded) else { continue };
+            let max_age = i64::from(network.config.puppets.message_max_age_seconds) * 1000;
+            let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
+            let action = IrcAction::Kick {
+                channel: channel.name.clone(),
+                nick: who.nick.clone(),
+                reason,
+                expires: event.at().saturating_add(max_age),
+                journal: Some(origin.key),
+            };
+            under_way = true;
+            let command = self.delivery.command_for(origin);
+            match self.enter_channel(key, &origin.sender).await {
+                Ok(()) => {
+                    let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
+                    self.act(&link, command, action).await;
+                }
+                Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
+            }
+        }
+        if !under_way {
+            self.journal.settle_matrix(origin.key).await;
+        }
+    }
+
+    async fn on_bot_invited(&mut self, event: &Event<'_>, origin: &Origin) {
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Portal(room) => room.lane.invited(),
+            RoomKind::Unknown => self.accept_control(event),
+            RoomKind::Query(_) | RoomKind::Control(_) => {}
+        }
+        self.journal.settle_matrix(origin.key).await;
+    }
+
+    async fn on_ghost_invited(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
+        if matches!(self.directory.kind(&event.room_id), RoomKind::Portal(_)) {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        match self.ghost_by_id(target) {
+            Some(ghost) => {
+                self.open_query(&ghost, &event.sender, event.room_id.clone());
+                self.journal.settle_matrix(origin.key).await;
+            }
+            None => self.told(origin, &Failure::certain(Reason::BadName)),
+        }
+    }
+
+    /// The ghost that `user` is, if it stands for a possible nick.
+    pub(super) fn ghost_by_id(&self, user: &UserId) -> Option<Arc<Ghost>> {
+        self.networks.values().find_map(|network| {
+            let nick = network.nick_of(user)?;
+            let valid = translate::valid_nick(nick.as_str(), &network.isupport);
+            valid.then(|| network.ghost(nick.as_str())).flatten()
+        })
+    }
+}
+
+/// What a puppet says when it leaves: why its user was removed, or the user's own words.
+fn leave_words(target: &UserId, member: &Member, event: &Event<'_>) -> Option<String> {
+    let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
+    if event.sender == *target {
+        return reason;
+    }
+    let done = if member.membership == "ban" { "banned" } else { "kicked" };
+    Some(match reason {
+        Some(reason) => format!("{done} by {}: {reason}", event.sender),
+        None => format!("{done} by {}", event.sender),
+    })
+}

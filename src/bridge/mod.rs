@@ -1,0 +1,46 @@
+//! The bridge: decides what follows on one side from what happens on the other.
+//!
+//! It sees the homeserver as [`MatrixApi`], IRC as [`ConnectionPool`] and the database as [`Store`] and [`Journal`];
+//! no socket, no SQL. `intake` puts what comes in on disk, `dispatch` owns all state and routes, `outbox` does what
+//! goes to the homeserver, one lane per room. Each other file is one subject of the dispatcher:
+//!
+//! | file | subject |
+//! |---|---|
+//! | `portal` | what is said in channels and rooms, and topics |
+//! | `private` | queries and control rooms |
+//! | `membership` | who is where, and our own links' comings and goings |
+//! | `puppets` | the links that act for Matrix users |
+//! | `ghosts` | the Matrix users that stand for IRC users |
+//! | `delivery` | the fate of each Matrix event |
+//! | `echo`, `observer` | whom we see, and with whose eyes |
+//! | `lookups`, `health` | what others ask of us |
+//! | `start` | loading, and what the last run left undone |
+
+mod delivery;
+mod directory;
+mod dispatch;
+mod echo;
+mod event;
+mod ghosts;
+mod health;
+mod intake;
+mod lookups;
+mod membership;
+mod network;
+mod observer;
+mod outbox;
+mod portal;
+mod private;
+mod puppets;
+mod start;
+
+pub use health::Pings;
+pub use intake::JournalAhead;
+pub use start::{Bridge, Parts, StartError};
+
+#[cfg(doc)]
+use crate::{
+    irc::pool::ConnectionPool,
+    matrix::MatrixApi,
+    store::{Journal, Store},
+};

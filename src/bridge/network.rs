@@ -1,0 +1,135 @@
+//! A network as the bridge sees it: its configuration made ready, and what its server said of itself.
+
+use std::sync::Arc;
+
+use ruma::{OwnedServerName, RoomAliasId, UserId};
+
+use super::ghosts::Ghost;
+use crate::{
+    config,
+    irc::pool::protocol::{Limits, NetworkSpec, Sealed, TlsSpec},
+    model::{Folded, Isupport, LinkId, NetworkId, Source},
+    translate::{AliasTemplate, DisplayNameTemplate, GhostTemplate, NickTemplate},
+};
+
+/// One configured network.
+pub(super) struct Network {
+    pub(super) id: NetworkId,
+    pub(super) config: config::Network,
+    pub(super) bot: LinkId,
+    /// From the bot's connection, this time or the last.
+    pub(super) isupport: Arc<Isupport>,
+    /// Whether the bot is on the network, and why it isn't.
+    pub(super) bot_state: BotState,
+    pub(super) nick: NickTemplate,
+    ghost: GhostTemplate,
+    display_name: DisplayNameTemplate,
+    alias: AliasTemplate,
+    server: OwnedServerName,
+}
+
+/// What the bot does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BotState {
+    /// It is on the network.
+    On,
+    /// It isn't; in words.
+    Off(String),
+}
+
+impl Network {
+    /// Makes a network ready. `isupport` is what the server said last time, if it is known.
+    ///
+    /// # Errors
+    /// A template that the configuration's own checks let pass.
+    pub(super) fn new(
+        id: NetworkId,
+        config: config::Network,
+        server: OwnedServerName,
+        isupport: Option<Isupport>,
+    ) -> Result<Self, crate::translate::TemplateError> {
+        Ok(Self {
+            bot: LinkId::bot(id.clone()),
+            isupport: Arc::new(isupport.unwrap_or_default()),
+            bot_state: BotState::Off("it has not connected yet".into()),
+            nick: NickTemplate::new(&config.puppets.nick)?,
+            ghost: GhostTemplate::new(&config.ghosts.localpart, &id)?,
+            display_name: DisplayNameTemplate::new(&config.ghosts.display_name, &id)?,
+            alias: AliasTemplate::new(&config.portals.alias, &id)?,
+            id,
+            config,
+            server,
+        })
+    }
+
+    /// What its links have in common.
+    pub(super) fn spec(&self) -> NetworkSpec {
+        NetworkSpec {
+            network: self.id.clone(),
+            servers: self.config.servers.iter().map(ToString::to_string).collect(),
+            tls: self.config.tls.then(|| TlsSpec { ca_pem: self.config.tls_ca.clone() }),
+            encoding: self.config.encoding.unwrap_or(encoding_rs::WINDOWS_1252).name().to_owned(),
+            password: self.config.password.as_ref().map(|password| Sealed::new(password.expose())),
+            limits: Limits {
+                connects_per_minute: self.config.limits.connects_per_minute,
+                line_burst: self.config.limits.line_burst,
+                lines_per_second: self.config.limits.lines_per_second,
+                queue: QUEUE,
+            },
+        }
+    }
+
+    /// The comparable form of a nick or channel.
+    pub(super) fn fold(&self, name: &str) -> Folded {
+        self.isupport.casemapping.fold(name)
+    }
+
+    /// The ghost of somebody on IRC; `None` if its id would be longer than Matrix allows.
+    pub(super) fn ghost(&self, nick: &str) -> Option<Arc<Ghost>> {
+        let folded = self.fold(nick);
+        let user = self.ghost.user_id(&folded, &self.server)?;
+        let display_name = self.display_name.display_name(nick);
+        Some(Arc::new(Ghost { network: self.id.clone(), nick: nick.to_owned(), folded, user, display_name }))
+    }
+
+    /// The ghost of [`Self::ghost`] for a line's source.
+    pub(super) fn ghost_of(&self, source: &Source) -> Option<Arc<Ghost>> {
+        self.ghost(&source.nick)
+    }
+
+    /// The nick whose ghost `user` is.
+    pub(super) fn nick_of(&self, user: &UserId) -> Option<Folded> {
+        self.ghost.parse_id(user, &self.server, self.isupport.casemapping)
+    }
+
+    /// Whether `user` is in the namespace of this network's ghosts, even if no nick could have that ghost.
+    pub(super) fn owns(&self, user: &UserId) -> bool {
+        user.server_name() == self.server && self.ghost.claims(user.localpart())
+    }
+
+    /// The channel for which an alias stands.
+    pub(super) fn channel_of(&self, alias: &RoomAliasId) -> Option<Folded> {
+        self.alias.parse_alias(alias, &self.server, &self.isupport)
+    }
+
+    /// The alias of a channel.
+    pub(super) fn alias_of(&self, channel: &Folded) -> Option<ruma::OwnedRoomAliasId> {
+        self.alias.alias(channel, &self.server)
+    }
+
+    /// The longest nick to make, where the server did not say.
+    pub(super) fn nicklen(&self) -> usize {
+        self.isupport.nicklen.unwrap_or(DEFAULT_NICKLEN)
+    }
+
+    /// The longest real name to make, where the server did not say: what Solanum, UnrealIRCd and OFTC allow.
+    pub(super) fn namelen(&self) -> usize {
+        self.isupport.namelen.unwrap_or(50)
+    }
+}
+
+/// Things to say that may wait in one link.
+pub(super) const QUEUE: u32 = 100;
+
+/// Most networks allow 30 or more; a server that has less cuts or refuses, and then its NICKLEN is known.
+const DEFAULT_NICKLEN: usize = 30;

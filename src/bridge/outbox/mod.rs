@@ -1,0 +1,188 @@
+//! What goes to the homeserver: one lane per room, in order within the room, side by side over rooms.
+//!
+//! A [`Lane`] is a handle that the dispatcher pushes to and never waits for; its worker owns who of our ghosts is
+//! in the room. What people said goes ahead of joins and leaves. To add a thing to send: a [`Job`], its arm in
+//! `worker.rs`.
+
+mod queue;
+mod worker;
+
+use std::{fmt, sync::Arc};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    dispatch::Input,
+    ghosts::{Ghost, Ghosts},
+};
+use crate::{
+    matrix::MatrixApi,
+    model::{IrcKey, MatrixKey, Millis, NetworkId},
+    store::{Journal, Store},
+};
+use queue::Queue;
+
+/// Requests under way at once for what people said.
+const MESSAGES_AT_ONCE: usize = 64;
+/// Requests under way at once for joins and leaves.
+const NOISE_AT_ONCE: usize = 8;
+
+/// Something for a room, in order.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// What somebody on IRC said.
+    Text { ghost: Arc<Ghost>, content: Box<RawValue>, at: Millis, receipt: Receipt },
+    /// A message did not arrive: its sender is told.
+    Failure { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
+    /// The bridge itself has something to say; `txn` names it for good.
+    Notice { text: String, txn: String },
+    /// The channel's topic.
+    Topic(String),
+    /// A Matrix user was removed from the channel.
+    Remove { user: OwnedUserId, reason: String },
+}
+
+/// Settles an IRC line in the journal once every room that it went to has it.
+#[derive(Debug, Clone)]
+pub(super) struct Receipt {
+    pub(super) key: IrcKey,
+    rooms_left: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Receipt {
+    /// For a line that goes to so many rooms.
+    pub(super) fn new(key: IrcKey, rooms: usize) -> Self {
+        Self { key, rooms_left: Arc::new(rooms.into()) }
+    }
+
+    /// One room more has it; true if that was the last.
+    fn tick(&self) -> bool {
+        self.rooms_left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1
+    }
+}
+
+/// Where a lane leads.
+#[derive(Debug, Clone)]
+pub(super) enum Destination {
+    /// A room with portals, which the bot is in.
+    Portal(OwnedRoomId),
+    /// A query's room, which the ghost is in.
+    Query { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
+    /// A query whose room the ghost is invited to.
+    InvitedQuery { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
+    /// A query whose room is still to be made.
+    NewQuery { network: NetworkId, ghost: Arc<Ghost>, user: OwnedUserId },
+    /// A control room.
+    Control(OwnedRoomId),
+    /// A control room that is still to be made.
+    NewControl(OwnedUserId),
+}
+
+/// The way into a room. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Lane {
+    queue: Arc<Queue>,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lane")
+    }
+}
+
+impl Lane {
+    /// Puts a job at the end.
+    pub(super) fn push(&self, job: Job) {
+        self.queue.push(job);
+    }
+
+    /// The ghost's user is in the channel: let it be in the room.
+    pub(super) fn arrive(&self, ghost: Arc<Ghost>) {
+        self.queue.arrive(ghost);
+    }
+
+    /// The ghost's user has left: let it leave the room, if it is in it.
+    pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
+        self.queue.depart(user, reason);
+    }
+
+    /// These are all who are in the channel. Others leave; these join too if `all` says so.
+    pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
+        self.queue.roster(ghosts, all);
+    }
+
+    /// Somebody on Matrix removed the ghost from the room.
+    pub(super) fn removed(&self, user: &ruma::UserId) {
+        self.queue.left(user);
+    }
+
+    /// The bot was invited: try again to come in.
+    pub(super) fn invited(&self) {
+        self.queue.invited();
+    }
+
+    /// Nothing more will be said here: what waits is done, the ghosts leave, the worker ends.
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+}
+
+/// Everything that lanes share.
+pub(super) struct Outbox {
+    pub(super) matrix: Arc<dyn MatrixApi>,
+    pub(super) ghosts: Ghosts,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) journal: Journal,
+    pub(super) core: mpsc::Sender<Input>,
+    /// Tells our own users (ghosts and the bot) from others.
+    pub(super) is_ours: Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>,
+    messages: Semaphore,
+    noise: Semaphore,
+    stop: CancellationToken,
+    workers: TaskTracker,
+}
+
+impl Outbox {
+    pub(super) fn new(
+        matrix: Arc<dyn MatrixApi>,
+        store: Arc<dyn Store>,
+        journal: Journal,
+        core: mpsc::Sender<Input>,
+        is_ours: Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            ghosts: Ghosts::new(matrix.clone(), store.clone(), stop.clone()),
+            matrix,
+            store,
+            journal,
+            core,
+            is_ours,
+            messages: Semaphore::new(MESSAGES_AT_ONCE),
+            noise: Semaphore::new(NOISE_AT_ONCE),
+            stop,
+            workers: TaskTracker::new(),
+        })
+    }
+
+    /// Opens a lane and starts its worker.
+    pub(super) fn lane(self: &Arc<Self>, destination: Destination) -> Lane {
+        let queue = Arc::new(Queue::default());
+        self.workers.spawn(worker::run(self.clone(), queue.clone(), destination));
+        Lane { queue }
+    }
+
+    /// A portal room's lane.
+    pub(super) fn portal_lane(self: &Arc<Self>, room: &RoomId) -> Lane {
+        self.lane(Destination::Portal(room.to_owned()))
+    }
+
+    /// Waits until the workers have ended, which they do when `stop` is cancelled.
+    pub(super) async fn ended(&self) {
+        self.workers.close();
+        self.workers.wait().await;
+    }
+}

@@ -1,0 +1,268 @@
+//! What waits in a lane, and who of our ghosts is in its room.
+//!
+//! Joins and leaves are wishes, one per ghost, the latest counts: a pair cancels, and a wish that is already true
+//! costs nothing.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    // The lock is held for a few lines and never over an await.
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ruma::{OwnedUserId, UserId};
+use tokio::sync::Notify;
+
+use super::Job;
+use crate::bridge::ghosts::Ghost;
+
+/// What a ghost should do about the room.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Arrive(Arc<Ghost>),
+    Depart(Option<String>),
+}
+
+/// What a worker does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Job(Job),
+    Wish(OwnedUserId, Wish),
+    /// The lane is closed and empty.
+    End,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    order: VecDeque<OwnedUserId>,
+    wishes: HashMap<OwnedUserId, Wish>,
+    joined: HashSet<OwnedUserId>,
+    /// The latest roster, while it isn't known yet who is joined.
+    roster: Option<(Vec<Arc<Ghost>>, bool)>,
+    loaded: bool,
+    closed: bool,
+    invited: bool,
+}
+
+impl State {
+    fn wish(&mut self, user: OwnedUserId, wish: Wish) {
+        let done = match &wish {
+            Wish::Arrive(_) => self.joined.contains(&user),
+            Wish::Depart(_) => self.loaded && !self.joined.contains(&user),
+        };
+        if done {
+            // What was wished before is overtaken; its place in the order is skipped when it comes up.
+            self.wishes.remove(&user);
+        } else if self.wishes.insert(user.clone(), wish).is_none() {
+            self.order.push_back(user);
+        }
+    }
+
+    fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
+        let present: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
+        let gone: Vec<OwnedUserId> = self.joined.iter().filter(|user| !present.contains(user)).cloned().collect();
+        let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !present.contains(user)).cloned().collect();
+        for user in gone.into_iter().chain(unwished) {
+            self.wish(user, Wish::Depart(None));
+        }
+        if all {
+            for ghost in ghosts {
+                self.wish(ghost.user.clone(), Wish::Arrive(ghost));
+            }
+        }
+    }
+}
+
+/// A lane's queue. Its length is bounded by what the journal accepts and by the size of the channel.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        self.change(|state| match (job, state.jobs.back_mut()) {
+            // Failures that wait behind the same failure are told with it.
+            (Job::Failure { sender, text, events }, Some(Job::Failure { sender: s, text: t, events: e }))
+                if sender == *s && text == *t =>
+            {
+                e.extend(events);
+            }
+            (job, _) => state.jobs.push_back(job),
+        });
+    }
+
+    pub(super) fn arrive(&self, ghost: Arc<Ghost>) {
+        self.change(|state| state.wish(ghost.user.clone(), Wish::Arrive(ghost)));
+    }
+
+    pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
+        self.change(|state| state.wish(user, Wish::Depart(reason)));
+    }
+
+    pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
+        self.change(|state| {
+            if state.loaded {
+                state.apply(ghosts, all);
+            } else {
+                state.roster = Some((ghosts, all));
+            }
+        });
+    }
+
+    /// Who of our ghosts is in the room, from the homeserver.
+    pub(super) fn load(&self, joined: HashSet<OwnedUserId>) {
+        self.change(|state| {
+            state.joined = joined;
+            state.loaded = true;
+            if let Some((ghosts, all)) = state.roster.take() {
+                state.apply(ghosts, all);
+            }
+        });
+    }
+
+    pub(super) fn has_joined(&self, user: &UserId) -> bool {
+        self.lock().joined.contains(user)
+    }
+
+    pub(super) fn joined(&self, user: OwnedUserId) {
+        self.lock().joined.insert(user);
+    }
+
+    pub(super) fn left(&self, user: &UserId) {
+        self.lock().joined.remove(user);
+    }
+
+    pub(super) fn invited(&self) {
+        self.change(|state| state.invited = true);
+    }
+
+    pub(super) fn close(&self) {
+        self.change(|state| {
+            state.closed = true;
+            state.roster = None;
+            for user in state.joined.clone() {
+                state.wish(user, Wish::Depart(None));
+            }
+        });
+    }
+
+    fn take(&self) -> Option<Next> {
+        let mut state = self.lock();
+        if let Some(job) = state.jobs.pop_front() {
+            return Some(Next::Job(job));
+        }
+        while let Some(user) = state.order.pop_front() {
+            if let Some(wish) = state.wishes.remove(&user) {
+                return Some(Next::Wish(user, wish));
+            }
+        }
+        state.closed.then_some(Next::End)
+    }
+
+
+    /// What comes next: what people said first.
+    pub(super) async fn next(&self) -> Next {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(next) = self.take() {
+                return next;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the bot is invited (or the lane closed).
+    pub(super) async fn invitation(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if std::mem::take(&mut self.lock().invited) || self.lock().closed {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CaseMapping;
+
+    fn ghost(nick: &str) -> Arc<Ghost> {
+        Arc::new(Ghost {
+            network: "net".parse().unwrap(),
+            nick: nick.into(),
+            folded: CaseMapping::Ascii.fold(nick),
+            user: UserId::parse(format!("@irc_net_{nick}:x")).unwrap(),
+            display_name: nick.into(),
+        })
+    }
+
+    fn wishes(queue: &Queue) -> Vec<(String, bool)> {
+        let mut all = Vec::new();
+        while let Some(Next::Wish(user, wish)) = queue.take() {
+            all.push((user.localpart().trim_start_matches("irc_net_").to_owned(), matches!(wish, Wish::Arrive(_))));
+        }
+        all
+    }
+
+    #[test]
+    fn r76_join_and_leave_of_one_ghost_cancel() {
+        let queue = Queue::default();
+        queue.load(HashSet::from([ghost("old").user.clone()]));
+        queue.arrive(ghost("a"));
+        queue.depart(ghost("a").user.clone(), None);
+        queue.depart(ghost("old").user.clone(), None);
+        queue.arrive(ghost("old"));
+        queue.arrive(ghost("b"));
+        assert_eq!(wishes(&queue), [("b".into(), true)]);
+    }
+
+    #[test]
+    fn r76_a_roster_brings_the_smallest_set_of_changes() {
+        let queue = Queue::default();
+        queue.roster(vec![ghost("a"), ghost("b")], true);
+        assert_eq!(wishes(&queue), [], "nothing before it is known who is there");
+        queue.load(HashSet::from([ghost("a").user.clone(), ghost("gone").user.clone()]));
+        assert_eq!(wishes(&queue), [("gone".into(), false), ("b".into(), true)]);
+        queue.left(&ghost("gone").user);
+        queue.joined(ghost("b").user.clone());
+        queue.roster(vec![ghost("b"), ghost("c")], false);
+        assert_eq!(wishes(&queue), [("a".into(), false)], "in a large channel nobody is brought in by the roster");
+    }
+
+    #[test]
+    fn what_people_said_goes_ahead_of_joins_and_leaves() {
+        let queue = Queue::default();
+        queue.load(HashSet::new());
+        queue.arrive(ghost("a"));
+        queue.push(Job::Topic("t".into()));
+        assert!(matches!(queue.take(), Some(Next::Job(Job::Topic(_)))));
+        assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[test]
+    fn failures_of_one_kind_that_wait_are_told_together() {
+        let queue = Queue::default();
+        let failure = |n: u32| Job::Failure {
+            sender: ruma::user_id!("@a:x").to_owned(),
+            text: "no".into(),
+            events: vec![(ruma::EventId::parse(format!("$e{n}:x")).unwrap(), crate::model::MatrixKey { txn: 1, index: n })],
+        };
+        queue.push(failure(0));
+        queue.push(failure(1));
+        assert!(matches!(queue.take(), Some(Next::Job(Job::Failure { events, .. })) if events.len() == 2));
+        assert!(queue.take().is_none());
+    }
+}

@@ -1,0 +1,330 @@
+//! A lane's worker: does one thing after the other in its room, and waits for as long as the homeserver is away.
+
+use std::{collections::HashSet, sync::Arc};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{
+    Destination, Job, Outbox, Receipt,
+    queue::{Next, Queue, Wish},
+};
+use crate::{
+    bridge::{delivery, dispatch::Input, ghosts::Ghost},
+    matrix::{CreateRoom, MatrixError, Preset, retry},
+    model::{MatrixKey, Millis},
+    store,
+};
+
+/// Who speaks for the bridge in a room.
+#[derive(Debug, Clone)]
+enum Voice {
+    Bot,
+    Ghost(Arc<Ghost>),
+}
+
+impl Voice {
+    fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Bot => None,
+            Self::Ghost(ghost) => Some(&ghost.user),
+        }
+    }
+}
+
+struct Worker {
+    out: Arc<Outbox>,
+    queue: Arc<Queue>,
+    room: OwnedRoomId,
+    voice: Voice,
+}
+
+/// Works until the lane is closed or the bridge stops. What is then undone stays in the journal.
+pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destination) {
+    let stop = out.stop.clone();
+    let work = async {
+        let Some((room, voice)) = enter(&out, &queue, destination).await else {
+            return refuse_all(&out, &queue).await;
+        };
+        let worker = Worker { out, queue, room, voice };
+        loop {
+            match worker.queue.next().await {
+                Next::Job(job) => worker.job(job).await,
+                Next::Wish(user, wish) => worker.wish(&user, wish).await,
+                Next::End => break,
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Sees to it that there is a room and that we are in it.
+async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Option<(OwnedRoomId, Voice)> {
+    match destination {
+        Destination::Portal(room) => enter_portal(out, queue, &room).await.then_some((room, Voice::Bot)),
+        Destination::Query { room, ghost, .. } => {
+            queue.load(HashSet::from([ghost.user.clone()]));
+            Some((room, Voice::Ghost(ghost)))
+        }
+        Destination::InvitedQuery { room, ghost, user } => {
+            let accepted = accept_query(out, &room, &ghost, &user).await;
+            queue.load(HashSet::from([ghost.user.clone()]));
+            accepted.then_some((room, Voice::Ghost(ghost)))
+        }
+        Destination::NewQuery { ghost, user, .. } => {
+            let room = make_query(out, &ghost, &user).await?;
+            queue.load(HashSet::from([ghost.user.clone()]));
+            Some((room, Voice::Ghost(ghost)))
+        }
+        Destination::Control(room) => {
+            let joined = retry::persist(&out.stop, || out.matrix.join(room.as_str(), None)).await;
+            report(&room, "join the control room", joined.map(drop));
+            Some((room, Voice::Bot))
+        }
+        Destination::NewControl(user) => make_control(out, &user).await.map(|room| (room, Voice::Bot)),
+    }
+}
+
+async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
+    loop {
+        let entered = async {
+            retry::persist(&out.stop, || out.matrix.join(room.as_str(), None)).await?;
+            retry::persist(&out.stop, || out.matrix.members(room)).await
+        };
+        match entered.await {
+            Ok(members) => {
+                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
+                queue.load(ours.into_iter().filter(|m| m.joined).map(|m| m.user).collect());
+                let members = people.into_iter().filter(|m| m.joined).map(|m| (m.user, m.display_name)).collect();
+                return out.core.send(Input::RoomReady { room: room.to_owned(), members }).await.is_ok();
+            }
+            Err(error) => {
+                tracing::error!(
+                    portal.room = %room, %error,
+                    "the bridge's bot can't enter this room; invite it, and it will come in at once"
+                );
+                queue.invitation().await;
+            }
+        }
+    }
+}
+
+async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> bool {
+    let accepted = async {
+        out.ghosts.ensure(ghost).await?;
+        retry::persist(&out.stop, || out.matrix.join(room.as_str(), Some(&ghost.user))).await?;
+        keep_query(out, room, ghost, user).await;
+        Ok(())
+    };
+    report(room, "accept the invitation to a query", accepted.await)
+}
+
+async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Option<OwnedRoomId> {
+    let made = async {
+        out.ghosts.ensure(ghost).await?;
+        let request = CreateRoom {
+            as_user: Some(ghost.user.clone()),
+            invite: vec![user.to_owned()],
+            is_direct: true,
+            preset: Preset::TrustedPrivate,
+            ..CreateRoom::default()
+        };
+        retry::persist(&out.stop, || out.matrix.create_room(&request)).await
+    };
+    match made.await {
+        Ok(room) => {
+            keep_query(out, &room, ghost, user).await;
+            let opened = Input::QueryOpened { ghost: ghost.clone(), user: user.to_owned(), room: room.clone() };
+            out.core.send(opened).await.is_ok().then_some(room)
+        }
+        Err(error) => {
+            tracing::warn!(%user, ghost.id = %ghost.user, %error, "could not open a room for a private message");
+            let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned() };
+            let _ = out.core.send(refused).await;
+            None
+        }
+    }
+}
+
+async fn keep_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) {
+    let query = store::Query {
+        room: room.to_owned(),
+        network: ghost.network.clone(),
+        user: user.to_owned(),
+        nick: ghost.nick.clone(),
+        folded: ghost.folded.clone(),
+    };
+    if let Err(error) = out.store.put_query(&query).await {
+        tracing::error!(portal.room = %room, %error, "could not store a query; after a restart a new room will be made");
+    }
+}
+
+async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Option<OwnedRoomId> {
+    let request = CreateRoom {
+        name: Some("IRC bridge".into()),
+        invite: vec![user.to_owned()],
+        is_direct: true,
+        preset: Preset::TrustedPrivate,
+        ..CreateRoom::default()
+    };
+    match retry::persist(&out.stop, || out.matrix.create_room(&request)).await {
+        Ok(room) => {
+            if let Err(error) = out.store.put_control_room(user, &room).await {
+                tracing::error!(%user, %error, "could not store a control room; after a restart a new one will be made");
+            }
+            let opened = Input::ControlOpened { user: user.to_owned(), room: room.clone() };
+            out.core.send(opened).await.is_ok().then_some(room)
+        }
+        Err(error) => {
+            tracing::warn!(%user, %error, "could not open a control room");
+            None
+        }
+    }
+}
+
+/// Without a room: everything that waits or comes is over.
+async fn refuse_all(out: &Arc<Outbox>, queue: &Queue) {
+    loop {
+        match queue.next().await {
+            Next::Job(Job::Text { receipt, .. }) => settle_text(out, &receipt).await,
+            Next::Job(Job::Failure { events, .. }) => settle_failures(out, &events).await,
+            Next::Job(_) | Next::Wish(..) => {}
+            Next::End => return,
+        }
+    }
+}
+
+async fn settle_text(out: &Outbox, receipt: &Receipt) {
+    if receipt.tick() {
+        out.journal.settle_irc(receipt.key).await;
+    }
+}
+
+async fn settle_failures(out: &Outbox, events: &[(OwnedEventId, MatrixKey)]) {
+    for (_, key) in events {
+        out.journal.settle_matrix(*key).await;
+    }
+}
+
+/// Says in the log what could not be done; true if it could.
+fn report(room: &RoomId, what: &str, result: Result<(), MatrixError>) -> bool {
+    if let Err(error) = &result {
+        tracing::warn!(portal.room = %room, %error, "could not {what}");
+    }
+    result.is_ok()
+}
+
+impl Worker {
+    async fn job(&self, job: Job) {
+        let Ok(_permit) = self.out.messages.acquire().await else { return };
+        match job {
+            Job::Text { ghost, content, at, receipt } => {
+                let said = self.say(&ghost, &content, at, &receipt).await;
+                if matches!(said, Err(MatrixError::Cancelled)) {
+                    return;
+                }
+                metrics::counter!(
+                    "footbridge_bridge_irc_messages_total",
+                    "network" => ghost.network.to_string(),
+                    "outcome" => if said.is_ok() { "delivered" } else { "failed" },
+                )
+                .increment(1);
+                report(&self.room, "bring a message from IRC into the room", said);
+                settle_text(&self.out, &receipt).await;
+            }
+            Job::Failure { sender, text, events } => {
+                let content = delivery::notice(&sender, &text, &events);
+                let txn = delivery::notice_txn(&events);
+                let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
+                if !matches!(told, Err(MatrixError::Cancelled)) {
+                    report(&self.room, "tell a user that a message failed", told);
+                    settle_failures(&self.out, &events).await;
+                }
+            }
+            Job::Notice { text, txn } => {
+                let content = to_raw(&serde_json::json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} }));
+                let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
+                report(&self.room, "say something in the room", told);
+            }
+            Job::Topic(topic) => {
+                let content = to_raw(&serde_json::json!({ "topic": topic }));
+                let out = &self.out;
+                let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
+                report(&self.room, "set the topic", retry::persist(&out.stop, set).await.map(drop));
+            }
+            Job::Remove { user, reason } => {
+                let out = &self.out;
+                let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
+                report(&self.room, "remove a user who was kicked on IRC", retry::persist(&out.stop, kick).await);
+            }
+        }
+    }
+
+    async fn wish(&self, user: &OwnedUserId, wish: Wish) {
+        let Ok(_permit) = self.out.noise.acquire().await else { return };
+        match wish {
+            Wish::Arrive(ghost) => {
+                let arrived = self.bring_in(&ghost).await;
+                report(&self.room, "bring a ghost into the room", arrived);
+            }
+            Wish::Depart(reason) if self.queue.has_joined(user) => {
+                let leave = || self.out.matrix.leave(&self.room, Some(user), reason.as_deref());
+                let left = retry::persist(&self.out.stop, leave).await;
+                self.queue.left(user);
+                report(&self.room, "let a ghost leave the room", left);
+            }
+            Wish::Depart(_) => {}
+        }
+    }
+
+    /// Sends what somebody said; a ghost that was shown out meanwhile comes in again once.
+    async fn say(&self, ghost: &Arc<Ghost>, content: &RawValue, at: Millis, receipt: &Receipt) -> Result<(), MatrixError> {
+        self.bring_in(ghost).await?;
+        let txn = format!("fb{}", receipt.key);
+        let first = self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await;
+        if !matches!(first, Err(MatrixError::Forbidden { .. })) {
+            return first;
+        }
+        self.queue.left(&ghost.user);
+        self.out.ghosts.forget(&ghost.user);
+        self.bring_in(ghost).await?;
+        self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await
+    }
+
+    /// Sees to it that the ghost exists, is called what it should be, and is in the room.
+    async fn bring_in(&self, ghost: &Arc<Ghost>) -> Result<(), MatrixError> {
+        self.out.ghosts.ensure(ghost).await?;
+        if self.queue.has_joined(&ghost.user) {
+            return Ok(());
+        }
+        let join = || self.out.matrix.join(self.room.as_str(), Some(&ghost.user));
+        let mut joined = retry::persist(&self.out.stop, join).await;
+        if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
+            let invite = || self.out.matrix.invite(&self.room, &ghost.user, None);
+            retry::persist(&self.out.stop, invite).await?;
+            joined = retry::persist(&self.out.stop, join).await;
+        }
+        joined?;
+        self.queue.joined(ghost.user.clone());
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        kind: &str,
+        txn: &str,
+        content: &RawValue,
+        as_user: Option<&UserId>,
+        at: Option<Millis>,
+    ) -> Result<(), MatrixError> {
+        let send = || self.out.matrix.send(&self.room, kind, txn, content, as_user, at);
+        retry::persist(&self.out.stop, send).await.map(drop)
+    }
+}
+
+fn to_raw(value: &serde_json::Value) -> Box<RawValue> {
+    to_raw_value(value).expect("a JSON value has a JSON text")
+}

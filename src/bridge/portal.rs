@@ -1,0 +1,268 @@
+//! What is said in a channel and its rooms, both ways, and the topic.
+
+use ruma::{OwnedRoomId, UserId};
+use serde_json::value::RawValue;
+
+use super::{
+    delivery::Origin,
+    directory::{ChannelRef, QueryRef, RoomKind},
+    dispatch::Core,
+    event::Event,
+    outbox::{Job, Receipt},
+};
+use crate::{
+    model::{
+        ChannelKey, Failure, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind, TextTarget,
+    },
+    translate::{self, IrcText},
+};
+
+/// A line of text from IRC.
+pub(super) struct Said {
+    pub(super) source: Source,
+    pub(super) target: TextTarget,
+    pub(super) kind: TextKind,
+    pub(super) text: String,
+    pub(super) at: Millis,
+    pub(super) key: IrcKey,
+}
+
+impl Core {
+    /// A message in any room that we are in.
+    pub(super) async fn on_message(&mut self, event: &Event<'_>, origin: &Origin) {
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Portal(room) => {
+                let channels = room.channels.clone();
+                self.say_in_channels(&channels, event, origin).await;
+            }
+            RoomKind::Query(query) => {
+                let query = query.clone();
+                self.say_in_query(&query, event, origin).await;
+            }
+            RoomKind::Control(_) => self.on_control_message(event, origin).await,
+            RoomKind::Unknown => match (&mut self.unplaced, RawValue::from_string(event.json.get().to_owned())) {
+                (Some(unplaced), Ok(json)) => unplaced.push(Input::Matrix(vec![(origin.key, json)])),
+                _ => self.journal.settle_matrix(origin.key).await,
+            },
+        }
+    }
+
+    async fn say_in_channels(&mut self, channels: &[ChannelRef], event: &Event<'_>, origin: &Origin) {
+        let mut actions = Vec::with_capacity(channels.len());
+        for key in channels {
+            let Some(channel) = self.directory.channels.get(key) else { continue };
+            let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
+            match self.prepare(&key.0, event, origin, &channel.name) {
+                Ok(Some(action)) => actions.push((key, channel, action)),
+                Ok(None) => {}
+                Err(failure) => return self.told(origin, &failure),
+            }
+        }
+        if actions.is_empty() {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        let commands: Vec<_> = actions.iter().map(|_| self.delivery.command_for(origin)).collect();
+        for ((key, channel, action), command) in actions.into_iter().zip(commands) {
+            match self.puppet(&key.0, &origin.sender) {
+                Ok(link) => {
+                    self.want_channel(&link, &key.1, channel).await;
+                    self.act(&link, command, action).await;
+                }
+                Err(failure) => self.on_fate(command, crate::model::Fate::Failed(failure)).await,
+            }
+        }
+    }
+
+    async fn say_in_query(&mut self, query: &QueryRef, event: &Event<'_>, origin: &Origin) {
+        let Some(nick) = self.directory.queries.get(query).map(|query| query.nick.clone()) else { return };
+        if origin.sender != query.1 {
+            let failure = Failure::certain(Reason::Refused).with_detail("this private chat is somebody else's");
+            return self.told(origin, &failure);
+        }
+        match self.prepare(&query.0, event, origin, &nick) {
+            Ok(Some(action)) => {
+                let command = self.delivery.command_for(origin);
+                match self.puppet(&query.0, &origin.sender) {
+                    Ok(link) => self.act(&link, command, action).await,
+                    Err(failure) => self.on_fate(command, crate::model::Fate::Failed(failure)).await,
+                }
+            }
+            Ok(None) => self.journal.settle_matrix(origin.key).await,
+            Err(failure) => self.told(origin, &failure),
+        }
+    }
+
+    /// What a message is on IRC; `None` if there is nothing to say.
+    fn prepare(
+        &self,
+        network: &NetworkId,
+        event: &Event<'_>,
+        origin: &Origin,
+        target: &str,
+    ) -> Result<Option<IrcAction>, Failure> {
+        let Some(network) = self.networks.get(network) else { return Ok(None) };
+        let expires = self.expires(network.config.puppets.message_max_age_seconds, event)?;
+        let text = match &*event.kind {
+            "m.room.encrypted" => return Err(Failure::certain(Reason::Encrypted)),
+            "m.room.message" => translate::message(event.content, network.config.puppets.max_lines as usize)?,
+            _ => return Err(Failure::certain(Reason::Unsupported)),
+        };
+        let IrcText { kind, lines } = text;
+        let journal = Some(origin.key);
+        let say = IrcAction::Say { target: target.to_owned(), kind, lines, expires, journal };
+        Ok(match &say {
+            IrcAction::Say { lines, .. } if lines.is_empty() => None,
+            _ => Some(say),
+        })
+    }
+
+    /// When an event is too old to be sent; it may be already (R4).
+    fn expires(&self, max_age_seconds: u32, event: &Event<'_>) -> Result<Millis, Failure> {
+        let expires = event.at().saturating_add(Millis::from(max_age_seconds) * 1000);
+        if expires < self.clock.now() { Err(Failure::certain(Reason::TooOld)) } else { Ok(expires) }
+    }
+
+    /// A topic set on Matrix is set on IRC by the same person.
+    pub(super) async fn on_matrix_topic(&mut self, event: &Event<'_>, origin: &Origin) {
+        let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else {
+            return self.journal.settle_matrix(origin.key).await;
+        };
+        let channels = room.channels.clone();
+        let topic = translate::topic(event.content).unwrap_or_default();
+        let mut under_way = false;
+        for key in &channels {
+            let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
+                continue;
+            };
+            if channel.topic.as_deref().unwrap_or_default() == topic {
+                continue;
+            }
+            let expires = match self.expires(network.config.puppets.message_max_age_seconds, event) {
+                Ok(expires) => expires,
+                Err(failure) => return self.told(origin, &failure),
+            };
+            let target = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
+            let action = IrcAction::Topic {
+                channel: target.name.clone(),
+                topic: topic.clone(),
+                expires,
+                journal: Some(origin.key),
+            };
+            under_way = true;
+            let command = self.delivery.command_for(origin);
+            match self.puppet(&key.0, &origin.sender) {
+                Ok(link) => {
+                    self.want_channel(&link, &key.1, target).await;
+                    self.act(&link, command, action).await;
+                }
+                Err(failure) => self.on_fate(command, crate::model::Fate::Failed(failure)).await,
+            }
+        }
+        if !under_way {
+            self.journal.settle_matrix(origin.key).await;
+        }
+    }
+
+    /// A topic on IRC is the topic of the channel's rooms, unless it came from there.
+    pub(super) fn on_irc_topic(&mut self, link: &LinkId, channel: &str, source: Option<&Source>, topic: String) {
+        let Some(key) = self.observed(link, channel) else { return };
+        let topic = translate::one_line(&topic);
+        let ours = source.is_some_and(|source| self.link_of(&key.0, source).is_some());
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        let changed = channel.topic.replace(topic.clone()).is_none_or(|old| old != topic);
+        // At our own join the topic is news only for rooms made for the channel; a plumbed room has its own.
+        if !changed || ours {
+            return;
+        }
+        for room in &channel.rooms {
+            let joined = self.directory.rooms.get(room).filter(|room| source.is_some() || room.follows_topic);
+            if let Some(room) = joined {
+                room.lane.push(Job::Topic(topic.clone()));
+            }
+        }
+    }
+
+    /// Something said on IRC, seen by `link`.
+    pub(super) async fn on_irc_text(&mut self, link: &LinkId, said: Said) {
+        match &said.target {
+            TextTarget::Channel { name, .. } => match self.observed(link, name) {
+                Some(channel) if self.link_of(&channel.0, &said.source).is_none() => {
+                    self.channel_text(&channel, said).await;
+                }
+                // Our own words, or a line that the channel's observer tells too.
+                _ => self.journal.settle_irc(said.key).await,
+            },
+            TextTarget::Own => self.private_text(link, said).await,
+        }
+    }
+
+    /// Something that was said before the last stop: who observed what then is not known any more.
+    pub(super) async fn on_irc_text_again(&mut self, link: &LinkId, said: Said) {
+        match &said.target {
+            TextTarget::Channel { name, .. } => {
+                let Some(network) = self.networks.get(link.network()) else {
+                    return self.journal.settle_irc(said.key).await;
+                };
+                let channel = (network.id.clone(), network.fold(name));
+                if self.was_ours(&channel.0, &said.source) {
+                    self.journal.settle_irc(said.key).await;
+                } else {
+                    self.channel_text(&channel, said).await;
+                }
+            }
+            TextTarget::Own => self.private_text(link, said).await,
+        }
+    }
+
+    async fn channel_text(&mut self, key: &ChannelRef, said: Said) {
+        let ghost = self.networks.get(&key.0).and_then(|network| network.ghost_of(&said.source));
+        let channel = self.directory.channels.get(key);
+        let (Some(channel), Some(ghost)) = (channel, ghost) else { return self.journal.settle_irc(said.key).await };
+        let rooms: Vec<&OwnedRoomId> = channel.rooms.iter().collect();
+        if rooms.is_empty() {
+            return self.journal.settle_irc(said.key).await;
+        }
+        let content = content(&said);
+        let receipt = Receipt::new(said.key, rooms.len());
+        for room in rooms {
+            let Some(room) = self.directory.rooms.get(room) else { continue };
+            room.lane.push(Job::Text {
+                ghost: ghost.clone(),
+                content: content.clone(),
+                at: said.at,
+                receipt: receipt.clone(),
+            });
+        }
+    }
+
+    /// The channel that `link` observes under this name.
+    pub(super) fn observed(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
+        let network = self.networks.get(link.network())?;
+        let key = (network.id.clone(), network.fold(channel));
+        let observer = self.directory.channels.get(&key)?.observer.as_ref()?;
+        (observer == link).then_some(key)
+    }
+
+    /// Which of our links somebody on IRC is.
+    pub(super) fn link_of(&self, network: &NetworkId, source: &Source) -> Option<&LinkId> {
+        let network = self.networks.get(network)?;
+        self.echo.link_of(&network.id, &network.fold(&source.nick), source, self.clock.now())
+    }
+
+    /// Whether somebody was one of our links before the last stop: by the user name, which is one user's for ever.
+    fn was_ours(&self, network: &NetworkId, source: &Source) -> bool {
+        let user = source.user.as_deref().unwrap_or_default();
+        let user = user.strip_prefix('~').unwrap_or(user);
+        self.remembered.get(network).is_some_and(|users| users.values().any(|name| name == user))
+    }
+}
+
+/// A line of IRC as a Matrix message.
+pub(super) fn content(said: &Said) -> Box<RawValue> {
+    let status = match &said.target {
+        TextTarget::Channel { name, status: Some(status) } => Some(format!("{status}{name}")),
+        _ => None,
+    };
+    translate::content(said.kind, &said.text, status.as_deref())
+}
+

@@ -1,0 +1,169 @@
+//! Talks with one: queries (a Matrix user and a nick) and control rooms (a Matrix user and the bridge).
+
+use std::sync::Arc;
+
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+
+use super::{
+    delivery::Origin,
+    directory::{Query, QueryRef},
+    dispatch::Core,
+    event::{Event, Member},
+    ghosts::Ghost,
+    outbox::{Destination, Job, Lane, Receipt},
+    portal::{Said, content},
+};
+use crate::model::{IrcAction, LinkId, TextKind};
+
+/// What the bot says to whoever writes to it on Matrix.
+const HELP: &str = "I am an IRC bridge. Here I tell you when something that you sent did not reach IRC and there is \
+                    no better room to say so. To talk with somebody on IRC, start a chat with their user here.";
+
+// Queries.
+impl Core {
+    /// A private message to one of our links.
+    pub(super) async fn private_text(&mut self, link: &LinkId, said: Said) {
+        let Some(user) = link.user().map(ToOwned::to_owned) else { return self.told_to_bot(link, said).await };
+        let ghost = self.networks.get(link.network()).and_then(|network| network.ghost_of(&said.source));
+        let Some(ghost) = ghost else { return self.journal.settle_irc(said.key).await };
+        let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
+        let query = self.directory.queries.entry(key).or_insert_with(|| {
+            let new = Destination::NewQuery { network: ghost.network.clone(), ghost: ghost.clone(), user };
+            Query { lane: self.outbox.lane(new), nick: ghost.nick.clone(), room: None }
+        });
+        query.nick.clone_from(&ghost.nick);
+        let text = content(&said);
+        query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt: Receipt::new(said.key, 1) });
+    }
+
+    /// A private message to the bot: its sender learns whom they wrote to. Notices are never answered.
+    async fn told_to_bot(&mut self, link: &LinkId, said: Said) {
+        if said.kind != TextKind::Notice {
+            let command = self.delivery.command();
+            let words = format!("I am the bot of a bridge to Matrix ({}) and pass nothing on myself.", self.server);
+            let say = IrcAction::Say {
+                target: said.source.nick.clone(),
+                kind: TextKind::Notice,
+                lines: vec![words],
+                expires: self.clock.now() + 60_000,
+                journal: None,
+            };
+            self.act(link, command, say).await;
+        }
+        self.journal.settle_irc(said.key).await;
+    }
+
+    /// A Matrix user invited a ghost.
+    pub(super) fn open_query(&mut self, ghost: &Arc<Ghost>, user: &UserId, room: OwnedRoomId) {
+        let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
+        let destination =
+            Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user: user.to_owned() };
+        let query = Query { lane: self.outbox.lane(destination), nick: ghost.nick.clone(), room: Some(room) };
+        if let Some(old) = self.directory.put_query(key, query) {
+            old.lane.close();
+        }
+    }
+
+    /// A query that an IRC user began has its room.
+    pub(super) fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId) {
+        let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
+        if let Some(query) = self.directory.queries.get(&key) {
+            let query = Query { lane: query.lane.clone(), nick: query.nick.clone(), room: Some(room) };
+            self.directory.put_query(key, query);
+        }
+    }
+
+    /// A query could not be opened: the IRC user who began it is told.
+    pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId) {
+        let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
+        if let Some(query) = self.directory.remove_query(&key) {
+            query.lane.close();
+        }
+        let command = self.delivery.command();
+        let say = IrcAction::Say {
+            target: ghost.nick.clone(),
+            kind: TextKind::Notice,
+            lines: vec!["Your private message could not be brought to Matrix.".to_owned()],
+            expires: self.clock.now() + 60_000,
+            journal: None,
+        };
+        self.act(&LinkId::puppet(ghost.network.clone(), user.to_owned()), command, say).await;
+    }
+
+    /// Somebody came to or left a query's room. It is for two: when its owner leaves or a third comes, it is over.
+    pub(super) async fn on_query_member(&mut self, key: &QueryRef, target: &UserId, member: &Member) {
+        let over = match member.membership.as_str() {
+            "leave" | "ban" => *target == key.1,
+            "join" | "invite" => *target != key.1,
+            _ => false,
+        };
+        if !over {
+            return;
+        }
+        let Some(query) = self.directory.remove_query(key) else { return };
+        let Some(room) = query.room else { return };
+        if *target != key.1 {
+            let text = "This was a private chat with one person on IRC; with others here I leave it.".to_owned();
+            query.lane.push(Job::Notice { text, txn: format!("fbq{room}") });
+        }
+        query.lane.close();
+        if let Err(error) = self.store.remove_query(&room).await {
+            tracing::warn!(portal.room = %room, %error, "could not forget a query in the database");
+        }
+        self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
+    }
+}
+
+// Control rooms.
+impl Core {
+    /// The user's control room, made if there is none.
+    pub(super) fn control_lane(&mut self, user: &UserId) -> Lane {
+        if let Some(lane) = self.directory.control(user) {
+            return lane.clone();
+        }
+        let lane = self.outbox.lane(Destination::NewControl(user.to_owned()));
+        self.directory.put_control(user.to_owned(), None, lane.clone());
+        lane
+    }
+
+    pub(super) fn on_control_opened(&mut self, user: OwnedUserId, room: OwnedRoomId) {
+        if let Some(lane) = self.directory.control(&user).cloned() {
+            self.directory.put_control(user, Some(room), lane);
+        }
+    }
+
+    /// Somebody invited the bot to a room that is no portal: their control room.
+    pub(super) fn accept_control(&mut self, event: &Event<'_>) {
+        let (room, user) = (event.room_id.clone(), event.sender.clone());
+        let lane = self.outbox.lane(Destination::Control(room.clone()));
+        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.event_id) });
+        self.directory.put_control(user.clone(), Some(room.clone()), lane);
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.put_control_room(&user, &room).await {
+                tracing::warn!(%user, %error, "could not store a control room");
+            }
+        });
+    }
+
+    pub(super) fn forget_control(&mut self, user: &UserId, room: &RoomId) {
+        if let Some(lane) = self.directory.control(user) {
+            lane.close();
+        }
+        self.directory.remove_control(user);
+        let (store, room) = (self.store.clone(), room.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = store.remove_control_room(&room).await {
+                tracing::warn!(portal.room = %room, %error, "could not forget a control room in the database");
+            }
+        });
+    }
+
+    /// Something said to the bot.
+    pub(super) async fn on_control_message(&mut self, event: &Event<'_>, origin: &Origin) {
+        let lane = self.control_lane(&event.sender);
+        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.event_id) });
+        self.journal.settle_matrix(origin.key).await;
+    }
+
+}

@@ -1,0 +1,205 @@
+//! Puppets: the links that act for Matrix users, opened when first needed.
+//!
+//! Owner of which puppets exist and where they ought to be. A puppet's identity (its user name, and the nick it
+//! had) comes from the database, so opening one takes a moment; what it is asked to do meanwhile waits here.
+
+use std::collections::{HashMap, HashMap as Map};
+
+use ruma::{OwnedUserId, UserId};
+
+use super::dispatch::{Core, Input};
+use crate::{
+    irc::pool::{
+        SendRefused,
+        protocol::{LinkSpec, SaslPlain, Sealed},
+    },
+    model::{ChannelKey, CommandId, Failure, Fate, Folded, IrcAction, LinkId, NetworkId, Reason},
+    store::PuppetIdentity,
+    translate,
+};
+
+/// How many nicks are tried when the first is taken.
+const ALTERNATIVES: u32 = 9;
+
+/// One puppet.
+pub(super) struct Puppet {
+    /// Its user name, once known.
+    pub(super) username: String,
+    /// The nick it was last stored with.
+    pub(super) stored_nick: Option<String>,
+    /// Channels it was told to be in.
+    pub(super) wanted: HashMap<Folded, String>,
+    /// What waits for its identity; `None` once the link is open.
+    waiting: Option<Vec<(CommandId, IrcAction)>>,
+}
+
+/// All puppets.
+#[derive(Default)]
+pub(super) struct Puppets {
+    pub(super) links: Map<LinkId, Puppet>,
+    per_network: Map<NetworkId, u32>,
+}
+
+impl Puppets {
+    pub(super) fn remove(&mut self, link: &LinkId) {
+        if self.links.remove(link).is_some() {
+            *self.per_network.entry(link.network().clone()).or_default() -= 1;
+        }
+    }
+}
+
+impl Core {
+    /// The puppet of `user`, made if there is none.
+    ///
+    /// # Errors
+    /// [`Reason::PuppetLimit`] if there may be no more.
+    pub(super) fn puppet(&mut self, network: &NetworkId, user: &UserId) -> Result<LinkId, Failure> {
+        let link = LinkId::puppet(network.clone(), user.to_owned());
+        if self.puppets.links.contains_key(&link) {
+            return Ok(link);
+        }
+        let limit = self.networks.get(network).map_or(0, |network| network.config.puppets.limit);
+        let count = self.puppets.per_network.entry(network.clone()).or_default();
+        if limit != 0 && *count >= limit {
+            return Err(Failure::certain(Reason::PuppetLimit));
+        }
+        *count += 1;
+        let puppet = Puppet {
+            username: String::new(),
+            stored_nick: None,
+            wanted: HashMap::new(),
+            waiting: Some(Vec::new()),
+        };
+        self.puppets.links.insert(link.clone(), puppet);
+        self.find_identity(&link, user.to_owned());
+        Ok(link)
+    }
+
+    /// Asks for what a puppet needs to be opened: who it was before, and what its user is called.
+    fn find_identity(&self, link: &LinkId, user: OwnedUserId) {
+        let known = self.directory.rooms.values().find_map(|room| room.members.get(&user).cloned().flatten());
+        let (store, matrix, answer, link) = (self.store.clone(), self.matrix.clone(), self.input.clone(), link.clone());
+        tokio::spawn(async move {
+            let base = translate::username_base(&user);
+            let identity = store.puppet_identity(link.network(), &user, &base).await;
+            let name = match known {
+                Some(name) => Some(name),
+                // Without a name the nick is made of the localpart: no reason to keep anybody waiting.
+                None => matrix.display_name(&user).await.unwrap_or_default(),
+            };
+            let _ = answer.send(Input::Identity { link, identity, name }).await;
+        });
+    }
+
+    /// Opens a puppet's link and gives it what has waited.
+    pub(super) async fn on_identity(
+        &mut self,
+        link: LinkId,
+        identity: Result<PuppetIdentity, crate::store::StoreError>,
+        name: Option<String>,
+    ) {
+        let (Some(puppet), Some(user)) = (self.puppets.links.get_mut(&link), link.user()) else { return };
+        let waiting = puppet.waiting.take().unwrap_or_default();
+        let identity = match identity {
+            Ok(identity) => identity,
+            Err(error) => {
+                tracing::error!(link.id = %link, %error, "could not open a puppet: the database gave no identity for it");
+                self.puppets.remove(&link);
+                for (command, _) in waiting {
+                    let failure = Failure::certain(Reason::LinkRefused).with_detail("the bridge's database is away");
+                    self.on_fate(command, Fate::Failed(failure)).await;
+                }
+                return;
+            }
+        };
+        puppet.username.clone_from(&identity.username);
+        puppet.stored_nick.clone_from(&identity.nick);
+        let Some(network) = self.networks.get(link.network()) else { return };
+        let wanted = network.nick.nick(user, name.as_deref(), network.nicklen());
+        let nick = identity.nick.unwrap_or_else(|| wanted.clone());
+        let alternatives = std::iter::once(wanted.clone())
+            .filter(|wanted| *wanted != nick)
+            .chain((1..=ALTERNATIVES).map(|n| network.nick.alternative(&wanted, n, network.nicklen())))
+            .collect();
+        let sasl = network.config.puppets.accounts.get(user);
+        let spec = LinkSpec {
+            link: link.clone(),
+            nick,
+            alternatives,
+            username: identity.username,
+            realname: translate::realname(user, name.as_deref(), network.namelen()),
+            sasl: sasl.map(|sasl| SaslPlain {
+                account: sasl.account.clone(),
+                password: Sealed::new(sasl.password.expose()),
+            }),
+            channels: Vec::new(),
+        };
+        self.pool.open(spec);
+        for (command, action) in waiting {
+            self.act(&link, command, action).await;
+        }
+    }
+
+    /// Lets a link do something; what can't be taken fails at once.
+    pub(super) async fn act(&mut self, link: &LinkId, command: CommandId, action: IrcAction) {
+        if let Some(waiting) = self.puppets.links.get_mut(link).and_then(|puppet| puppet.waiting.as_mut()) {
+            if waiting.len() < super::network::QUEUE as usize {
+                waiting.push((command, action));
+            } else {
+                self.on_fate(command, Fate::Failed(Failure::certain(Reason::QueueFull))).await;
+            }
+            return;
+        }
+        let reason = match self.pool.send(link, command, action) {
+            Ok(()) => return,
+            Err(SendRefused::QueueFull) => Reason::QueueFull,
+            Err(SendRefused::NotOpen) => Reason::LinkLost,
+        };
+        self.on_fate(command, Fate::Failed(Failure::certain(reason))).await;
+    }
+
+    /// Sees to it that a puppet is, or comes, into a channel.
+    pub(super) async fn want_channel(&mut self, link: &LinkId, folded: &Folded, channel: ChannelKey) {
+        let Some(puppet) = self.puppets.links.get_mut(link) else { return };
+        if puppet.wanted.insert(folded.clone(), channel.name.clone()).is_none() {
+            let command = self.delivery.command();
+            self.act(link, command, IrcAction::Join { channels: vec![channel] }).await;
+        }
+    }
+
+    /// Lets a puppet leave a channel, and the network when nothing keeps it there.
+    pub(super) async fn leave_channel(&mut self, link: &LinkId, folded: &Folded, reason: Option<String>) {
+        let Some(puppet) = self.puppets.links.get_mut(link) else { return };
+        if let Some(channel) = puppet.wanted.remove(folded) {
+            let command = self.delivery.command();
+            self.act(link, command, IrcAction::Part { channel, reason: reason.clone() }).await;
+        }
+        self.close_idle_puppet(link, reason.as_deref());
+    }
+
+    /// Closes a puppet that is in no channel and talks with nobody.
+    pub(super) fn close_idle_puppet(&mut self, link: &LinkId, reason: Option<&str>) {
+        let (Some(puppet), LinkId { .. }) = (self.puppets.links.get(link), link) else { return };
+        let Some(user) = link.user() else { return };
+        let idle = puppet.wanted.is_empty() && !self.directory.has_query(link.network(), &user.to_owned());
+        if idle && self.directory.channels_of(link.network(), &user.to_owned()).is_empty() {
+            self.pool.close(link, reason.unwrap_or("left"));
+            self.puppets.remove(link);
+        }
+    }
+
+    /// A puppet has a nick: it is kept for the next time, so that a number added to it stays.
+    pub(super) fn keep_nick(&mut self, link: &LinkId, nick: &str) {
+        let (Some(puppet), Some(user)) = (self.puppets.links.get_mut(link), link.user()) else { return };
+        if puppet.stored_nick.as_deref() == Some(nick) {
+            return;
+        }
+        puppet.stored_nick = Some(nick.to_owned());
+        let (store, link, user, nick) = (self.store.clone(), link.clone(), user.to_owned(), nick.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = store.set_puppet_nick(link.network(), &user, &nick).await {
+                tracing::warn!(link.id = %link, %error, "could not store a puppet's nick; it may have another after a restart");
+            }
+        });
+    }
+}

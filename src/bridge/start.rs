@@ -1,0 +1,307 @@
+//! Starting and stopping: what is loaded, what the last run left undone, and in which order.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    delivery::Delivery,
+    directory::{Directory, Query},
+    dispatch::{Core, Input},
+    echo::Echo,
+    health::{Checks, Pings},
+    intake::{MatrixIntake, from_pool},
+    lookups::Lookups,
+    network::Network,
+    outbox::{Destination, Outbox},
+    puppets::Puppets,
+};
+use crate::{
+    config::{Config, Plumb},
+    irc::pool::{
+        ConnectionPool,
+        protocol::{Cursors, PoolEvent, PoolEventBody},
+    },
+    matrix::{
+        MatrixApi,
+        appservice::{Health, Queries, TransactionSink},
+        persist,
+    },
+    model::{Clock, Epoch, NetworkId},
+    store::{Journal, Portal, PortalKind, Store, StoreError},
+    translate::TemplateError,
+};
+
+/// Batches that may wait for the dispatcher.
+const INPUTS: usize = 256;
+/// How long the homeserver may take for what is still to be said when the bridge stops.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What the bridge is made of.
+pub struct Parts {
+    /// The operator's choices.
+    pub config: Config,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Its journal.
+    pub journal: Journal,
+    /// The homeserver.
+    pub matrix: Arc<dyn MatrixApi>,
+    /// The IRC connections.
+    pub pool: Arc<dyn ConnectionPool>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The way from the homeserver back to us.
+    pub pings: Arc<Pings>,
+}
+
+/// Why the bridge can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database can't be read.
+    #[error("could not load what the bridge knows: {0}")]
+    Store(#[from] StoreError),
+    /// A template of the configuration makes no sense.
+    #[error("network.{network}: {problem}")]
+    Template {
+        /// The network.
+        network: NetworkId,
+        /// What is wrong.
+        problem: TemplateError,
+    },
+}
+
+/// The running bridge.
+pub struct Bridge {
+    input: mpsc::Sender<Input>,
+    outbox: Arc<Outbox>,
+    pool: Arc<dyn ConnectionPool>,
+    journal: Journal,
+    store: Arc<dyn Store>,
+    pings: Arc<Pings>,
+    core: JoinHandle<()>,
+    intake: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Bridge {
+    /// Loads what is known, takes up what the last run left, and begins to connect.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has been dialled then.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts { config, store, journal, matrix, pool, clock, pings } = parts;
+        let stop = CancellationToken::new();
+        let (input, inputs) = mpsc::channel(INPUTS);
+        let bot = config.bot_user_id();
+        let mut networks = BTreeMap::new();
+        for (id, settings) in &config.networks {
+            let server = config.homeserver.server_name.clone();
+            let isupport = store.isupport(id).await?;
+            let network = Network::new(id.clone(), settings.clone(), server, isupport)
+                .map_err(|problem| StartError::Template { network: id.clone(), problem })?;
+            networks.insert(id.clone(), network);
+        }
+        let is_ours = {
+            let (bot, namespaces) = (bot.clone(), networks.values().map(Network::namespace).collect::<Vec<_>>());
+            Arc::new(move |user: &UserId| *user == bot || namespaces.iter().any(|namespace| namespace(user)))
+        };
+        let outbox =
+            Outbox::new(matrix.clone(), store.clone(), journal.clone(), input.clone(), is_ours, stop.clone());
+        let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>> = HashMap::new();
+        for puppet in store.puppets().await? {
+            remembered.entry(puppet.network).or_default().insert(puppet.user, puppet.username);
+        }
+        let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
+        let (rooms, aliases) = plumbs(&config);
+        let mut core = Core {
+            server: config.homeserver.server_name.clone(),
+            bot,
+            networks,
+            directory: Directory::default(),
+            puppets: Puppets::default(),
+            echo: Echo::default(),
+            delivery: Delivery::default(),
+            remembered,
+            opening: HashSet::new(),
+            unplaced: (!aliases.is_empty()).then(Vec::new),
+            stopping: false,
+            outbox: outbox.clone(),
+            pool: pool.clone(),
+            store: store.clone(),
+            journal: journal.clone(),
+            matrix,
+            clock,
+            input: input.clone(),
+        };
+        load(&mut core, rooms).await?;
+        let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
+        let specs: Vec<_> = core.networks.values().map(|network| (network.spec(), network.bot_spec())).collect();
+        let core = tokio::spawn(core.run(inputs));
+        recover(&journal, &input).await?;
+        if !aliases.is_empty() {
+            tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, stop.clone()));
+        }
+        for (network, bot) in specs {
+            pool.configure(network);
+            pool.open(bot);
+        }
+        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone()));
+        Ok(Self { input, outbox, pool, journal, store, pings, core, intake, stop })
+    }
+
+    /// Where the homeserver's transactions go.
+    #[must_use]
+    pub fn sink(&self) -> Arc<dyn TransactionSink> {
+        let input = Arc::new(Mutex::new(self.input.clone()));
+        Arc::new(MatrixIntake { journal: self.journal.clone(), input })
+    }
+
+    /// Who answers the homeserver's questions.
+    #[must_use]
+    pub fn queries(&self) -> Arc<dyn Queries> {
+        Arc::new(Lookups { input: self.input.clone(), outbox: self.outbox.clone() })
+    }
+
+    /// Who knows how the bridge is.
+    #[must_use]
+    pub fn health(&self) -> Arc<dyn Health> {
+        Arc::new(Checks { pings: self.pings.clone(), store: self.store.clone(), input: self.input.clone() })
+    }
+
+    /// Says goodbye on IRC, says what is still to be said on Matrix, and puts everything on disk. What can't be done
+    /// in time is done by the next run.
+    pub async fn stop(self, reason: &str) {
+        let _ = self.input.send(Input::Stopping).await;
+        self.pool.shutdown(reason).await;
+        // The pool's events end with it; once all are handled the dispatcher ends too.
+        let _ = self.intake.await;
+        let _ = self.input.send(Input::End).await;
+        let _ = self.core.await;
+        if tokio::time::timeout(LAST_WORDS, self.outbox.empty()).await.is_err() {
+            tracing::warn!("the homeserver did not take everything in time; the rest stays in the journal for the next run");
+        }
+        self.stop.cancel();
+        self.outbox.ended().await;
+        self.journal.flush().await;
+    }
+}
+
+/// The configured plumbs: those by room id, ready; those by alias, to be found.
+fn plumbs(config: &Config) -> (Vec<Portal>, Vec<(NetworkId, Plumb)>) {
+    let (mut rooms, mut aliases) = (Vec::new(), Vec::new());
+    for (id, network) in &config.networks {
+        for plumb in &network.plumbs {
+            match <&RoomId>::try_from(plumb.room.as_str()) {
+                Ok(room) => rooms.push(portal(id, plumb, room)),
+                Err(_) => aliases.push((id.clone(), plumb.clone())),
+            }
+        }
+    }
+    (rooms, aliases)
+}
+
+fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
+    Portal {
+        room: room.to_owned(),
+        network: network.clone(),
+        channel: plumb.channel.name.clone(),
+        // The dispatcher folds it as the network says.
+        folded: crate::model::CaseMapping::default().fold(&plumb.channel.name),
+        key: plumb.channel.key.clone(),
+        kind: PortalKind::Plumbed,
+    }
+}
+
+/// Makes known what the database and the configuration know.
+async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
+    let joined = core.store.portals().await?.into_iter().filter(|portal| portal.kind == PortalKind::Joined);
+    for portal in plumbed.into_iter().chain(joined) {
+        core.add_portal(portal);
+    }
+    for query in core.store.queries().await? {
+        let Some(network) = core.networks.get(&query.network) else { continue };
+        let Some(ghost) = network.ghost(&query.nick) else { continue };
+        let key = (query.network, query.user.clone(), ghost.folded.clone());
+        let destination = Destination::Query { room: query.room.clone(), ghost };
+        let query = Query { lane: core.outbox.lane(destination), nick: query.nick, room: Some(query.room) };
+        core.directory.put_query(key, query);
+    }
+    for (user, room) in core.store.control_rooms().await? {
+        let lane = core.outbox.lane(Destination::Control(room.clone()));
+        core.directory.put_control(user, Some(room), lane);
+    }
+    Ok(())
+}
+
+/// Gives the dispatcher what the last run accepted and did not settle.
+async fn recover(journal: &Journal, input: &mpsc::Sender<Input>) -> Result<(), StoreError> {
+    let matrix = journal.unsettled_matrix().await?;
+    let irc = journal.unsettled_irc().await?;
+    if !matrix.is_empty() || !irc.is_empty() {
+        tracing::info!(matrix = matrix.len(), irc = irc.len(), "taking up what the last run left undone");
+    }
+    let (interrupted, waiting): (Vec<_>, Vec<_>) = matrix.into_iter().partition(|event| event.sending);
+    let plain = |events: Vec<crate::store::UnsettledMatrix>| events.into_iter().map(|e| (e.key, e.json)).collect();
+    let irc = irc.into_iter().map(|line| PoolEvent {
+        link: line.link,
+        key: line.key,
+        at: line.at,
+        body: PoolEventBody::Irc(line.event),
+    });
+    // The dispatcher lives as long as this sender.
+    let _ = input.send(Input::IrcAgain(irc.collect())).await;
+    let _ = input.send(Input::Interrupted(plain(interrupted))).await;
+    let _ = input.send(Input::Matrix(plain(waiting))).await;
+    Ok(())
+}
+
+/// Finds the rooms of plumbs that name an alias, for as long as it takes.
+async fn find_rooms(
+    outbox: Arc<Outbox>,
+    input: mpsc::Sender<Input>,
+    mut aliases: Vec<(NetworkId, Plumb)>,
+    stop: CancellationToken,
+) {
+    let mut complained = false;
+    loop {
+        let mut missing = Vec::new();
+        for (network, plumb) in aliases {
+            let room: &OwnedRoomOrAliasId = &plumb.room;
+            match persist(outbox.retry, &stop, || outbox.matrix.join(room, None)).await {
+                Ok(room) => {
+                    let _ = input.send(Input::Portal(portal(&network, &plumb, &room))).await;
+                }
+                Err(error) => {
+                    if !complained {
+                        tracing::error!(
+                            portal.room = %room, portal.channel = plumb.channel.name, %error,
+                            "the bridge's bot can't enter a plumbed room; create it, or invite the bot; trying again every minute"
+                        );
+                    }
+                    missing.push((network, plumb));
+                }
+            }
+        }
+        complained = true;
+        // What was left by the last run in a room that can't be found now is not kept for it for ever.
+        let _ = input.send(Input::PlumbsKnown).await;
+        if missing.is_empty() {
+            return;
+        }
+        aliases = missing;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+        }
+    }
+}
