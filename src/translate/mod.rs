@@ -9,16 +9,21 @@
 
 mod alias;
 mod clean;
+mod control;
 mod ghost;
 mod identity;
+pub mod irc_to_matrix;
+pub mod matrix_to_irc;
 mod modes;
 mod names;
 mod nick;
+mod palette;
 mod split;
 mod template;
 
 pub use alias::AliasTemplate;
 pub use clean::{lines, one_line};
+pub use control::{strip, to_html};
 pub use ghost::{DisplayNameTemplate, GhostTemplate};
 pub use identity::{realname, username_base};
 pub use modes::{ModeChange, ModeKind, parse_modes};
