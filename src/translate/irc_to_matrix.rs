@@ -1,0 +1,193 @@
+//! What IRC says, as the content of Matrix events.
+//!
+//! Contents come as JSON ready to be sent. `m.mentions` is always there and empty: without it, clients would search
+//! the body for names and ping people by accident. To show another kind of text, add a function that
+//! fills a `Message`.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{
+    clean::one_line,
+    control::{escape, strip, to_html},
+};
+use crate::model::{Failure, TextKind, TextTarget};
+
+/// The content of the `m.room.message` for a line of text from IRC.
+///
+/// Formatting codes become HTML in `formatted_body`. A line to a channel's upper ranks only (`@#channel`) says so.
+#[must_use]
+pub fn message(target: &TextTarget, kind: TextKind, text: &str) -> Box<RawValue> {
+    let msgtype = match kind {
+        TextKind::Privmsg => "m.text",
+        TextKind::Notice => "m.notice",
+        TextKind::Action => "m.emote",
+    };
+    let (body, html) = (strip(text), to_html(text));
+    let TextTarget::Channel { name, status: Some(status) } = target else {
+        return Message::new(msgtype, body, html).content();
+    };
+    let audience = format!("[{status}{}] ", strip(name));
+    let html = html.map(|html| {
+        let mut with_audience = String::with_capacity(audience.len() + html.len());
+        escape(&audience, &mut with_audience);
+        with_audience + &html
+    });
+    Message::new(msgtype, Cow::Owned(audience + &body), html).content()
+}
+
+/// The content of an `m.notice` by which the bridge itself says something.
+#[must_use]
+pub fn notice(text: &str) -> Box<RawValue> {
+    Message::new("m.notice", Cow::Borrowed(text), None).content()
+}
+
+/// What the sender of a message that failed is told (R2). It quotes the server's reason, never the message.
+#[must_use]
+pub fn failure_notice(failure: &Failure) -> String {
+    let outcome = if failure.certain {
+        "Your message did not reach IRC"
+    } else {
+        "It isn't certain that your message reached IRC"
+    };
+    format!("{outcome}: {}.", one_line(&failure.to_string()))
+}
+
+/// The content of `m.room.topic`, in its old form and its new one
+/// (<https://spec.matrix.org/v1.15/client-server-api/#mroomtopic>).
+#[must_use]
+pub fn topic(text: &str) -> Box<RawValue> {
+    #[derive(Serialize)]
+    struct Topic<'a> {
+        topic: &'a str,
+        #[serde(rename = "m.topic")]
+        block: TopicBlock<'a>,
+    }
+    #[derive(Serialize)]
+    struct TopicBlock<'a> {
+        #[serde(rename = "m.text")]
+        text: [Representation<'a>; 1],
+    }
+    #[derive(Serialize)]
+    struct Representation<'a> {
+        body: &'a str,
+    }
+    let topic = &*strip(text);
+    json(&Topic { topic, block: TopicBlock { text: [Representation { body: topic }] } })
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    msgtype: &'static str,
+    body: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    formatted_body: Option<String>,
+    #[serde(rename = "m.mentions")]
+    mentions: Mentions,
+}
+
+/// Nobody.
+#[derive(Serialize)]
+struct Mentions {}
+
+impl<'a> Message<'a> {
+    fn new(msgtype: &'static str, body: Cow<'a, str>, html: Option<String>) -> Self {
+        let format = html.is_some().then_some("org.matrix.custom.html");
+        Self { msgtype, body, format, formatted_body: html, mentions: Mentions {} }
+    }
+
+    fn content(&self) -> Box<RawValue> {
+        json(self)
+    }
+}
+
+fn json(content: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(content).expect("structures of strings are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::Reason;
+
+    fn channel(status: Option<char>) -> TextTarget {
+        TextTarget::Channel { name: "#chan".into(), status }
+    }
+
+    fn parsed(content: &RawValue) -> Value {
+        serde_json::from_str(content.get()).unwrap()
+    }
+
+    #[test]
+    fn text_becomes_messages_that_ping_nobody() {
+        let html = "org.matrix.custom.html";
+        for (target, kind, text, expected) in [
+            (
+                channel(None),
+                TextKind::Privmsg,
+                "hi \"you\"",
+                json!({"msgtype": "m.text", "body": "hi \"you\"", "m.mentions": {}}),
+            ),
+            (TextTarget::Own, TextKind::Notice, "hi", json!({"msgtype": "m.notice", "body": "hi", "m.mentions": {}})),
+            (
+                channel(None),
+                TextKind::Action,
+                "waves\x07",
+                json!({"msgtype": "m.emote", "body": "waves", "m.mentions": {}}),
+            ),
+            (
+                channel(None),
+                TextKind::Privmsg,
+                "\x02<b>\x02",
+                json!({"msgtype": "m.text", "body": "<b>", "format": html, "formatted_body": "<b>&lt;b&gt;</b>", "m.mentions": {}}),
+            ),
+            (
+                channel(Some('@')),
+                TextKind::Privmsg,
+                "psst",
+                json!({"msgtype": "m.text", "body": "[@#chan] psst", "m.mentions": {}}),
+            ),
+            (
+                channel(Some('&')),
+                TextKind::Privmsg,
+                "\x1dpsst",
+                json!({"msgtype": "m.text", "body": "[&#chan] psst", "format": html, "formatted_body": "[&amp;#chan] <i>psst</i>", "m.mentions": {}}),
+            ),
+        ] {
+            assert_eq!(parsed(&message(&target, kind, text)), expected, "{text:?}");
+        }
+        assert_eq!(parsed(&notice("hm")), json!({"msgtype": "m.notice", "body": "hm", "m.mentions": {}}));
+        assert_eq!(parsed(&topic("\x02a")), json!({"topic": "a", "m.topic": {"m.text": [{"body": "a"}]}}));
+    }
+
+    #[test]
+    fn r2_failures_are_told_with_their_certainty_and_reason() {
+        let refused = Failure::certain(Reason::CannotSend).with_detail("\x02Cannot send\x02 to\r\nchannel");
+        assert_eq!(
+            failure_notice(&refused),
+            "Your message did not reach IRC: the channel doesn't let you speak (it may be moderated, or you may be muted \
+             or banned) (the server said: Cannot send to channel)."
+        );
+        assert_eq!(
+            failure_notice(&Failure::uncertain(Reason::LinkLost)),
+            "It isn't certain that your message reached IRC: your connection to IRC was lost."
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_carried_as_it_is(text in any::<String>()) {
+            let content = parsed(&message(&channel(None), TextKind::Privmsg, &text));
+            prop_assert_eq!(content["body"].as_str(), Some(&*strip(&text)));
+            prop_assert_eq!(&content["m.mentions"], &json!({}));
+            prop_assert_eq!(content.get("formatted_body").is_some(), to_html(&text).is_some());
+        }
+    }
+}
