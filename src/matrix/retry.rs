@@ -97,7 +97,8 @@ mod tests {
     #[tokio::test]
     async fn r6_an_outage_of_any_length_ends_with_the_answer() {
         let mut tries = 0;
-        let answer = persist(QUICK, &CancellationToken::new(), || {
+        let stop = CancellationToken::new();
+        let answer = persist(QUICK, &stop, || {
             tries += 1;
             ready(if tries < 200 { Err(away(None)) } else { Ok(tries) })
         });
