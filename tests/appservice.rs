@@ -1,4 +1,5 @@
 //! The appservice side over real HTTP: every route, every error body, whatever a homeserver sends.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{
     collections::BTreeMap,
@@ -193,7 +194,8 @@ fn assert_refused((status, body): (u16, Value), expected: u16, errcode: &str) {
 #[tokio::test]
 async fn transactions_reach_the_sink_under_every_path() {
     let server = Server::start().await;
-    let body = r#"{"events":[{"event_id":"$1","type":"m.room.message"},{"event_id":7}],"ephemeral":[{"type":"m.typing"}]}"#;
+    let body =
+        r#"{"events":[{"event_id":"$1","type":"m.room.message"},{"event_id":7}],"ephemeral":[{"type":"m.typing"}]}"#;
     for (path, txn_id) in [
         ("/_matrix/app/v1/transactions/35", "35"),
         ("/transactions/36", "36"),
@@ -276,7 +278,15 @@ async fn only_the_homeserver_gets_in() {
 #[tokio::test]
 async fn unknown_routes_and_methods_are_unrecognized() {
     let server = Server::start().await;
-    for path in ["/", "/_matrix/app/v1", "/_matrix/app/v2/users/x", "/_matrix/client/versions", "/transactions/", "/transactions/1/2", "/users"] {
+    for path in [
+        "/",
+        "/_matrix/app/v1",
+        "/_matrix/app/v2/users/x",
+        "/_matrix/client/versions",
+        "/transactions/",
+        "/transactions/1/2",
+        "/users",
+    ] {
         assert_refused(server.get(path).await, 404, "M_UNRECOGNIZED");
     }
     for (method, path) in [
@@ -327,9 +337,8 @@ async fn third_party_lookups_work_both_ways() {
         assert_eq!((status, &protocol["instances"]), (200, &json!([instance])));
         assert_refused(get("/protocol/xmpp").await, 404, "M_NOT_FOUND");
 
-        let found = |kind: &str, name: &str, fields: Value| {
-            (200, json!([{ kind: name, "protocol": "irc", "fields": fields }]))
-        };
+        let found =
+            |kind: &str, name: &str, fields: Value| (200, json!([{ kind: name, "protocol": "irc", "fields": fields }]));
         let location = get("/location/irc?channel=%23c+d&network=net&access_token=x").await;
         assert_eq!(location, found("alias", "#irc_net_#c:x", json!({ "channel": "#c d", "network": "net" })));
         assert_refused(get("/location/irc?channel=%23nothing").await, 404, "M_NOT_FOUND");
@@ -351,9 +360,7 @@ async fn third_party_lookups_work_both_ways() {
 #[tokio::test]
 async fn r101_pings_are_told_to_who_waits_for_them() {
     let server = Server::start().await;
-    let ping = async |body: &'static str| {
-        answer(server.request(Method::POST, "/_matrix/app/v1/ping").body(body)).await
-    };
+    let ping = async |body: &'static str| answer(server.request(Method::POST, "/_matrix/app/v1/ping").body(body)).await;
     assert_eq!(ping(r#"{"transaction_id":"mami"}"#).await, (200, json!({})));
     assert_eq!(ping("{}").await, (200, json!({})));
     assert_eq!(ping(r#"{"transaction_id":5}"#).await, (200, json!({})));

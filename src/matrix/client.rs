@@ -20,8 +20,8 @@ use ruma::{
             appservice::request_ping,
             discovery::get_supported_versions,
             membership::{
-                ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
-                unban_user,
+                ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
+                leave_room, unban_user,
             },
             message::send_message_event,
             profile::{get_profile_field, set_profile_field},
@@ -43,7 +43,7 @@ use crate::model::Millis;
 /// To open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a request as a whole. A join over federation may take this long; asking again then finds it done.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Shorter than the 60 s and more after which homeservers and proxies close an idle connection, so that it is mostly we who
 /// close it and no request meets a closing one.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,7 +73,9 @@ pub enum InvalidHomeserver {
         reason: String,
     },
     /// A token that can't be written into an HTTP header.
-    #[error("the as_token of the registration is empty or has characters that no HTTP header can carry; make a new one")]
+    #[error(
+        "the as_token of the registration is empty or has characters that no HTTP header can carry; make a new one"
+    )]
     Token,
     /// The machine's TLS or its certificates don't work.
     #[error("can't start the HTTP client: {0}")]
@@ -100,7 +102,7 @@ impl HomeserverClient {
     /// Makes the client; nothing is asked yet.
     pub fn new(mut settings: HomeserverSettings) -> Result<Self, InvalidHomeserver> {
         let url = check_url(&settings.url)?;
-        settings.url = url.as_str().trim_end_matches('/').to_owned();
+        url.as_str().trim_end_matches('/').clone_into(&mut settings.url);
         let token = &settings.as_token;
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(InvalidHomeserver::Token);
@@ -443,9 +445,7 @@ impl MatrixApi for HomeserverClient {
         let asked = || format!("ask for the versions spoken at {}", self.settings.url);
         let token = SendAccessToken::Always(&self.settings.as_token);
         match request.try_into_http_request(&self.settings.url, token, ()) {
-            Ok(request) => {
-                Ok(self.exchange::<get_supported_versions::Response>(request, asked).await?.versions)
-            }
+            Ok(request) => Ok(self.exchange::<get_supported_versions::Response>(request, asked).await?.versions),
             Err(error) => Err(unwritable(asked(), &error)),
         }
     }

@@ -22,11 +22,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(250),
-            most: Duration::from_secs(30),
-            most_asked: Duration::from_secs(300),
-        }
+        Self { first: Duration::from_millis(250), most: Duration::from_secs(30), most_asked: Duration::from_mins(5) }
     }
 }
 
@@ -119,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_ends_a_pause_and_a_hanging_call() {
-        let slow = RetryPolicy { first: Duration::from_secs(3600), ..RetryPolicy::default() };
+        let slow = RetryPolicy { first: Duration::from_hours(1), ..RetryPolicy::default() };
         let stop = CancellationToken::new();
         let mut tries = 0;
         let answer: Result<(), _> = persist(slow, &stop, || {
@@ -145,7 +141,7 @@ mod tests {
         assert_eq!([1, 2, 3, 8, 9].map(at_most), [250, 500, 1_000, 30_000, 30_000]);
         assert_eq!(policy.pause(1, None, 0.0).as_millis(), 125);
         assert_eq!(policy.pause(9, Some(Duration::from_secs(2)), 0.0), Duration::from_secs(2));
-        assert_eq!(policy.pause(1, Some(Duration::from_secs(86_400)), 0.0), policy.most_asked);
+        assert_eq!(policy.pause(1, Some(Duration::from_hours(24)), 0.0), policy.most_asked);
     }
 
     proptest! {

@@ -27,12 +27,12 @@ impl Refusal {
     }
 
     /// Nothing that the specification lets a homeserver ask of us.
-    pub(super) async fn unknown_route() -> Self {
+    pub(super) fn unknown_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "there is no such endpoint here")
     }
 
     /// A known path with another verb.
-    pub(super) async fn unknown_method() -> Self {
+    pub(super) fn unknown_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "this endpoint doesn't take this method")
     }
 }

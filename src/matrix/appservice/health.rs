@@ -46,6 +46,6 @@ pub(super) async fn health(State(shared): State<Shared>) -> Response {
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     match &shared.metrics {
         Some(render) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response(),
-        None => Refusal::unknown_route().await.into_response(),
+        None => Refusal::unknown_route().into_response(),
     }
 }

@@ -7,7 +7,7 @@
 //! Whatever a homeserver sends, the answer is a Matrix answer: nothing here panics, and 5xx means only that the sink can't
 //! take a transaction now.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use axum::{
     Router,
@@ -24,6 +24,8 @@ mod queries;
 mod server;
 mod thirdparty;
 mod transactions;
+
+use error::Refusal;
 
 pub use health::{Health, HealthReport};
 pub use ping::PingHook;
@@ -80,8 +82,8 @@ pub fn router(deps: AppserviceDeps) -> Router {
         .route_layer(middleware::from_fn_with_state(shared.clone(), auth::require_token))
         .route("/health", get(health::health))
         .route("/metrics", get(health::metrics))
-        .method_not_allowed_fallback(error::Refusal::unknown_method)
-        .fallback(error::Refusal::unknown_route)
+        .method_not_allowed_fallback(|| ready(Refusal::unknown_method()))
+        .fallback(|| ready(Refusal::unknown_route()))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(shared)
 }

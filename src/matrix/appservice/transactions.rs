@@ -329,7 +329,9 @@ mod tests {
         for body in not_json {
             assert_eq!(errcode(body), "M_NOT_JSON", "{}", String::from_utf8_lossy(body));
         }
-        for body in ["[]", "5", "null", "\"events\"", "{}", r#"{"events":{}}"#, r#"{"events":null}"#, r#"{"Events":[]}"#] {
+        for body in
+            ["[]", "5", "null", "\"events\"", "{}", r#"{"events":{}}"#, r#"{"events":null}"#, r#"{"Events":[]}"#]
+        {
             assert_eq!(errcode(body.as_bytes()), "M_BAD_JSON", "{body}");
         }
     }
