@@ -1,0 +1,161 @@
+//! Asking again until the homeserver is back (R6).
+//!
+//! Nothing is repeated anywhere else: a caller that wants its request to outlive an outage wraps it in [`persist`], with the
+//! same transaction id each time.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::MatrixError;
+
+/// The pauses between tries. The defaults suit a homeserver that restarts (seconds) or is away (minutes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The longest first pause.
+    pub first: Duration,
+    /// The longest pause of our own choice.
+    pub most: Duration,
+    /// The longest pause that we let the homeserver choose: a proxy's maintenance page may ask for a day.
+    pub most_asked: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(250), most: Duration::from_secs(30), most_asked: Duration::from_mins(5) }
+    }
+}
+
+impl RetryPolicy {
+    /// The pause after the `failures`th failure in a row (from 1): doubling, the second half of it at random, so that a
+    /// thousand rooms don't come back in one instant. `luck` is in 0..1.
+    fn pause(&self, failures: u32, asked: Option<Duration>, luck: f64) -> Duration {
+        if let Some(asked) = asked {
+            // Never early; a little late, for the same reason as above.
+            return asked.min(self.most_asked) + self.first.mul_f64(luck);
+        }
+        let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(20));
+        doubled.min(self.most).mul_f64(0.5 + luck / 2.0)
+    }
+}
+
+/// Repeats `call` as long as the homeserver is unavailable; every other answer is returned at once.
+///
+/// The first failure and the recovery are logged, the tries between are not. When `stop` is cancelled the call under way is
+/// given up and the answer is [`MatrixError::Stopped`]: as with a crash, it may have reached the homeserver, and the
+/// transaction id makes the next run's try harmless.
+pub async fn persist<T, F, A>(policy: RetryPolicy, stop: &CancellationToken, mut call: F) -> Result<T, MatrixError>
+where
+    F: FnMut() -> A,
+    A: Future<Output = Result<T, MatrixError>>,
+{
+    let mut failures = 0;
+    loop {
+        let answer = tokio::select! {
+            biased; // an answer that is there is worth more than the news that we stop
+            answer = call() => answer,
+            () = stop.cancelled() => return Err(MatrixError::Stopped),
+        };
+        let Err(MatrixError::Unavailable { asked, retry_after, errcode, what }) = answer else {
+            if failures > 0 {
+                tracing::info!(matrix.failures = failures, "The homeserver answers again");
+            }
+            return answer;
+        };
+        failures += 1;
+        if failures == 1 {
+            let error = MatrixError::Unavailable { asked, retry_after, errcode, what };
+            tracing::warn!(%error, "The homeserver is unavailable; trying again until it is back");
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(MatrixError::Stopped),
+            () = tokio::time::sleep(policy.pause(failures, retry_after, rand::random())) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const QUICK: RetryPolicy =
+        RetryPolicy { first: Duration::from_micros(10), most: Duration::from_micros(50), most_asked: Duration::ZERO };
+
+    fn away(retry_after: Option<Duration>) -> MatrixError {
+        MatrixError::Unavailable { asked: "ask".to_owned(), retry_after, errcode: None, what: "away".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn r6_an_outage_of_any_length_ends_with_the_answer() {
+        let mut tries = 0;
+        let stop = CancellationToken::new();
+        let answer = persist(QUICK, &stop, || {
+            tries += 1;
+            ready(if tries < 200 { Err(away(None)) } else { Ok(tries) })
+        });
+        assert_eq!(answer.await, Ok(200));
+    }
+
+    #[tokio::test]
+    async fn other_errors_come_back_at_once() {
+        let mut tries = 0;
+        let answer: Result<(), _> = persist(QUICK, &CancellationToken::new(), || {
+            tries += 1;
+            ready(Err(MatrixError::NotFound { asked: "ask".to_owned(), message: "no".to_owned() }))
+        })
+        .await;
+        assert!(matches!(answer, Err(MatrixError::NotFound { .. })));
+        assert_eq!(tries, 1);
+    }
+
+    #[tokio::test]
+    async fn stopping_ends_a_pause_and_a_hanging_call() {
+        let slow = RetryPolicy { first: Duration::from_hours(1), ..RetryPolicy::default() };
+        let stop = CancellationToken::new();
+        let mut tries = 0;
+        let answer: Result<(), _> = persist(slow, &stop, || {
+            tries += 1;
+            stop.cancel();
+            ready(Err(away(None)))
+        })
+        .await;
+        assert_eq!((answer, tries), (Err(MatrixError::Stopped), 1));
+
+        let stop = CancellationToken::new();
+        let hanging = persist(slow, &stop, || {
+            stop.cancel();
+            pending::<Result<(), _>>()
+        });
+        assert_eq!(hanging.await, Err(MatrixError::Stopped));
+    }
+
+    #[test]
+    fn pauses_grow_to_the_limit_and_obey_the_homeserver() {
+        let policy = RetryPolicy::default();
+        let at_most = |failures| policy.pause(failures, None, 1.0).as_millis();
+        assert_eq!([1, 2, 3, 8, 9].map(at_most), [250, 500, 1_000, 30_000, 30_000]);
+        assert_eq!(policy.pause(1, None, 0.0).as_millis(), 125);
+        assert_eq!(policy.pause(9, Some(Duration::from_secs(2)), 0.0), Duration::from_secs(2));
+        assert_eq!(policy.pause(1, Some(Duration::from_hours(24)), 0.0), policy.most_asked);
+    }
+
+    proptest! {
+        #[test]
+        fn no_pause_is_out_of_bounds(failures in 1_u32.., asked: Option<u64>, luck in 0.0..1.0_f64) {
+            let policy = RetryPolicy::default();
+            let pause = policy.pause(failures, asked.map(Duration::from_secs), luck);
+            match asked.map(Duration::from_secs) {
+                None => prop_assert!(pause >= policy.first / 2 && pause <= policy.most),
+                Some(asked) => {
+                    let asked = asked.min(policy.most_asked);
+                    prop_assert!(pause >= asked && pause <= asked + policy.first);
+                }
+            }
+        }
+    }
+}
