@@ -1,0 +1,2 @@
+//! Everything Matrix.
+pub mod registration;
