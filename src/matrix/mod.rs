@@ -21,6 +21,7 @@ pub mod appservice;
 mod client;
 mod error;
 mod limiter;
+pub mod registration;
 mod retry;
 
 pub use client::{HomeserverClient, HomeserverSettings, InvalidHomeserver};

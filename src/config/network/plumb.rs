@@ -1,0 +1,70 @@
+//! `[[network.ID.plumb]]`: existing rooms that are bridged to channels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::OwnedRoomOrAliasId;
+
+use crate::{
+    config::reader::{Section, Source},
+    model::{ChannelKey, NetworkId},
+};
+
+use super::Network;
+
+/// A room and its channel.
+#[derive(Debug, Clone)]
+pub struct Plumb {
+    /// `channel` and `key`: the channel, and its key if it has one. The channel is required.
+    pub channel: ChannelKey,
+    /// The room's id, or an alias. The bot has to be invited unless anyone may join. Required.
+    pub room: OwnedRoomOrAliasId,
+}
+
+impl Plumb {
+    pub(super) fn read(section: &Section<'_>) -> Option<Self> {
+        let channel = section.key("channel").parse(channel).get();
+        let room = section.key("room").get();
+        let key = section.key("key").or_text("").parse(key).get();
+        Some(Self { channel: ChannelKey { name: channel?, key: key? }, room: room? })
+    }
+}
+
+/// A room has one channel and a channel one room; the bridge finds further clashes (two aliases of one room) when it
+/// looks the rooms up.
+pub(super) fn check_apart(networks: &BTreeMap<NetworkId, Network>, source: &Source<'_>) {
+    let mut rooms = BTreeSet::new();
+    for (id, network) in networks {
+        let mut channels = BTreeSet::new();
+        for (index, plumb) in network.plumbs.iter().enumerate() {
+            let key = |key: &str| format!("network.{id}.plumb[{index}].{key}");
+            if !channels.insert(plumb.channel.name.to_ascii_lowercase()) {
+                let message = format!("{} is plumbed twice: a channel may have one room", plumb.channel.name);
+                source.problem(key("channel"), message);
+            }
+            if !rooms.insert(&plumb.room) {
+                source.problem(key("room"), format!("{} is plumbed twice: a room may have one channel", plumb.room));
+            }
+        }
+    }
+}
+
+fn channel(name: String) -> Result<String, String> {
+    if !name.starts_with(['#', '&', '+', '!']) {
+        return Err(format!("`{name}` is no channel: channels begin with #"));
+    }
+    match name.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
+        Some(c) => {
+            Err(format!("{name:?} has {c:?}, which no channel's name may have: write one channel, without blanks"))
+        }
+        None => Ok(name),
+    }
+}
+
+fn key(key: String) -> Result<Option<String>, String> {
+    match key.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
+        // The key itself is not repeated: it is a password.
+        Some(_) => Err("a channel's key has no blanks, commas or control characters".to_owned()),
+        None if key.starts_with(':') => Err("a channel's key does not begin with a colon".to_owned()),
+        None => Ok(Some(key).filter(|key| !key.is_empty())),
+    }
+}
