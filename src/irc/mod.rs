@@ -3,5 +3,8 @@
 //! `wire` and `codec` read and write lines; `session` knows the protocol and no socket; `link` is the actor that
 //! joins the two, paced by `flood`; `pool` is what the bridge sees of it all.
 
+pub mod connect_budget;
+pub mod flood;
 pub mod pool;
 pub mod session;
+pub mod transport;
