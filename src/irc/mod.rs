@@ -5,6 +5,7 @@
 
 pub mod connect_budget;
 pub mod flood;
+mod link;
 pub mod pool;
 pub mod session;
 pub mod transport;

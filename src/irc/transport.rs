@@ -93,7 +93,6 @@ impl Stream {
 /// Makes connections to the servers of one network.
 #[derive(Debug)]
 pub struct Dialer {
-    servers: Vec<String>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -103,33 +102,15 @@ impl Dialer {
     /// # Errors
     /// The network's `tls_ca` (or what the machine trusts) can't be used; in plain words.
     pub fn new(network: &NetworkSpec) -> Result<Self, String> {
-        let tls = network.tls.as_ref().map(trust::client_config).transpose()?;
-        Ok(Self { servers: network.servers.clone(), tls })
+        Ok(Self { tls: network.tls.as_ref().map(trust::client_config).transpose()? })
     }
 
-    /// The server that attempt number `attempt` begins with.
-    #[must_use]
-    pub fn server(&self, attempt: usize) -> &str {
-        self.servers.get(attempt % self.servers.len().max(1)).map_or("", String::as_str)
-    }
-
-    /// Tries every server once, beginning with the one that `attempt` stands at, and says which one answered.
+    /// Connects to `server` (`host:port`), by whichever of its addresses answers first in turn, and shakes hands.
     ///
     /// # Errors
-    /// [`Reason::Unreachable`], with what is wrong with each server.
-    pub async fn dial(&self, attempt: usize) -> Result<(Stream, &str), Failure> {
-        let mut problems = Vec::new();
-        for turn in 0..self.servers.len() {
-            let server = self.server(attempt.wrapping_add(turn));
-            match self.dial_server(server).await {
-                Ok(stream) => return Ok((stream, server)),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if problems.is_empty() {
-            problems.push("the network has no server: name at least one in `servers`".to_owned());
-        }
-        Err(Failure::certain(Reason::Unreachable).with_detail(problems.join("; ")))
+    /// [`Reason::Unreachable`], with what is wrong and what to do about it.
+    pub async fn dial(&self, server: &str) -> Result<Stream, Failure> {
+        self.dial_server(server).await.map_err(|problem| Failure::certain(Reason::Unreachable).with_detail(problem))
     }
 
     async fn dial_server(&self, server: &str) -> Result<Stream, String> {

@@ -124,7 +124,8 @@ fn explain_certificate(host: &str, fault: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate isn't valid yet; check this machine's clock".to_owned()
         }
-        CertificateError::UnknownIssuer => {
+        // A bad signature is what another CA of the same name gives.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate is signed by nobody we trust; if that is right for this server, name its CA, or the \
              certificate itself, in `tls_ca`"
                 .to_owned()
