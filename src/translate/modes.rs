@@ -1,0 +1,152 @@
+//! MODE lines, read by what the server said of its modes and by nothing else (R57).
+//!
+//! Which letter takes an argument differs between networks; one wrong guess shifts all arguments after it, and the
+//! wrong person is taken for an operator.
+
+use crate::model::Isupport;
+
+/// What kind of mode a letter is (<https://modern.ircdocs.horse/#chanmodes-parameter>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ModeKind {
+    /// A rank of somebody in the channel (PREFIX); always has an argument, the nick.
+    Membership,
+    /// Adds to or removes from a list, such as bans; without an argument it asks for the list.
+    List,
+    /// A setting that always has an argument, such as the key.
+    Always,
+    /// A setting that has an argument only when it is set, such as the limit.
+    WhenSet,
+    /// A setting without an argument.
+    Never,
+    /// A letter the server didn't tell of; taken to have no argument.
+    Unknown,
+}
+
+/// One mode of a MODE line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModeChange<'a> {
+    /// Set (`+`) or unset (`-`).
+    pub set: bool,
+    /// The mode's letter.
+    pub letter: char,
+    /// What kind of mode it is.
+    pub kind: ModeKind,
+    /// Its argument, if it takes one and the line has one.
+    pub arg: Option<&'a str>,
+}
+
+/// Reads the modes of a MODE line: `modes` is its first argument (`+ov-k`), `args` are those after it.
+///
+/// Nothing is too malformed: missing arguments are `None`, superfluous ones are ignored.
+#[must_use]
+pub fn parse_modes<'a>(
+    isupport: &Isupport,
+    modes: &str,
+    args: impl IntoIterator<Item = &'a str>,
+) -> Vec<ModeChange<'a>> {
+    let mut args = args.into_iter();
+    let mut set = true;
+    let mut changes = Vec::new();
+    for letter in modes.chars() {
+        match letter {
+            '+' => set = true,
+            '-' => set = false,
+            _ => {
+                let kind = kind(isupport, letter);
+                let arg = match kind {
+                    ModeKind::Membership | ModeKind::List | ModeKind::Always => args.next(),
+                    ModeKind::WhenSet if set => args.next(),
+                    ModeKind::WhenSet | ModeKind::Never | ModeKind::Unknown => None,
+                };
+                changes.push(ModeChange { set, letter, kind, arg });
+            }
+        }
+    }
+    changes
+}
+
+fn kind(isupport: &Isupport, letter: char) -> ModeKind {
+    if isupport.prefix.iter().any(|&(mode, _)| mode == letter) {
+        return ModeKind::Membership;
+    }
+    let kinds = [ModeKind::List, ModeKind::Always, ModeKind::WhenSet, ModeKind::Never];
+    let known = isupport.chanmodes.iter().zip(kinds).find(|(letters, _)| letters.contains(letter));
+    known.map_or(ModeKind::Unknown, |(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn libera() -> Isupport {
+        Isupport {
+            prefix: vec![('o', '@'), ('v', '+')],
+            chanmodes: ["eIbq".into(), "k".into(), "flj".into(), "CFLMPQRSTcgimnprstuz".into()],
+            ..Isupport::default()
+        }
+    }
+
+    fn shown(isupport: &Isupport, line: &str) -> Vec<String> {
+        let mut words = line.split(' ');
+        let modes = words.next().unwrap_or_default();
+        let show = |change: ModeChange<'_>| {
+            format!("{}{}={}", if change.set { '+' } else { '-' }, change.letter, change.arg.unwrap_or("?"))
+        };
+        parse_modes(isupport, modes, words).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn r57_the_right_people_get_the_right_ranks() {
+        for (line, expected) in [
+            ("+ov alice bob", vec!["+o=alice", "+v=bob"]),
+            ("+o-v alice bob", vec!["+o=alice", "-v=bob"]),
+            ("o alice", vec!["+o=alice"]),
+            ("+bo *!*@spam alice", vec!["+b=*!*@spam", "+o=alice"]),
+            ("+lo 10 alice", vec!["+l=10", "+o=alice"]),
+            ("-lo alice", vec!["-l=?", "-o=alice"]),
+            ("-ko key alice", vec!["-k=key", "-o=alice"]),
+            ("+nto alice", vec!["+n=?", "+t=?", "+o=alice"]),
+            ("+Zo alice", vec!["+Z=?", "+o=alice"]),
+            ("+ao alice", vec!["+a=?", "+o=alice"]),
+            ("+ooov a b c d", vec!["+o=a", "+o=b", "+o=c", "+v=d"]),
+            ("+b", vec!["+b=?"]),
+            ("+oo alice", vec!["+o=alice", "+o=?"]),
+            ("+o alice bob", vec!["+o=alice"]),
+            ("", vec![]),
+            ("+-", vec![]),
+            ("+é x", vec!["+é=?"]),
+        ] {
+            assert_eq!(shown(&libera(), line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn r57_the_same_letter_is_another_mode_elsewhere() {
+        let unreal = Isupport {
+            prefix: vec![('q', '~'), ('a', '&'), ('o', '@'), ('h', '%'), ('v', '+')],
+            chanmodes: ["beI".into(), "kL".into(), "l".into(), "imnpst".into()],
+            ..Isupport::default()
+        };
+        let of = |isupport: &Isupport| parse_modes(isupport, "+q", ["x"])[0].kind;
+        assert_eq!((of(&libera()), of(&unreal)), (ModeKind::List, ModeKind::Membership));
+        assert_eq!(shown(&unreal, "+qaohv a b c d e"), ["+q=a", "+a=b", "+o=c", "+h=d", "+v=e"]);
+    }
+
+    proptest! {
+        #[test]
+        fn r57_twenty_ranks_in_a_line_keep_their_order(nicks in proptest::collection::vec("[a-z]{1,5}", 0..20)) {
+            let modes = format!("+{}", "o".repeat(nicks.len()));
+            let changes = parse_modes(&libera(), &modes, nicks.iter().map(String::as_str));
+            let opped: Vec<&str> = changes.iter().filter_map(|change| change.arg).collect();
+            prop_assert_eq!(opped, nicks.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn hostile_lines_never_panic(modes in any::<String>(), args in proptest::collection::vec(any::<String>(), 0..4)) {
+            let changes = parse_modes(&libera(), &modes, args.iter().map(String::as_str));
+            prop_assert!(changes.iter().filter(|change| change.arg.is_some()).count() <= args.len());
+        }
+    }
+}

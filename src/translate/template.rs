@@ -1,0 +1,136 @@
+//! Templates of names in the configuration: fixed text with `{placeholders}`.
+
+/// What is wrong with a template; reads as the end of a sentence that names the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A placeholder that this template doesn't know.
+    #[error("`{{{found}}}` is no placeholder here; use {known}")]
+    Unknown {
+        /// The one that was found.
+        found: String,
+        /// Those that may be used.
+        known: String,
+    },
+    /// A `{` without its `}`.
+    #[error("a `{{` has no `}}` after it")]
+    Unclosed,
+    /// A placeholder is needed.
+    #[error("it must contain {0}, or all names would be the same")]
+    Missing(&'static str),
+    /// A placeholder may stand only once, or names couldn't be read back.
+    #[error("it may contain {0} only once, or names could not be read back")]
+    Repeated(&'static str),
+    /// A character that the name may not have.
+    #[error("`{0}` may not appear in such a name")]
+    BadCharacter(char),
+}
+
+/// One part of a template, of which `V` names the placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part<V> {
+    /// Fixed text.
+    Text(String),
+    /// A placeholder.
+    Value(V),
+}
+
+/// Reads a template with the placeholders `known`.
+pub(super) fn parse<V: Copy>(template: &str, known: &[(&str, V)]) -> Result<Vec<Part<V>>, TemplateError> {
+    let mut parts = Vec::new();
+    let mut rest = template;
+    while let Some((text, placeholder)) = rest.split_once('{') {
+        let (name, after) = placeholder.split_once('}').ok_or(TemplateError::Unclosed)?;
+        let (_, value) = known.iter().find(|(known, _)| *known == name).ok_or_else(|| TemplateError::Unknown {
+            found: name.to_owned(),
+            known: known.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(", "),
+        })?;
+        if !text.is_empty() {
+            parts.push(Part::Text(text.to_owned()));
+        }
+        parts.push(Part::Value(*value));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest.to_owned()));
+    }
+    Ok(parts)
+}
+
+/// A template with one variable placeholder, all else fixed: names made from it can be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Affixes {
+    pub(super) prefix: String,
+    pub(super) suffix: String,
+}
+
+impl Affixes {
+    /// Reads a template of `{network}`, which is fixed to `network`, and `variable` (with braces).
+    pub(super) fn parse(template: &str, variable: &'static str, network: &str) -> Result<Self, TemplateError> {
+        let name = variable.trim_matches(['{', '}']);
+        let mut affixes = Self { prefix: String::new(), suffix: String::new() };
+        let mut seen = false;
+        for part in parse(template, &[(name, true), ("network", false)])? {
+            match part {
+                Part::Value(true) if seen => return Err(TemplateError::Repeated(variable)),
+                Part::Value(true) => seen = true,
+                Part::Value(false) => affixes.current(seen).push_str(network),
+                Part::Text(text) => affixes.current(seen).push_str(&text),
+            }
+        }
+        if seen { Ok(affixes) } else { Err(TemplateError::Missing(variable)) }
+    }
+
+    fn current(&mut self, seen: bool) -> &mut String {
+        if seen { &mut self.suffix } else { &mut self.prefix }
+    }
+
+    /// Refuses fixed text with a character that isn't `allowed`.
+    pub(super) fn check(self, allowed: impl Fn(char) -> bool) -> Result<Self, TemplateError> {
+        match self.prefix.chars().chain(self.suffix.chars()).find(|&c| !allowed(c)) {
+            Some(c) => Err(TemplateError::BadCharacter(c)),
+            None => Ok(self),
+        }
+    }
+
+    /// The variable part of `name`, if the rest is as the template says.
+    pub(super) fn strip<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(self.prefix.as_str())?.strip_suffix(self.suffix.as_str())
+    }
+
+    /// A regular expression for all names of the template, as registrations want them (anchored by the homeserver).
+    pub(super) fn regex(&self, sigil: char, server: &str) -> String {
+        format!("{sigil}{}.*{}:{}", escape(&self.prefix), escape(&self.suffix), escape(server))
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_punctuation() && !matches!(c, '_' | '-' | '/' | '=' | '#' | '@' | ':') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_say_what_is_wrong_with_them() {
+        let read = |template| Affixes::parse(template, "{nick}", "libera");
+        assert_eq!(read("irc_{network}_{nick}.x"), Ok(Affixes { prefix: "irc_libera_".into(), suffix: ".x".into() }));
+        assert_eq!(read("irc_{nick"), Err(TemplateError::Unclosed));
+        assert_eq!(read("irc_{network}"), Err(TemplateError::Missing("{nick}")));
+        assert_eq!(read("{nick}{nick}"), Err(TemplateError::Repeated("{nick}")));
+        assert_eq!(read("{nik}").unwrap_err().to_string(), "`{nik}` is no placeholder here; use {nick}, {network}");
+    }
+
+    #[test]
+    fn regular_expressions_escape_what_would_match_more() {
+        let affixes = Affixes { prefix: "a.b+".into(), suffix: "_z".into() };
+        assert_eq!(affixes.regex('@', "example.org"), r"@a\.b\+.*_z:example\.org");
+    }
+}
