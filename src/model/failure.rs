@@ -62,6 +62,8 @@ pub enum Reason {
     LinkRefused,
     /// The connection was lost.
     LinkLost,
+    /// No connection could be made; the detail is ours, not a server's.
+    Unreachable,
     /// It waited longer than messages may wait.
     TooOld,
     /// Too much was waiting already.
@@ -123,6 +125,7 @@ impl Reason {
             Self::NotJoined => "you aren't in the channel on IRC",
             Self::LinkRefused => "the IRC network refuses your connection",
             Self::LinkLost => "your connection to IRC was lost",
+            Self::Unreachable => "the IRC network can't be reached",
             Self::TooOld => "it waited too long for the connection to IRC",
             Self::QueueFull => "too many of your messages are waiting already",
             Self::TooLong => "it has more lines than IRC would bear",
@@ -139,6 +142,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.sentence())?;
         match self.detail.as_deref() {
+            Some(ours) if self.reason == Reason::Unreachable => write!(f, ": {ours}"),
             Some(words) if !words.is_empty() => write!(f, " (the server said: {words})"),
             _ => Ok(()),
         }

@@ -3,6 +3,7 @@
 //! The bridge knows only this module and [`protocol`]. [`local`] keeps the connections in this process; a later
 //! one may keep them in another, so nothing here hands out references, sockets or locks.
 
+pub mod local;
 pub mod protocol;
 
 use async_trait::async_trait;

@@ -1,0 +1,551 @@
+//! The link: the actor that joins a session, which knows IRC and no socket, with a socket.
+//!
+//! One task per link, one [`Link`] per task, and nothing in it is shared: whoever wants something of a link puts it
+//! into its [`mailbox`]. [`Link::round`] names everything that a link can wait for, in the order in which it looks.
+//! The task is written as a future by hand because thousands of links are idle at any time: it weighs what
+//! its fields weigh, and reads into a buffer that the thread owns.
+//!
+//! What may be sent when: lines that the session gives *out* go first and at once; lines that are *pulled* from it
+//! are paced by the line budget, pulled only while the socket takes what it is given, and held until the journal
+//! has said that it knows of them ([`WriteAhead`]).
+//!
+//! To let a link wait for one more thing, add a step to [`Link::round`] and, if it is a moment, to
+//! [`Link::next_deadline`].
+
+mod alarm;
+mod mailbox;
+mod network;
+mod outbox;
+mod wire;
+
+use std::{
+    cell::RefCell,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{debug, info, warn};
+
+pub(in crate::irc) use self::{mailbox::Mailbox, network::Network};
+use self::{
+    alarm::Alarm,
+    mailbox::Mail,
+    outbox::Outbox,
+    wire::{Read, Wire},
+};
+use crate::{
+    irc::{
+        flood::LineBudget,
+        pool::{
+            WriteAhead,
+            protocol::{LinkSpec, PoolEvent, PoolEventBody},
+        },
+        session::{Input, Now, Output, Session},
+        transport::Stream,
+    },
+    model::{Clock, Epoch, Failure, IrcKey, LinkId, LinkState, MatrixKey, Millis, Reason},
+};
+
+/// Rounds that a link may go before it lets others have their turn.
+const ROUNDS: usize = 8;
+/// Lines pulled for one write, at most.
+const BATCH_LINES: u64 = 256;
+/// Bytes pulled for one write, more or less.
+const BATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// What sessions answer on this thread; kept so that no link needs a list of its own.
+    static OUTPUTS: RefCell<Vec<Output>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Something to be done later, owned.
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a link asks of a session. There is one real answer, [`Session`]; tests of the link alone bring their own.
+pub(in crate::irc) trait Protocol: Send {
+    /// See [`Session::step`].
+    fn step(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>);
+    /// See [`Session::pull`].
+    fn pull(&mut self, now: Now, wire: &mut Vec<u8>, starting: &mut Vec<MatrixKey>) -> bool;
+    /// See [`Session::has_pullable`].
+    fn has_pullable(&self) -> bool;
+    /// See [`Session::next_timer`].
+    fn next_timer(&self) -> Option<u64>;
+    /// See [`Session::server`].
+    fn server(&self) -> &str;
+}
+
+impl Protocol for Session {
+    fn step(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        self.step(input, now, out);
+    }
+
+    fn pull(&mut self, now: Now, wire: &mut Vec<u8>, starting: &mut Vec<MatrixKey>) -> bool {
+        self.pull(now, wire, starting)
+    }
+
+    fn has_pullable(&self) -> bool {
+        self.has_pullable()
+    }
+
+    fn next_timer(&self) -> Option<u64> {
+        self.next_timer()
+    }
+
+    fn server(&self) -> &str {
+        self.server()
+    }
+}
+
+/// Makes the session of a link.
+pub(in crate::irc) type NewSession = fn(LinkSpec, &Network) -> Box<dyn Protocol>;
+
+/// What a link begins with.
+#[derive(Debug)]
+pub(in crate::irc) struct Opening {
+    /// What the bridge wants of it.
+    pub(in crate::irc) spec: LinkSpec,
+    /// Its network, as configured then.
+    pub(in crate::irc) network: Arc<Network>,
+}
+
+/// What all links of a pool have in common.
+pub(in crate::irc) struct Common {
+    /// The wall clock.
+    pub(in crate::irc) clock: Arc<dyn Clock>,
+    /// Where the sessions' monotonic clock begins.
+    pub(in crate::irc) origin: Instant,
+    /// Who must know before something is written.
+    pub(in crate::irc) write_ahead: Arc<dyn WriteAhead>,
+    /// Where events go.
+    pub(in crate::irc) events: mpsc::Sender<PoolEvent>,
+    /// The next epoch.
+    pub(in crate::irc) epochs: AtomicU64,
+    /// How to make a session.
+    pub(in crate::irc) new_session: NewSession,
+}
+
+impl Common {
+    fn next_epoch(&self) -> Epoch {
+        Epoch(self.epochs.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn now(&self) -> Now {
+        let monotonic = Instant::now().saturating_duration_since(self.origin).as_millis();
+        Now { monotonic: u64::try_from(monotonic).unwrap_or(u64::MAX), unix: self.clock.now() }
+    }
+}
+
+/// Who keeps the list of links. Asked by a link that has come to its end.
+pub(in crate::irc) trait Registrar: Send + Sync {
+    /// Strikes the link off the list, unless there is mail for it (it is then to go on).
+    fn retire(&self, link: &LinkId, mailbox: &Arc<Mailbox>) -> bool;
+    /// Strikes the link off the list: its task has ended before its time.
+    fn bury(&self, link: &LinkId, mailbox: &Arc<Mailbox>);
+}
+
+/// Where a link is.
+enum Phase {
+    /// Without a socket.
+    Idle,
+    /// Waiting for the network's connect budget, then for the server.
+    Dialing(Later<Result<Stream, Failure>>),
+    /// With a socket.
+    Connected(Box<Wire>),
+}
+
+/// Lines that go out as soon as the journal has answered.
+struct Held {
+    lines: Vec<u8>,
+    known: Later<()>,
+}
+
+/// One link: the state of its task.
+pub(in crate::irc) struct Link {
+    id: LinkId,
+    common: Arc<Common>,
+    registrar: Arc<dyn Registrar>,
+    network: Arc<Network>,
+    mailbox: Arc<Mailbox>,
+    session: Box<dyn Protocol>,
+    phase: Phase,
+    /// What the bridge was last told of us. `None` before the first word.
+    stage: Option<Stage>,
+    budget: LineBudget,
+    /// When the line budget allows another line; set while one waits for it.
+    next_line: Option<Instant>,
+    held: Option<Box<Held>>,
+    outbox: Outbox,
+    /// The key of the next event.
+    key: IrcKey,
+    /// Whether `key`'s epoch has been dialled.
+    dialled: bool,
+    alarm: Alarm,
+    retired: bool,
+}
+
+/// A [`LinkState`] without its details, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::irc) enum Stage {
+    Waiting,
+    Connecting,
+    Ready,
+    Refused,
+    Closed,
+}
+
+impl From<&LinkState> for Stage {
+    fn from(state: &LinkState) -> Self {
+        match state {
+            LinkState::Waiting { .. } => Self::Waiting,
+            LinkState::Connecting { .. } => Self::Connecting,
+            LinkState::Ready { .. } => Self::Ready,
+            LinkState::Refused { .. } => Self::Refused,
+            LinkState::Closed => Self::Closed,
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("id", &self.id).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+impl Future for Link {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let link = self.get_mut();
+        for _ in 0..ROUNDS {
+            if !link.round(cx) {
+                return Poll::Pending;
+            }
+            if link.is_over() && link.registrar.retire(&link.id, &link.mailbox) {
+                link.retired = true;
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Link {
+    /// A link that begins with its first poll.
+    pub(in crate::irc) fn new(
+        opening: Opening,
+        common: Arc<Common>,
+        registrar: Arc<dyn Registrar>,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        let Opening { spec, network } = opening;
+        let mut link = Self {
+            id: spec.link.clone(),
+            budget: network.line_budget(),
+            session: (common.new_session)(spec, &network),
+            outbox: Outbox::new(common.events.clone()),
+            key: IrcKey { epoch: common.next_epoch(), seq: 0 },
+            phase: Phase::Idle,
+            stage: None,
+            next_line: None,
+            held: None,
+            dialled: false,
+            alarm: Alarm::default(),
+            retired: false,
+            common,
+            registrar,
+            network,
+            mailbox,
+        };
+        link.step(Input::Start);
+        link
+    }
+
+    /// Looks once at everything a link waits for. Whether anything came of it; if not, each of them will wake us.
+    fn round(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = Instant::now();
+        // No short cut: each must be asked.
+        self.outbox.post(cx)
+            | self.take_mail(cx)
+            | self.finish_dial(cx)
+            | self.read(cx)
+            | self.watch_clock(cx, now)
+            | self.release_held(cx)
+            | self.pull()
+            | self.write(cx, now)
+    }
+
+    /// Whether there is nothing left to do or to tell.
+    fn is_over(&self) -> bool {
+        self.stage == Some(Stage::Closed) && matches!(self.phase, Phase::Idle) && self.outbox.is_empty()
+    }
+
+    fn take_mail(&mut self, cx: &Context<'_>) -> bool {
+        // A link that can't tell what becomes of an action takes no more of them; and one that is saying goodbye
+        // begins again only when it has.
+        self.mailbox.listen(cx);
+        let closing = self.stage == Some(Stage::Closed) && !matches!(self.phase, Phase::Idle);
+        if closing || (self.outbox.is_full() && !self.mailbox.is_closed()) {
+            return false;
+        }
+        let Some(mail) = self.mailbox.take() else { return false };
+        match mail {
+            Mail::Act(command, action) => self.step(Input::Action(command, *action)),
+            Mail::Close(reason) => self.step(Input::Close(&reason)),
+            Mail::Open(opening) if matches!(self.stage, Some(Stage::Refused | Stage::Closed)) => self.restart(*opening),
+            Mail::Open(_) => {}
+        }
+        true
+    }
+
+    /// Begins again, with what may be another password or another server.
+    fn restart(&mut self, Opening { spec, network }: Opening) {
+        self.session = (self.common.new_session)(spec, &network);
+        self.budget = network.line_budget();
+        self.network.count(self.stage.take(), None);
+        self.network = network;
+        self.step(Input::Start);
+    }
+
+    fn finish_dial(&mut self, cx: &mut Context<'_>) -> bool {
+        let Phase::Dialing(dial) = &mut self.phase else { return false };
+        let Poll::Ready(result) = dial.as_mut().poll(cx) else { return false };
+        match result {
+            Ok(stream) => {
+                self.phase = Phase::Connected(Box::new(Wire::new(stream)));
+                self.step(Input::Connected);
+            }
+            Err(failure) => {
+                self.phase = Phase::Idle;
+                self.step(Input::DialFailed(failure));
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        // What can't be told isn't read: it waits in the socket, and the server holds the rest back.
+        let Phase::Connected(wire) = &mut self.phase else { return false };
+        if self.outbox.is_full() && !wire.is_leaving() {
+            return false;
+        }
+        let (now, dropped, mut lines, mut over) = (self.common.now(), wire.dropped(), 0, false);
+        let mut outputs = OUTPUTS.take();
+        let read = wire.poll_read(cx, |line| {
+            lines += 1;
+            if !over {
+                let before = outputs.len();
+                self.session.step(Input::Line(line), now, &mut outputs);
+                over = outputs[before..].contains(&Output::Hangup);
+            }
+        });
+        self.network.received(lines, wire.dropped() - dropped);
+        self.perform(&mut outputs, now);
+        OUTPUTS.set(outputs);
+        match read {
+            Poll::Pending => false,
+            Poll::Ready(Read::Some) => true,
+            Poll::Ready(Read::End(reason)) => {
+                self.lose(&reason);
+                true
+            }
+        }
+    }
+
+    /// The socket is gone.
+    fn lose(&mut self, reason: &str) {
+        let Phase::Connected(wire) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
+        self.held = None;
+        if !wire.is_leaving() {
+            info!(link.id = %self.id, reason, "lost the connection");
+            self.step(Input::Disconnected(reason));
+        }
+    }
+
+    fn watch_clock(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if let Phase::Connected(wire) = &self.phase
+            && let Some(reason) = wire.overdue(now)
+        {
+            self.lose(&reason);
+            return true;
+        }
+        let timer = self.session_timer();
+        let Some(deadline) = self.next_deadline(timer) else { return false };
+        if self.alarm.poll_reached(cx, deadline, now).is_pending() {
+            return false;
+        }
+        self.next_line.take_if(|at| *at <= now);
+        if timer.is_some_and(|at| at <= now) {
+            self.step(Input::Timer);
+        }
+        true
+    }
+
+    /// When the session wants to be called.
+    fn session_timer(&self) -> Option<Instant> {
+        // While we don't listen, it would take our silence for the server's.
+        let deaf = self.outbox.is_full() && matches!(self.phase, Phase::Connected(_));
+        let at = self.session.next_timer().filter(|_| !deaf)?;
+        self.common.origin.checked_add(Duration::from_millis(at))
+    }
+
+    /// The next moment at which there is something to do.
+    fn next_deadline(&self, timer: Option<Instant>) -> Option<Instant> {
+        let wire = match &self.phase {
+            Phase::Connected(wire) => wire.deadline(),
+            Phase::Idle | Phase::Dialing(_) => None,
+        };
+        [timer, wire, self.next_line].into_iter().flatten().min()
+    }
+
+    fn release_held(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        if held.known.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        if let Phase::Connected(wire) = &mut self.phase {
+            wire.push(&held.lines);
+        }
+        self.held = None;
+        true
+    }
+
+    /// Takes as many lines from the session as the budget allows, if the socket is ready for them.
+    fn pull(&mut self) -> bool {
+        let Phase::Connected(wire) = &mut self.phase else { return false };
+        if self.held.is_some() || self.next_line.is_some() || !wire.is_idle() || !self.session.has_pullable() {
+            return false;
+        }
+        let now = self.common.now();
+        let (mut lines, mut keys, mut count) = (Vec::new(), Vec::new(), 0);
+        while count < BATCH_LINES && lines.len() < BATCH_BYTES && self.session.has_pullable() {
+            if let Err(until) = self.budget.take() {
+                self.next_line = Some(until);
+                break;
+            }
+            if !self.session.pull(now, &mut lines, &mut keys) {
+                break;
+            }
+            count += 1;
+        }
+        self.network.sent(count);
+        if keys.is_empty() {
+            wire.push(&lines);
+        } else {
+            let write_ahead = Arc::clone(&self.common.write_ahead);
+            let known = Box::pin(async move { write_ahead.before_write(&keys).await });
+            self.held = Some(Box::new(Held { lines, known }));
+        }
+        count > 0 || self.next_line.is_some()
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        match &mut self.phase {
+            Phase::Connected(wire) => wire.poll_write(cx, now).is_ready(),
+            Phase::Idle | Phase::Dialing(_) => false,
+        }
+    }
+
+    /// Gives the session an input and does what it says.
+    fn step(&mut self, input: Input<'_>) {
+        let now = self.common.now();
+        let mut outputs = OUTPUTS.take();
+        self.session.step(input, now, &mut outputs);
+        self.perform(&mut outputs, now);
+        OUTPUTS.set(outputs);
+    }
+
+    fn perform(&mut self, outputs: &mut Vec<Output>, now: Now) {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Dial => self.dial(),
+                Output::Line(line) => match &mut self.phase {
+                    Phase::Connected(wire) => {
+                        wire.push(&line);
+                        self.network.sent(1);
+                    }
+                    Phase::Idle | Phase::Dialing(_) => debug!(link.id = %self.id, "a line came too late to be sent"),
+                },
+                Output::Hangup => self.hang_up(),
+                Output::Event(event, at) => self.tell(PoolEventBody::Irc(event), at.unwrap_or(now.unix)),
+                Output::State(state) => self.enter(state, now),
+                Output::Fate(command, fate) => self.tell(PoolEventBody::Fate { command, fate }, now.unix),
+            }
+        }
+    }
+
+    fn dial(&mut self) {
+        if std::mem::replace(&mut self.dialled, true) {
+            self.key = IrcKey { epoch: self.common.next_epoch(), seq: 0 };
+        }
+        self.held = None;
+        let (network, server, is_bot) = (Arc::clone(&self.network), self.session.server().to_owned(), self.id.is_bot());
+        self.phase = Phase::Dialing(Box::pin(async move { network.dial(&server, is_bot).await }));
+    }
+
+    fn hang_up(&mut self) {
+        self.held = None;
+        match &mut self.phase {
+            Phase::Connected(wire) => wire.leave(Instant::now()),
+            Phase::Idle | Phase::Dialing(_) => self.phase = Phase::Idle,
+        }
+    }
+
+    fn enter(&mut self, state: LinkState, now: Now) {
+        let stage = Stage::from(&state);
+        match &state {
+            LinkState::Ready { isupport, .. } => {
+                info!(link.id = %self.id, "on the network");
+                if let Phase::Connected(wire) = &mut self.phase {
+                    wire.set_linelen(isupport.linelen);
+                }
+            }
+            LinkState::Refused { failure } => {
+                let reason = failure.to_string();
+                warn!(link.id = %self.id, reason, "refused by the network; it isn't tried again until someone acts");
+            }
+            _ => debug!(link.id = %self.id, ?stage, "link"),
+        }
+        if stage == Stage::Closed {
+            self.hang_up();
+        }
+        self.network.count(self.stage.replace(stage), Some(stage));
+        self.tell(PoolEventBody::State(state), now.unix);
+    }
+
+    fn tell(&mut self, body: PoolEventBody, at: Millis) {
+        let key = self.key;
+        self.key.seq += 1;
+        self.outbox.push(PoolEvent { link: self.id.clone(), key, at, body });
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.retired {
+            self.network.count(self.stage, None);
+            return;
+        }
+        // The task was stopped (shutdown has an end), or the code that you are reading has a fault.
+        let state = if std::thread::panicking() {
+            let detail = "a fault in the bridge, which its log tells of";
+            LinkState::Refused { failure: Failure::certain(Reason::LinkRefused).with_detail(detail) }
+        } else {
+            LinkState::Closed
+        };
+        self.enter(state, self.common.now());
+        self.network.count(self.stage, None);
+        self.registrar.bury(&self.id, &self.mailbox);
+    }
+}
+
+#[cfg(test)]
+mod tests;
