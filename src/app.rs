@@ -1,10 +1,14 @@
 //! The composition root: the one place that sees every room, builds them in order, and stops them in reverse.
 
+mod probes;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use probes::{check_database, check_homeserver, check_server};
 
 use crate::{
     bridge::{Bridge, JournalAhead, Parts, Pings},
@@ -28,8 +32,7 @@ const QUIT_REASON: &str = "The bridge is stopping";
 /// # Errors
 /// Whatever keeps it from starting, in words for the operator.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    lifecycle::raise_file_limit();
-    let metrics = crate::telemetry::install_metrics();
+    let metrics = crate::telemetry::init_metrics()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registration = Registration::load(&config.appservice.registration)?;
     let store = store::open(config.database.url.expose()).await?;
@@ -57,7 +60,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         queries: bridge.queries(),
         health: bridge.health(),
         on_ping: None,
-        metrics: Some(metrics),
+        metrics: Some(Arc::new(move || metrics.render())),
     });
     let stop_listening = CancellationToken::new();
     let server = tokio::spawn(appservice::serve(listener, router, stop_listening.clone()));
@@ -93,7 +96,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 pub(crate) fn homeserver(config: &Config, registration: &Registration) -> anyhow::Result<Arc<dyn MatrixApi>> {
     let settings = HomeserverSettings {
         url: config.homeserver.url.as_str().to_owned(),
-        server_name: config.homeserver.server_name.clone(),
         appservice_id: registration.id.clone(),
         as_token: registration.as_token.expose().to_owned(),
     };

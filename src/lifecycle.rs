@@ -1,4 +1,4 @@
-//! How the process lives: signals, the service manager, file limits, and stopping in two steps.
+//! How the process lives: signals, the service manager, and stopping in two steps.
 
 use std::time::Duration;
 
@@ -6,14 +6,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a soft stop may take before it is a hard one.
 const SOFT_STOP: Duration = Duration::from_secs(20);
-
-/// Lets the process have as many sockets as the machine allows: one per puppet.
-pub fn raise_file_limit() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::debug!(limit, "file descriptors"),
-        Err(error) => tracing::warn!(%error, "could not raise the limit of open files; the number of puppets is limited by it"),
-    }
-}
 
 /// Tells the service manager (systemd's `Type=notify`) that we are up. Without one this does nothing.
 pub fn ready() {

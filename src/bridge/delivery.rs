@@ -69,15 +69,6 @@ impl Delivery {
     }
 }
 
-/// What the sender is told.
-pub(super) fn words(failure: &Failure) -> String {
-    if failure.certain {
-        format!("Your message did not reach IRC: {failure}.")
-    } else {
-        format!("It isn't certain that your message reached IRC: {failure}. It won't be sent again by itself.")
-    }
-}
-
 /// The notice for messages of one sender that failed alike, as a reply to the first.
 pub(super) fn notice(sender: &UserId, text: &str, events: &[(OwnedEventId, MatrixKey)]) -> Box<RawValue> {
     let body = match events.len() {
@@ -128,15 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn r2_the_sender_learns_the_reason_and_how_sure_it_is() {
-        assert_eq!(
-            words(&Failure::certain(Reason::NoSuchNick).with_detail("No such nick")),
-            "Your message did not reach IRC: nobody of that name is on IRC now (the server said: No such nick)."
-        );
-        assert!(words(&Failure::uncertain(Reason::LinkLost)).starts_with("It isn't certain"));
+    fn r2_failures_of_one_kind_are_one_notice_that_names_its_events() {
         let events = [0, 1].map(|i| (origin(i).event, origin(i).key));
         let content: serde_json::Value = serde_json::from_str(notice(&origin(0).sender, "No.", &events).get()).unwrap();
         assert_eq!(content["body"], "No. (2 messages)");
         assert_eq!(content["m.mentions"]["user_ids"][0], "@u:x");
+        assert_eq!(content["footbridge.undelivered"].as_array().unwrap().len(), 2);
     }
 }

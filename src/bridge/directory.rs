@@ -3,9 +3,9 @@
 //! Owned by the dispatcher; nothing else changes it. A *portal* is a pair of a room and a channel: a channel may
 //! have several rooms and a room several channels.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::outbox::Lane;
 use crate::model::{CaseMapping, Folded, LinkId, NetworkId, Source};
@@ -141,12 +141,12 @@ impl Directory {
     }
 
     /// Whether `user` talks with anybody on `network`.
-    pub(super) fn has_query(&self, network: &NetworkId, user: &OwnedUserId) -> bool {
+    pub(super) fn has_query(&self, network: &NetworkId, user: &UserId) -> bool {
         self.queries.keys().any(|(n, u, _)| n == network && u == user)
     }
 
     /// The user's control room.
-    pub(super) fn control(&self, user: &OwnedUserId) -> Option<&Lane> {
+    pub(super) fn control(&self, user: &UserId) -> Option<&Lane> {
         self.controls.get(user)
     }
 
@@ -160,13 +160,13 @@ impl Directory {
     }
 
     /// Forgets the user's control room.
-    pub(super) fn remove_control(&mut self, user: &OwnedUserId) {
+    pub(super) fn remove_control(&mut self, user: &UserId) {
         self.control_rooms.retain(|_, owner| owner != user);
         self.controls.remove(user);
     }
 
     /// The channels of `network` for which `user` is in a room.
-    pub(super) fn channels_of(&self, network: &NetworkId, user: &OwnedUserId) -> HashSet<ChannelRef> {
+    pub(super) fn channels_of(&self, network: &NetworkId, user: &UserId) -> HashSet<ChannelRef> {
         let rooms = self.rooms.values().filter(|room| room.members.contains_key(user));
         rooms.flat_map(|room| &room.channels).filter(|channel| channel.0 == *network).cloned().collect()
     }
@@ -186,7 +186,11 @@ impl Directory {
                 let portals = self.rooms.get_mut(room).into_iter().flat_map(|room| &mut room.channels);
                 portals.filter(|portal| **portal == old).for_each(|portal| *portal = new.clone());
             }
-            self.channels.insert(new, channel);
+            match self.channels.entry(new) {
+                Entry::Vacant(place) => drop(place.insert(channel)),
+                // Two names that are one channel after all: their rooms share it.
+                Entry::Occupied(mut same) => same.get_mut().rooms.extend(channel.rooms),
+            }
         }
         let queries: Vec<QueryRef> = self.queries.keys().filter(|key| key.0 == *network).cloned().collect();
         for old in queries {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    delivery::{self, Delivery, Origin},
+    delivery::{Delivery, Origin},
     directory::{ChannelRef, Directory, RoomKind},
     echo::Echo,
     event::Event,
@@ -31,6 +31,7 @@ use crate::{
     matrix::MatrixApi,
     model::{Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason},
     store::{Journal, Portal, PuppetIdentity, Store, StoreError},
+    translate::irc_to_matrix,
 };
 
 /// Everything the dispatcher hears.
@@ -143,7 +144,7 @@ impl Core {
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, room),
-            Input::QueryRefused { ghost, user } => self.on_query_refused(&ghost, user).await,
+            Input::QueryRefused { ghost, user } => self.on_query_refused(&ghost, &user).await,
             Input::ControlOpened { user, room } => self.on_control_opened(user, room),
             Input::Portal(portal) => self.add_portal(portal),
             Input::AliasDone { channel, portal } => self.on_alias_done(&channel, portal),
@@ -217,7 +218,7 @@ impl Core {
         };
         lane.push(Job::Failure {
             sender: origin.sender.clone(),
-            text: delivery::words(failure),
+            text: irc_to_matrix::failure_notice(failure),
             events: vec![(origin.event.clone(), origin.key)],
         });
     }

@@ -49,11 +49,6 @@ impl Echo {
         }
     }
 
-    /// The nick that `link` has now.
-    pub(super) fn nick_of(&self, link: &LinkId) -> Option<&Folded> {
-        self.current.get(link)
-    }
-
     /// The link that `source` is, if it is one of ours. `folded` is its nick.
     pub(super) fn link_of(&self, network: &NetworkId, folded: &Folded, source: &Source, now: Millis) -> Option<&LinkId> {
         let own = self.nicks.get(&(network.clone(), folded.clone()))?;

@@ -9,7 +9,7 @@ use ruma::{OwnedUserId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    matrix::{MatrixApi, MatrixError, retry},
+    matrix::{MatrixApi, MatrixError, RetryPolicy, persist},
     model::{Folded, NetworkId},
     store::{self, Store},
 };
@@ -53,11 +53,11 @@ impl Ghosts {
         // The database is a cache here: without it we only ask the homeserver more than needed.
         let stored = self.store.ghost(localpart).await.unwrap_or_default();
         if stored.is_none() {
-            retry::persist(&self.stop, || self.matrix.register(localpart)).await?;
+            persist(RetryPolicy::default(), &self.stop, || self.matrix.register(localpart)).await?;
         }
         let named = stored.and_then(|ghost| ghost.display_name);
         if named.as_deref() != Some(&ghost.display_name) {
-            retry::persist(&self.stop, || self.matrix.set_display_name(&ghost.user, &ghost.display_name)).await?;
+            persist(RetryPolicy::default(), &self.stop, || self.matrix.set_display_name(&ghost.user, &ghost.display_name)).await?;
             self.remember(ghost).await;
         }
         self.known.insert(ghost.user.clone(), ghost.display_name.as_str().into());

@@ -8,9 +8,12 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::dispatch::Input;
 use crate::{
-    irc::pool::{WriteAhead, protocol::{PoolEvent, PoolEventBody}},
+    irc::pool::{
+        WriteAhead,
+        protocol::{PoolEvent, PoolEventBody},
+    },
     matrix::appservice::{SinkError, Transaction, TransactionSink},
-    model::{IrcEvent, MatrixKey},
+    model::MatrixKey,
     store::{AcceptError, Journal, NewIrcLine, NewMatrixEvent, NewTransaction},
 };
 
@@ -46,11 +49,11 @@ async fn accept(
     let bodies: Vec<Box<RawValue>> = events.iter().map(|event| event.json.clone()).collect();
     let new = NewTransaction { txn_id: transaction.txn_id, events };
     let accepted = journal.accept_transaction(new).await.map_err(|error| match error {
-        AcceptError::Full => SinkError::Full,
-        AcceptError::Unavailable(why) => SinkError::Unavailable(why),
+        AcceptError::Full { .. } => SinkError::Full,
+        error => SinkError::Unavailable(error.to_string()),
     })?;
-    let keys = (0..).map(|index| MatrixKey { txn: accepted.txn, index });
-    let fresh = keys.zip(bodies).zip(accepted.fresh).filter(|(_, fresh)| *fresh).map(|(event, _)| event);
+    let mut bodies: Vec<Option<Box<RawValue>>> = bodies.into_iter().map(Some).collect();
+    let fresh = accepted.fresh_keys().filter_map(|key| Some((key, bodies.get_mut(key.index as usize)?.take()?)));
     let fresh: Vec<(MatrixKey, Box<RawValue>)> = fresh.collect();
     if !fresh.is_empty() {
         // If the dispatcher is gone we are stopping, and the next run finds it in the journal.
@@ -109,7 +112,7 @@ async fn keep(journal: &Journal, batch: &mut Vec<PoolEvent>, said: Vec<NewIrcLin
 }
 
 /// Puts on disk what is about to go out on a socket.
-pub(crate) struct JournalAhead(pub(crate) Journal);
+pub struct JournalAhead(pub Journal);
 
 #[async_trait]
 impl WriteAhead for JournalAhead {

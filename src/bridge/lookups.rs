@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use ruma::{
     RoomAliasId, UserId,
-    api::appservice::thirdparty::get_protocol::v1::AppserviceProtocol,
+    api::appservice::thirdparty::get_protocol::v1::{AppserviceProtocol, AppserviceProtocolInstance},
     events::room::history_visibility::HistoryVisibility,
-    thirdparty::{FieldType, Location, ProtocolInstance, ProtocolInstanceInit, User},
+    thirdparty::{FieldType, FieldTypeInit, Location, ProtocolInit, ProtocolInstanceInit, User},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -74,17 +74,21 @@ impl Queries for Lookups {
             return None;
         }
         let networks = self.ask(|answer| Input::Lookup(Lookup::Networks(answer))).await?;
-        Some(AppserviceProtocol::new(
-            vec!["network".into(), "nick".into()],
-            vec!["network".into(), "channel".into()],
-            String::new(),
-            BTreeMap::from([
-                ("network".into(), FieldType::new("[a-z0-9]+".into(), "libera".into())),
-                ("nick".into(), FieldType::new("[^\\s]+".into(), "nick".into())),
-                ("channel".into(), FieldType::new("[#&][^\\s,]+".into(), "#channel".into())),
+        let field = |regexp: &str, placeholder: &str| {
+            FieldType::from(FieldTypeInit { regexp: regexp.into(), placeholder: placeholder.into() })
+        };
+        let protocol = ProtocolInit {
+            user_fields: vec!["network".into(), "nick".into()],
+            location_fields: vec!["network".into(), "channel".into()],
+            icon: String::new(),
+            field_types: BTreeMap::from([
+                ("network".into(), field("[a-z0-9]+", "libera")),
+                ("nick".into(), field("[^\\s]+", "nick")),
+                ("channel".into(), field("[#&][^\\s,]+", "#channel")),
             ]),
-            networks.into_iter().map(|(id, name)| instance(&id, name)).collect(),
-        ))
+            instances: networks.into_iter().map(|(id, name)| instance(&id, name)).collect(),
+        };
+        Some(protocol.into())
     }
 
     async fn locations(&self, protocol: &str, fields: &BTreeMap<String, String>) -> Vec<Location> {
@@ -118,7 +122,7 @@ impl Queries for Lookups {
     }
 }
 
-fn instance(id: &NetworkId, name: String) -> ProtocolInstance {
+fn instance(id: &NetworkId, name: String) -> AppserviceProtocolInstance {
     let fields = BTreeMap::from([("network".to_owned(), id.to_string())]);
     ProtocolInstanceInit { desc: name, fields, network_id: id.to_string() }.into()
 }
@@ -133,6 +137,7 @@ async fn make_room(outbox: &Outbox, key: &ChannelRef, alias: &RoomAliasId) -> Re
         history_visibility: Some(HistoryVisibility::Joined),
         ..CreateRoom::default()
     };
+    outbox.bot_exists().await.map_err(|error| error.to_string())?;
     let room = outbox.matrix.create_room(request).await.map_err(|error| error.to_string())?;
     let portal = Portal {
         room,

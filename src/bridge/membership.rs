@@ -48,7 +48,7 @@ impl Core {
         let folded = network.fold(nick);
         let username = match self.puppets.links.get(link) {
             Some(puppet) => puppet.username.clone(),
-            None => network.bot_username().to_owned(),
+            None => network.bot_username(),
         };
         self.echo.has(link, folded, &username, self.clock.now());
         self.keep_nick(link, nick);

@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, RoomAliasId, UserId};
 use super::ghosts::Ghost;
 use crate::{
     config,
-    irc::pool::protocol::{Limits, NetworkSpec, Sealed, TlsSpec},
+    irc::pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed, TlsSpec},
     model::{Folded, Isupport, LinkId, NetworkId, Source},
     translate::{AliasTemplate, DisplayNameTemplate, GhostTemplate, NickTemplate},
 };
@@ -52,31 +52,60 @@ impl Network {
             bot: LinkId::bot(id.clone()),
             isupport: Arc::new(isupport.unwrap_or_default()),
             bot_state: BotState::Off("it has not connected yet".into()),
-            nick: NickTemplate::new(&config.puppets.nick)?,
-            ghost: GhostTemplate::new(&config.ghosts.localpart, &id)?,
-            display_name: DisplayNameTemplate::new(&config.ghosts.display_name, &id)?,
-            alias: AliasTemplate::new(&config.portals.alias, &id)?,
+            nick: NickTemplate::new(&config.puppets.nick.to_string())?,
+            ghost: GhostTemplate::new(&config.ghosts.localpart.to_string(), &id)?,
+            display_name: DisplayNameTemplate::new(&config.ghosts.display_name.to_string(), &id)?,
+            alias: AliasTemplate::new(&config.portals.alias.to_string(), &id)?,
             id,
             config,
             server,
         })
     }
 
-    /// What its links have in common.
-    pub(super) fn spec(&self) -> NetworkSpec {
+    /// What its links have in common. `ca_pem` is the text of the configured `tls_ca`.
+    pub(super) fn spec(&self, ca_pem: Option<String>) -> NetworkSpec {
         NetworkSpec {
             network: self.id.clone(),
             servers: self.config.servers.iter().map(ToString::to_string).collect(),
-            tls: self.config.tls.then(|| TlsSpec { ca_pem: self.config.tls_ca.clone() }),
+            tls: self.config.tls.then(|| TlsSpec { ca_pem }),
             encoding: self.config.encoding.unwrap_or(encoding_rs::WINDOWS_1252).name().to_owned(),
             password: self.config.password.as_ref().map(|password| Sealed::new(password.expose())),
             limits: Limits {
                 connects_per_minute: self.config.limits.connects_per_minute,
                 line_burst: self.config.limits.line_burst,
                 lines_per_second: self.config.limits.lines_per_second,
-                queue: QUEUE,
+                queue: self.queue(),
             },
         }
+    }
+
+    /// The bot's link.
+    pub(super) fn bot_spec(&self) -> LinkSpec {
+        let config = &self.config.bot;
+        LinkSpec {
+            link: self.bot.clone(),
+            nick: config.nick.clone(),
+            alternatives: (1..=3).map(|n| self.nick.alternative(&config.nick, n, self.nicklen())).collect(),
+            username: self.bot_username(),
+            realname: config.realname.clone(),
+            sasl: config.sasl.as_ref().map(|sasl| SaslPlain {
+                account: sasl.account.clone(),
+                password: Sealed::new(sasl.password.expose()),
+            }),
+            channels: Vec::new(),
+        }
+    }
+
+    /// The bot's user name (ident): its nick, as far as that may be one.
+    pub(super) fn bot_username(&self) -> String {
+        let legal = self.config.bot.nick.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).take(9).collect();
+        if String::is_empty(&legal) { "bridge".to_owned() } else { legal }
+    }
+
+    /// Tells the ids in the namespace of this network's ghosts.
+    pub(super) fn namespace(&self) -> impl Fn(&UserId) -> bool + Send + Sync + 'static {
+        let (ghost, server) = (self.ghost.clone(), self.server.clone());
+        move |user| user.server_name() == server && ghost.claims(user.localpart())
     }
 
     /// The comparable form of a nick or channel.
@@ -117,6 +146,14 @@ impl Network {
         self.alias.alias(channel, &self.server)
     }
 
+    /// Things to say that may wait in one link: what it could say before they are too old.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small range")]
+    pub(super) fn queue(&self) -> u32 {
+        let (limits, max_age) = (&self.config.limits, f64::from(self.config.puppets.message_max_age_seconds));
+        let unlimited = limits.lines_per_second <= 0.0;
+        if unlimited { QUEUE.1 as u32 } else { (limits.lines_per_second * max_age).clamp(QUEUE.0, QUEUE.1) as u32 }
+    }
+
     /// The longest nick to make, where the server did not say.
     pub(super) fn nicklen(&self) -> usize {
         self.isupport.nicklen.unwrap_or(DEFAULT_NICKLEN)
@@ -128,8 +165,8 @@ impl Network {
     }
 }
 
-/// Things to say that may wait in one link.
-pub(super) const QUEUE: u32 = 100;
+/// The fewest and the most things that may wait in one link.
+const QUEUE: (f64, f64) = (100.0, 20_000.0);
 
 /// Most networks allow 30 or more; a server that has less cuts or refuses, and then its NICKLEN is known.
 const DEFAULT_NICKLEN: usize = 30;

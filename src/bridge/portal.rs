@@ -1,20 +1,19 @@
 //! What is said in a channel and its rooms, both ways, and the topic.
 
-use ruma::{OwnedRoomId, UserId};
-use serde_json::value::RawValue;
+use ruma::OwnedRoomId;
 
 use super::{
     delivery::Origin,
     directory::{ChannelRef, QueryRef, RoomKind},
-    dispatch::Core,
+    dispatch::{Core, Input},
     event::Event,
     outbox::{Job, Receipt},
 };
 use crate::{
     model::{
-        ChannelKey, Failure, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind, TextTarget,
+        ChannelKey, Failure, Fate, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind, TextTarget,
     },
-    translate::{self, IrcText},
+    translate::{self, irc_to_matrix, matrix_to_irc},
 };
 
 /// A line of text from IRC.
@@ -40,8 +39,8 @@ impl Core {
                 self.say_in_query(&query, event, origin).await;
             }
             RoomKind::Control(_) => self.on_control_message(event, origin).await,
-            RoomKind::Unknown => match (&mut self.unplaced, RawValue::from_string(event.json.get().to_owned())) {
-                (Some(unplaced), Ok(json)) => unplaced.push(Input::Matrix(vec![(origin.key, json)])),
+            RoomKind::Unknown => match (&mut self.unplaced, event.json()) {
+                (Some(unplaced), Some(json)) => unplaced.push(Input::Matrix(vec![(origin.key, json)])),
                 _ => self.journal.settle_matrix(origin.key).await,
             },
         }
@@ -68,7 +67,7 @@ impl Core {
                     self.want_channel(&link, &key.1, channel).await;
                     self.act(&link, command, action).await;
                 }
-                Err(failure) => self.on_fate(command, crate::model::Fate::Failed(failure)).await,
+                Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
         }
     }
@@ -84,7 +83,7 @@ impl Core {
                 let command = self.delivery.command_for(origin);
                 match self.puppet(&query.0, &origin.sender) {
                     Ok(link) => self.act(&link, command, action).await,
-                    Err(failure) => self.on_fate(command, crate::model::Fate::Failed(failure)).await,
+                    Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
                 }
             }
             Ok(None) => self.journal.settle_matrix(origin.key).await,
@@ -104,16 +103,16 @@ impl Core {
         let expires = self.expires(network.config.puppets.message_max_age_seconds, event)?;
         let text = match &*event.kind {
             "m.room.encrypted" => return Err(Failure::certain(Reason::Encrypted)),
-            "m.room.message" => translate::message(event.content, network.config.puppets.max_lines as usize)?,
+            "m.room.message" => matrix_to_irc::message(event.content, network.config.puppets.max_lines as usize)?,
             _ => return Err(Failure::certain(Reason::Unsupported)),
         };
-        let IrcText { kind, lines } = text;
-        let journal = Some(origin.key);
-        let say = IrcAction::Say { target: target.to_owned(), kind, lines, expires, journal };
-        Ok(match &say {
-            IrcAction::Say { lines, .. } if lines.is_empty() => None,
-            _ => Some(say),
-        })
+        Ok(text.map(|text| IrcAction::Say {
+            target: target.to_owned(),
+            kind: text.kind,
+            lines: text.lines,
+            expires,
+            journal: Some(origin.key),
+        }))
     }
 
     /// When an event is too old to be sent; it may be already (R4).
@@ -128,7 +127,7 @@ impl Core {
             return self.journal.settle_matrix(origin.key).await;
         };
         let channels = room.channels.clone();
-        let topic = translate::topic(event.content).unwrap_or_default();
+        let topic = matrix_to_irc::topic(event.content).unwrap_or_default();
         let mut under_way = false;
         for key in &channels {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
@@ -155,7 +154,7 @@ impl Core {
                     self.want_channel(&link, &key.1, target).await;
                     self.act(&link, command, action).await;
                 }
-                Err(failure) => self.on_fate(command, crate::model::Fate::Failed(failure)).await,
+                Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
         }
         if !under_way {
@@ -222,7 +221,7 @@ impl Core {
         if rooms.is_empty() {
             return self.journal.settle_irc(said.key).await;
         }
-        let content = content(&said);
+        let content = irc_to_matrix::message(&said.target, said.kind, &said.text);
         let receipt = Receipt::new(said.key, rooms.len());
         for room in rooms {
             let Some(room) = self.directory.rooms.get(room) else { continue };
@@ -256,13 +255,3 @@ impl Core {
         self.remembered.get(network).is_some_and(|users| users.values().any(|name| name == user))
     }
 }
-
-/// A line of IRC as a Matrix message.
-pub(super) fn content(said: &Said) -> Box<RawValue> {
-    let status = match &said.target {
-        TextTarget::Channel { name, status: Some(status) } => Some(format!("{status}{name}")),
-        _ => None,
-    };
-    translate::content(said.kind, &said.text, status.as_deref())
-}
-

@@ -11,9 +11,12 @@ use super::{
     event::{Event, Member},
     ghosts::Ghost,
     outbox::{Destination, Job, Lane, Receipt},
-    portal::{Said, content},
+    portal::Said,
 };
-use crate::model::{IrcAction, LinkId, TextKind};
+use crate::{
+    model::{IrcAction, LinkId, TextKind},
+    translate::irc_to_matrix,
+};
 
 /// What the bot says to whoever writes to it on Matrix.
 const HELP: &str = "I am an IRC bridge. Here I tell you when something that you sent did not reach IRC and there is \
@@ -28,11 +31,11 @@ impl Core {
         let Some(ghost) = ghost else { return self.journal.settle_irc(said.key).await };
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let query = self.directory.queries.entry(key).or_insert_with(|| {
-            let new = Destination::NewQuery { network: ghost.network.clone(), ghost: ghost.clone(), user };
+            let new = Destination::NewQuery { ghost: ghost.clone(), user };
             Query { lane: self.outbox.lane(new), nick: ghost.nick.clone(), room: None }
         });
         query.nick.clone_from(&ghost.nick);
-        let text = content(&said);
+        let text = irc_to_matrix::message(&said.target, said.kind, &said.text);
         query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt: Receipt::new(said.key, 1) });
     }
 

@@ -3,7 +3,7 @@
 //! Owner of which puppets exist and where they ought to be. A puppet's identity (its user name, and the nick it
 //! had) comes from the database, so opening one takes a moment; what it is asked to do meanwhile waits here.
 
-use std::collections::{HashMap, HashMap as Map};
+use std::collections::HashMap;
 
 use ruma::{OwnedUserId, UserId};
 
@@ -36,8 +36,8 @@ pub(super) struct Puppet {
 /// All puppets.
 #[derive(Default)]
 pub(super) struct Puppets {
-    pub(super) links: Map<LinkId, Puppet>,
-    per_network: Map<NetworkId, u32>,
+    pub(super) links: HashMap<LinkId, Puppet>,
+    per_network: HashMap<NetworkId, u32>,
 }
 
 impl Puppets {
@@ -143,7 +143,8 @@ impl Core {
     /// Lets a link do something; what can't be taken fails at once.
     pub(super) async fn act(&mut self, link: &LinkId, command: CommandId, action: IrcAction) {
         if let Some(waiting) = self.puppets.links.get_mut(link).and_then(|puppet| puppet.waiting.as_mut()) {
-            if waiting.len() < super::network::QUEUE as usize {
+            let most = self.networks.get(link.network()).map_or(0, super::network::Network::queue);
+            if waiting.len() < most as usize {
                 waiting.push((command, action));
             } else {
                 self.on_fate(command, Fate::Failed(Failure::certain(Reason::QueueFull))).await;
@@ -179,8 +180,7 @@ impl Core {
 
     /// Closes a puppet that is in no channel and talks with nobody.
     pub(super) fn close_idle_puppet(&mut self, link: &LinkId, reason: Option<&str>) {
-        let (Some(puppet), LinkId { .. }) = (self.puppets.links.get(link), link) else { return };
-        let Some(user) = link.user() else { return };
+        let (Some(puppet), Some(user)) = (self.puppets.links.get(link), link.user()) else { return };
         let idle = puppet.wanted.is_empty() && !self.directory.has_query(link.network(), &user.to_owned());
         if idle && self.directory.channels_of(link.network(), &user.to_owned()).is_empty() {
             self.pool.close(link, reason.unwrap_or("left"));

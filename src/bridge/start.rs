@@ -34,7 +34,6 @@ use crate::{
     matrix::{
         MatrixApi,
         appservice::{Health, Queries, TransactionSink},
-        persist,
     },
     model::{Clock, Epoch, NetworkId},
     store::{Journal, Portal, PortalKind, Store, StoreError},
@@ -78,6 +77,16 @@ pub enum StartError {
         /// What is wrong.
         problem: TemplateError,
     },
+    /// A certificate can't be read.
+    #[error("network.{network}.tls_ca: could not read {}: {problem}", path.display())]
+    Certificate {
+        /// The network.
+        network: NetworkId,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        problem: std::io::Error,
+    },
 }
 
 /// The running bridge.
@@ -103,12 +112,20 @@ impl Bridge {
         let stop = CancellationToken::new();
         let (input, inputs) = mpsc::channel(INPUTS);
         let bot = config.bot_user_id();
-        let mut networks = BTreeMap::new();
+        let (mut networks, mut pems) = (BTreeMap::new(), HashMap::new());
         for (id, settings) in &config.networks {
             let server = config.homeserver.server_name.clone();
             let isupport = store.isupport(id).await?;
             let network = Network::new(id.clone(), settings.clone(), server, isupport)
                 .map_err(|problem| StartError::Template { network: id.clone(), problem })?;
+            if let Some(path) = &settings.tls_ca {
+                let pem = std::fs::read_to_string(path).map_err(|problem| StartError::Certificate {
+                    network: id.clone(),
+                    path: path.clone(),
+                    problem,
+                })?;
+                pems.insert(id.clone(), pem);
+            }
             networks.insert(id.clone(), network);
         }
         let is_ours = {
@@ -116,7 +133,7 @@ impl Bridge {
             Arc::new(move |user: &UserId| *user == bot || namespaces.iter().any(|namespace| namespace(user)))
         };
         let outbox =
-            Outbox::new(matrix.clone(), store.clone(), journal.clone(), input.clone(), is_ours, stop.clone());
+            Outbox::new(&bot, matrix.clone(), store.clone(), journal.clone(), input.clone(), is_ours, stop.clone());
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>> = HashMap::new();
         for puppet in store.puppets().await? {
             remembered.entry(puppet.network).or_default().insert(puppet.user, puppet.username);
@@ -145,7 +162,7 @@ impl Bridge {
         };
         load(&mut core, rooms).await?;
         let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
-        let specs: Vec<_> = core.networks.values().map(|network| (network.spec(), network.bot_spec())).collect();
+        let specs: Vec<_> = core.networks.values().map(|network| (network.spec(pems.remove(&network.id)), network.bot_spec())).collect();
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         if !aliases.is_empty() {
@@ -192,7 +209,9 @@ impl Bridge {
         }
         self.stop.cancel();
         self.outbox.ended().await;
-        self.journal.flush().await;
+        if self.journal.flush().await.is_err() {
+            tracing::error!("the journal's writer has ended before its time");
+        }
     }
 }
 
@@ -277,7 +296,11 @@ async fn find_rooms(
         let mut missing = Vec::new();
         for (network, plumb) in aliases {
             let room: &OwnedRoomOrAliasId = &plumb.room;
-            match persist(outbox.retry, &stop, || outbox.matrix.join(room, None)).await {
+            let joined = async {
+                outbox.bot_exists().await?;
+                outbox.persist(|| outbox.matrix.join(room, None)).await
+            };
+            match joined.await {
                 Ok(room) => {
                     let _ = input.send(Input::Portal(portal(&network, &plumb, &room))).await;
                 }

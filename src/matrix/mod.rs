@@ -119,6 +119,9 @@ pub trait MatrixApi: Send + Sync {
     /// Makes a room. It is never listed in the public directory (R18).
     async fn create_room(&self, room: CreateRoom) -> Result<OwnedRoomId, MatrixError>;
 
+    /// Lets an alias of ours lead to a room.
+    async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError>;
+
     /// The room behind an alias; `None` if there is none.
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError>;
 

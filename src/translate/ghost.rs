@@ -69,6 +69,12 @@ impl GhostTemplate {
         (user.server_name() == server).then(|| self.parse(user.localpart(), casemapping)).flatten()
     }
 
+    /// Whether `localpart` is in the namespace of this network's ghosts, even if it is no possible ghost's.
+    #[must_use]
+    pub fn claims(&self, localpart: &str) -> bool {
+        self.0.strip(localpart).is_some()
+    }
+
     /// The regular expression of all ghosts of this network on `server`, for the registration's namespaces.
     #[must_use]
     pub fn regex(&self, server: &ServerName) -> String {

@@ -7,11 +7,17 @@
 mod queue;
 mod worker;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -19,16 +25,11 @@ use super::{
     ghosts::{Ghost, Ghosts},
 };
 use crate::{
-    matrix::MatrixApi,
-    model::{IrcKey, MatrixKey, Millis, NetworkId},
+    matrix::{MatrixApi, MatrixError, RetryPolicy, persist},
+    model::{IrcKey, MatrixKey, Millis},
     store::{Journal, Store},
 };
 use queue::Queue;
-
-/// Requests under way at once for what people said.
-const MESSAGES_AT_ONCE: usize = 64;
-/// Requests under way at once for joins and leaves.
-const NOISE_AT_ONCE: usize = 8;
 
 /// Something for a room, in order.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(super) enum Job {
 #[derive(Debug, Clone)]
 pub(super) struct Receipt {
     pub(super) key: IrcKey,
-    rooms_left: Arc<std::sync::atomic::AtomicUsize>,
+    rooms_left: Arc<AtomicUsize>,
 }
 
 impl Receipt {
@@ -60,7 +61,7 @@ impl Receipt {
 
     /// One room more has it; true if that was the last.
     fn tick(&self) -> bool {
-        self.rooms_left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1
+        self.rooms_left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 
@@ -70,11 +71,11 @@ pub(super) enum Destination {
     /// A room with portals, which the bot is in.
     Portal(OwnedRoomId),
     /// A query's room, which the ghost is in.
-    Query { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
+    Query { room: OwnedRoomId, ghost: Arc<Ghost> },
     /// A query whose room the ghost is invited to.
     InvitedQuery { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
     /// A query whose room is still to be made.
-    NewQuery { network: NetworkId, ghost: Arc<Ghost>, user: OwnedUserId },
+    NewQuery { ghost: Arc<Ghost>, user: OwnedUserId },
     /// A control room.
     Control(OwnedRoomId),
     /// A control room that is still to be made.
@@ -139,14 +140,35 @@ pub(super) struct Outbox {
     pub(super) core: mpsc::Sender<Input>,
     /// Tells our own users (ghosts and the bot) from others.
     pub(super) is_ours: Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>,
-    messages: Semaphore,
-    noise: Semaphore,
     stop: CancellationToken,
     workers: TaskTracker,
+    waiting: Arc<Waiting>,
+    bot: String,
+    bot_exists: OnceCell<()>,
+}
+
+/// Jobs that wait in all lanes, or are being done.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    jobs: AtomicUsize,
+    emptied: Notify,
+}
+
+impl Waiting {
+    fn more(&self) {
+        self.jobs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn less(&self) {
+        if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
 }
 
 impl Outbox {
     pub(super) fn new(
+        bot: &ruma::UserId,
         matrix: Arc<dyn MatrixApi>,
         store: Arc<dyn Store>,
         journal: Journal,
@@ -161,18 +183,45 @@ impl Outbox {
             journal,
             core,
             is_ours,
-            messages: Semaphore::new(MESSAGES_AT_ONCE),
-            noise: Semaphore::new(NOISE_AT_ONCE),
             stop,
             workers: TaskTracker::new(),
+            waiting: Arc::default(),
+            bot: bot.localpart().to_owned(),
+            bot_exists: OnceCell::new(),
         })
     }
 
     /// Opens a lane and starts its worker.
     pub(super) fn lane(self: &Arc<Self>, destination: Destination) -> Lane {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(self.waiting.clone()));
         self.workers.spawn(worker::run(self.clone(), queue.clone(), destination));
         Lane { queue }
+    }
+
+    /// Asks until the homeserver answers, or the bridge stops.
+    pub(super) async fn persist<T, F, A>(&self, call: F) -> Result<T, MatrixError>
+    where
+        F: FnMut() -> A,
+        A: Future<Output = Result<T, MatrixError>>,
+    {
+        persist(RetryPolicy::default(), &self.stop, call).await
+    }
+
+    /// Makes sure that the homeserver has the bot's user.
+    pub(super) async fn bot_exists(&self) -> Result<(), MatrixError> {
+        let register = || self.persist(|| self.matrix.register(&self.bot));
+        self.bot_exists.get_or_try_init(register).await.copied()
+    }
+
+    /// Waits until nothing that people said, and no failure, is left to be sent.
+    pub(super) async fn empty(&self) {
+        loop {
+            let emptied = self.waiting.emptied.notified();
+            if self.waiting.jobs.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// A portal room's lane.

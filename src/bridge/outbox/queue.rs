@@ -12,7 +12,7 @@ use std::{
 use ruma::{OwnedUserId, UserId};
 use tokio::sync::Notify;
 
-use super::Job;
+use super::{Job, Waiting};
 use crate::bridge::ghosts::Ghost;
 
 /// What a ghost should do about the room.
@@ -74,13 +74,23 @@ impl State {
 }
 
 /// A lane's queue. Its length is bounded by what the journal accepts and by the size of the channel.
-#[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Notify,
+    waiting: Arc<Waiting>,
 }
 
 impl Queue {
+    /// An empty queue that counts its jobs in `waiting`.
+    pub(super) fn new(waiting: Arc<Waiting>) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), waiting }
+    }
+
+    /// A job that was taken is done.
+    pub(super) fn done(&self) {
+        self.waiting.less();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +108,10 @@ impl Queue {
             {
                 e.extend(events);
             }
-            (job, _) => state.jobs.push_back(job),
+            (job, _) => {
+                self.waiting.more();
+                state.jobs.push_back(job);
+            }
         });
     }
 
@@ -219,7 +232,7 @@ mod tests {
 
     #[test]
     fn r76_join_and_leave_of_one_ghost_cancel() {
-        let queue = Queue::default();
+        let queue = Queue::new(Arc::default());
         queue.load(HashSet::from([ghost("old").user.clone()]));
         queue.arrive(ghost("a"));
         queue.depart(ghost("a").user.clone(), None);
@@ -231,7 +244,7 @@ mod tests {
 
     #[test]
     fn r76_a_roster_brings_the_smallest_set_of_changes() {
-        let queue = Queue::default();
+        let queue = Queue::new(Arc::default());
         queue.roster(vec![ghost("a"), ghost("b")], true);
         assert_eq!(wishes(&queue), [], "nothing before it is known who is there");
         queue.load(HashSet::from([ghost("a").user.clone(), ghost("gone").user.clone()]));
@@ -244,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_people_said_goes_ahead_of_joins_and_leaves() {
-        let queue = Queue::default();
+        let queue = Queue::new(Arc::default());
         queue.load(HashSet::new());
         queue.arrive(ghost("a"));
         queue.push(Job::Topic("t".into()));
@@ -254,7 +267,7 @@ mod tests {
 
     #[test]
     fn failures_of_one_kind_that_wait_are_told_together() {
-        let queue = Queue::default();
+        let queue = Queue::new(Arc::default());
         let failure = |n: u32| Job::Failure {
             sender: ruma::user_id!("@a:x").to_owned(),
             text: "no".into(),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bridge::{delivery, dispatch::Input, ghosts::Ghost},
-    matrix::{CreateRoom, MatrixError, Preset, retry},
+    matrix::{CreateRoom, MatrixError, Membership, Preset},
     model::{MatrixKey, Millis},
     store,
 };
@@ -49,7 +49,10 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
         let worker = Worker { out, queue, room, voice };
         loop {
             match worker.queue.next().await {
-                Next::Job(job) => worker.job(job).await,
+                Next::Job(job) => {
+                    worker.job(job).await;
+                    worker.queue.done();
+                }
                 Next::Wish(user, wish) => worker.wish(&user, wish).await,
                 Next::End => break,
             }
@@ -65,7 +68,7 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
 async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Option<(OwnedRoomId, Voice)> {
     match destination {
         Destination::Portal(room) => enter_portal(out, queue, &room).await.then_some((room, Voice::Bot)),
-        Destination::Query { room, ghost, .. } => {
+        Destination::Query { room, ghost } => {
             queue.load(HashSet::from([ghost.user.clone()]));
             Some((room, Voice::Ghost(ghost)))
         }
@@ -74,14 +77,17 @@ async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Op
             queue.load(HashSet::from([ghost.user.clone()]));
             accepted.then_some((room, Voice::Ghost(ghost)))
         }
-        Destination::NewQuery { ghost, user, .. } => {
+        Destination::NewQuery { ghost, user } => {
             let room = make_query(out, &ghost, &user).await?;
             queue.load(HashSet::from([ghost.user.clone()]));
             Some((room, Voice::Ghost(ghost)))
         }
         Destination::Control(room) => {
-            let joined = retry::persist(&out.stop, || out.matrix.join(room.as_str(), None)).await;
-            report(&room, "join the control room", joined.map(drop));
+            let joined = async {
+                out.bot_exists().await?;
+                out.persist(|| out.matrix.join((&*room).into(), None)).await
+            };
+            report(&room, "join the control room", joined.await.map(drop));
             Some((room, Voice::Bot))
         }
         Destination::NewControl(user) => make_control(out, &user).await.map(|room| (room, Voice::Bot)),
@@ -91,14 +97,15 @@ async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Op
 async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
     loop {
         let entered = async {
-            retry::persist(&out.stop, || out.matrix.join(room.as_str(), None)).await?;
-            retry::persist(&out.stop, || out.matrix.members(room)).await
+            out.bot_exists().await?;
+            out.persist(|| out.matrix.join(room.into(), None)).await?;
+            out.persist(|| out.matrix.members(room, None)).await
         };
         match entered.await {
             Ok(members) => {
                 let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
-                queue.load(ours.into_iter().filter(|m| m.joined).map(|m| m.user).collect());
-                let members = people.into_iter().filter(|m| m.joined).map(|m| (m.user, m.display_name)).collect();
+                queue.load(ours.into_iter().filter(|m| m.membership == Membership::Join).map(|m| m.user).collect());
+                let members = people.into_iter().filter(|m| m.membership == Membership::Join).map(|m| (m.user, m.display_name)).collect();
                 return out.core.send(Input::RoomReady { room: room.to_owned(), members }).await.is_ok();
             }
             Err(error) => {
@@ -115,7 +122,7 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
 async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> bool {
     let accepted = async {
         out.ghosts.ensure(ghost).await?;
-        retry::persist(&out.stop, || out.matrix.join(room.as_str(), Some(&ghost.user))).await?;
+        out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
         keep_query(out, room, ghost, user).await;
         Ok(())
     };
@@ -129,10 +136,10 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Opt
             as_user: Some(ghost.user.clone()),
             invite: vec![user.to_owned()],
             is_direct: true,
-            preset: Preset::TrustedPrivate,
+            preset: Preset::Trusted,
             ..CreateRoom::default()
         };
-        retry::persist(&out.stop, || out.matrix.create_room(&request)).await
+        out.persist(|| out.matrix.create_room(request.clone())).await
     };
     match made.await {
         Ok(room) => {
@@ -167,10 +174,14 @@ async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Option<OwnedRoomId> {
         name: Some("IRC bridge".into()),
         invite: vec![user.to_owned()],
         is_direct: true,
-        preset: Preset::TrustedPrivate,
+        preset: Preset::Trusted,
         ..CreateRoom::default()
     };
-    match retry::persist(&out.stop, || out.matrix.create_room(&request)).await {
+    let made = async {
+        out.bot_exists().await?;
+        out.persist(|| out.matrix.create_room(request.clone())).await
+    };
+    match made.await {
         Ok(room) => {
             if let Err(error) = out.store.put_control_room(user, &room).await {
                 tracing::error!(%user, %error, "could not store a control room; after a restart a new one will be made");
@@ -189,9 +200,15 @@ async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Option<OwnedRoomId> {
 async fn refuse_all(out: &Arc<Outbox>, queue: &Queue) {
     loop {
         match queue.next().await {
-            Next::Job(Job::Text { receipt, .. }) => settle_text(out, &receipt).await,
-            Next::Job(Job::Failure { events, .. }) => settle_failures(out, &events).await,
-            Next::Job(_) | Next::Wish(..) => {}
+            Next::Job(job) => {
+                match job {
+                    Job::Text { receipt, .. } => settle_text(out, &receipt).await,
+                    Job::Failure { events, .. } => settle_failures(out, &events).await,
+                    Job::Notice { .. } | Job::Topic(_) | Job::Remove { .. } => {}
+                }
+                queue.done();
+            }
+            Next::Wish(..) => {}
             Next::End => return,
         }
     }
@@ -219,11 +236,10 @@ fn report(room: &RoomId, what: &str, result: Result<(), MatrixError>) -> bool {
 
 impl Worker {
     async fn job(&self, job: Job) {
-        let Ok(_permit) = self.out.messages.acquire().await else { return };
         match job {
             Job::Text { ghost, content, at, receipt } => {
                 let said = self.say(&ghost, &content, at, &receipt).await;
-                if matches!(said, Err(MatrixError::Cancelled)) {
+                if matches!(said, Err(MatrixError::Stopped)) {
                     return;
                 }
                 metrics::counter!(
@@ -239,7 +255,7 @@ impl Worker {
                 let content = delivery::notice(&sender, &text, &events);
                 let txn = delivery::notice_txn(&events);
                 let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
-                if !matches!(told, Err(MatrixError::Cancelled)) {
+                if !matches!(told, Err(MatrixError::Stopped)) {
                     report(&self.room, "tell a user that a message failed", told);
                     settle_failures(&self.out, &events).await;
                 }
@@ -253,18 +269,17 @@ impl Worker {
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
                 let out = &self.out;
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
-                report(&self.room, "set the topic", retry::persist(&out.stop, set).await.map(drop));
+                report(&self.room, "set the topic", out.persist(set).await.map(drop));
             }
             Job::Remove { user, reason } => {
                 let out = &self.out;
                 let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                report(&self.room, "remove a user who was kicked on IRC", retry::persist(&out.stop, kick).await);
+                report(&self.room, "remove a user who was kicked on IRC", out.persist(kick).await);
             }
         }
     }
 
     async fn wish(&self, user: &OwnedUserId, wish: Wish) {
-        let Ok(_permit) = self.out.noise.acquire().await else { return };
         match wish {
             Wish::Arrive(ghost) => {
                 let arrived = self.bring_in(&ghost).await;
@@ -272,7 +287,7 @@ impl Worker {
             }
             Wish::Depart(reason) if self.queue.has_joined(user) => {
                 let leave = || self.out.matrix.leave(&self.room, Some(user), reason.as_deref());
-                let left = retry::persist(&self.out.stop, leave).await;
+                let left = self.out.persist(leave).await;
                 self.queue.left(user);
                 report(&self.room, "let a ghost leave the room", left);
             }
@@ -300,12 +315,12 @@ impl Worker {
         if self.queue.has_joined(&ghost.user) {
             return Ok(());
         }
-        let join = || self.out.matrix.join(self.room.as_str(), Some(&ghost.user));
-        let mut joined = retry::persist(&self.out.stop, join).await;
+        let join = || self.out.matrix.join((&*self.room).into(), Some(&ghost.user));
+        let mut joined = self.out.persist(join).await;
         if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
             let invite = || self.out.matrix.invite(&self.room, &ghost.user, None);
-            retry::persist(&self.out.stop, invite).await?;
-            joined = retry::persist(&self.out.stop, join).await;
+            self.out.persist(invite).await?;
+            joined = self.out.persist(join).await;
         }
         joined?;
         self.queue.joined(ghost.user.clone());
@@ -321,7 +336,7 @@ impl Worker {
         at: Option<Millis>,
     ) -> Result<(), MatrixError> {
         let send = || self.out.matrix.send(&self.room, kind, txn, content, as_user, at);
-        retry::persist(&self.out.stop, send).await.map(drop)
+        self.out.persist(send).await.map(drop)
     }
 }
 
