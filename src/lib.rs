@@ -1,2 +1,3 @@
 //! Footbridge: a Matrix–IRC bridge.
 pub mod model;
+pub mod store;
