@@ -1,0 +1,329 @@
+//! The one task that writes the journal: gathers, commits, answers, and sits out outages.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{counter, gauge, histogram};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{Limits, ledger::Ledger};
+use crate::{
+    model::{Clock, IrcKey, MatrixKey, Millis},
+    store::{
+        AcceptError, AcceptedTransaction, Burst, JournalState, NewIrcLine, NewTransaction, Store, StoreError,
+        StoredBurst, StoredLine, StoredTransaction,
+    },
+};
+
+/// Requests taken into one commit.
+const BURST: usize = 4096;
+/// Pauses between tries while the database is away: from the first to the last, doubling.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often to look for rows that are old enough to be deleted, and the pause between two batches of them.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_PAUSE: Duration = Duration::from_millis(20);
+/// How long to go on trying when nobody holds the journal any more.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+type Reply<T> = oneshot::Sender<Result<T, AcceptError>>;
+
+/// What handles ask of the writer.
+pub(super) enum Request {
+    Transaction(NewTransaction, Reply<AcceptedTransaction>),
+    Lines(Vec<NewIrcLine>, Reply<Vec<bool>>),
+    Sending(Vec<MatrixKey>, oneshot::Sender<()>),
+    SettleMatrix(MatrixKey),
+    SettleIrc(IrcKey),
+    Flush(oneshot::Sender<()>),
+}
+
+pub(super) struct Writer {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    requests: mpsc::Receiver<Request>,
+    ledger: Ledger,
+    transactions: Vec<(NewTransaction, Reply<AcceptedTransaction>)>,
+    lines: Vec<(Vec<NewIrcLine>, Reply<Vec<bool>>)>,
+    /// Who waits for marks, or for everything, to be on disk.
+    waiting: Vec<oneshot::Sender<()>>,
+    outage: Option<Outage>,
+    tell_outage: watch::Sender<Option<String>>,
+    prune_at: Instant,
+}
+
+struct Outage {
+    since: Instant,
+    pause: Duration,
+    retry_at: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        state: JournalState,
+        requests: mpsc::Receiver<Request>,
+        tell_outage: watch::Sender<Option<String>>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            limits,
+            requests,
+            ledger: Ledger::new(state),
+            transactions: Vec::new(),
+            lines: Vec::new(),
+            waiting: Vec::new(),
+            outage: None,
+            tell_outage,
+            prune_at: Instant::now(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut received = Vec::with_capacity(BURST);
+        let mut give_up_at = None;
+        self.report();
+        while give_up_at.is_none_or(|at| self.has_work() && Instant::now() < at) {
+            let wake_at = self.outage.as_ref().filter(|_| self.has_work()).map_or(self.prune_at, |o| o.retry_at);
+            tokio::select! {
+                biased;
+                count = self.requests.recv_many(&mut received, BURST), if give_up_at.is_none() => {
+                    if count == 0 {
+                        give_up_at = Some(Instant::now() + LAST_TRIES);
+                    }
+                }
+                () = sleep_until(wake_at) => {}
+            }
+            for request in received.drain(..) {
+                self.take(request);
+            }
+            let now = Instant::now();
+            if self.has_work() && self.outage.as_ref().is_none_or(|outage| outage.retry_at <= now) {
+                self.commit().await;
+                self.report();
+            }
+            if self.prune_at <= now && self.outage.is_none() && give_up_at.is_none() {
+                self.prune().await;
+            }
+        }
+        if self.has_work() {
+            tracing::error!(
+                "the journal ends while the database is away; what was settled last may be told as uncertain"
+            );
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.ledger.has_changed() || !self.transactions.is_empty() || !self.lines.is_empty() || !self.waiting.is_empty()
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Transaction(transaction, reply) => {
+                let pending: usize = self.transactions.iter().map(|(pending, _)| pending.events.len()).sum();
+                let unsettled = self.ledger.unsettled_events() + pending;
+                match room(unsettled, transaction.events.len(), self.limits.matrix) {
+                    Ok(()) => self.transactions.push((transaction, reply)),
+                    Err(full) => drop(reply.send(Err(full))),
+                }
+            }
+            Request::Lines(lines, reply) => {
+                let pending: usize = self.lines.iter().map(|(pending, _)| pending.len()).sum();
+                let unsettled = self.ledger.unsettled_lines() + pending;
+                match room(unsettled, lines.len(), self.limits.irc) {
+                    Ok(()) => self.lines.push((lines, reply)),
+                    Err(full) => drop(reply.send(Err(full))),
+                }
+            }
+            Request::Sending(keys, reply) => {
+                for key in keys {
+                    self.ledger.sending(key);
+                }
+                self.waiting.push(reply);
+            }
+            Request::SettleMatrix(key) => self.ledger.settle(key),
+            Request::SettleIrc(key) => self.ledger.settle_line(key),
+            Request::Flush(reply) => self.waiting.push(reply),
+        }
+    }
+
+    async fn commit(&mut self) {
+        // Nobody waits for these any more: they were told that it didn't work.
+        self.transactions.retain(|(_, reply)| !reply.is_closed());
+        self.lines.retain(|(_, reply)| !reply.is_closed());
+        let burst = Burst {
+            now: self.clock.now(),
+            transactions: self.transactions.iter().map(|(transaction, _)| transaction).collect(),
+            lines: self.lines.iter().flat_map(|(lines, _)| lines).collect(),
+            progress: self.ledger.progress(),
+            settled_lines: self.ledger.settled_lines().to_vec(),
+        };
+        match store(self.store.as_ref(), &burst).await {
+            Ok(StoredBurst { transactions, lines }) => {
+                self.ledger.committed();
+                for ((_, reply), stored) in std::mem::take(&mut self.transactions).into_iter().zip(transactions) {
+                    self.answer_transaction(reply, stored);
+                }
+                let mut stored = lines.into_iter();
+                for (lines, reply) in std::mem::take(&mut self.lines) {
+                    self.answer_lines(&lines, reply, stored.by_ref().take(lines.len()));
+                }
+                self.recovered();
+            }
+            Err(StoreError::Refused(_)) => {
+                drop(burst);
+                if let Err(error) = self.commit_one_by_one().await {
+                    self.failed(&error);
+                } else {
+                    self.recovered();
+                }
+            }
+            Err(error) => {
+                drop(burst);
+                self.failed(&error);
+            }
+        }
+    }
+
+    /// After a burst was refused: finds out whose data it was, so that nobody else suffers. What is left when this fails
+    /// stays for the next try.
+    async fn commit_one_by_one(&mut self) -> Result<(), StoreError> {
+        let empty =
+            |now: Millis| Burst { now, transactions: vec![], lines: vec![], progress: vec![], settled_lines: vec![] };
+        let now = self.clock.now();
+        let (progress, settled_lines) = (self.ledger.progress(), self.ledger.settled_lines().to_vec());
+        store(self.store.as_ref(), &Burst { progress, settled_lines, ..empty(now) }).await?;
+        self.ledger.committed();
+        while let Some((transaction, _)) = self.transactions.first() {
+            let stored = store(self.store.as_ref(), &Burst { transactions: vec![transaction], ..empty(now) }).await;
+            let refused = refusal(&stored);
+            let stored = if refused.is_some() { None } else { stored?.transactions.pop() };
+            let (transaction, reply) = self.transactions.remove(0);
+            match stored {
+                Some(stored) => self.answer_transaction(reply, stored),
+                None => {
+                    tracing::error!(txn_id = transaction.txn_id, "a transaction is refused by the database and lost");
+                    drop(reply.send(Err(AcceptError::Refused(refused.unwrap_or_default()))));
+                }
+            }
+        }
+        while let Some((lines, _)) = self.lines.first() {
+            let stored = store(self.store.as_ref(), &Burst { lines: lines.iter().collect(), ..empty(now) }).await;
+            let refused = refusal(&stored);
+            let stored = if refused.is_some() { None } else { Some(stored?.lines) };
+            let (lines, reply) = self.lines.remove(0);
+            match stored {
+                Some(stored) => self.answer_lines(&lines, reply, stored),
+                None => {
+                    tracing::error!(lines = lines.len(), "lines of IRC are refused by the database and lost");
+                    drop(reply.send(Err(AcceptError::Refused(refused.unwrap_or_default()))));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_transaction(&mut self, reply: Reply<AcceptedTransaction>, stored: StoredTransaction) {
+        let txn = stored.open.txn;
+        let fresh = if stored.done || self.ledger.knows(txn) { Vec::new() } else { self.ledger.open(stored.open) };
+        let is_fresh = !fresh.is_empty();
+        if reply.send(Ok(AcceptedTransaction { txn, fresh })).is_err() && is_fresh {
+            self.ledger.forget(txn);
+        }
+    }
+
+    fn answer_lines(
+        &mut self,
+        lines: &[NewIrcLine],
+        reply: Reply<Vec<bool>>,
+        stored: impl IntoIterator<Item = StoredLine>,
+    ) {
+        let fresh: Vec<bool> = lines
+            .iter()
+            .zip(stored)
+            .map(|(line, stored)| !stored.settled && self.ledger.open_line(line.key, stored.n))
+            .collect();
+        if let Err(Ok(fresh)) = reply.send(Ok(fresh)) {
+            for (line, _) in lines.iter().zip(fresh).filter(|(_, fresh)| *fresh) {
+                self.ledger.forget_line(line.key);
+            }
+        }
+    }
+
+    /// The database works: all that waited is done, and an outage is over.
+    fn recovered(&mut self) {
+        for reply in self.waiting.drain(..) {
+            let _ = reply.send(());
+        }
+        if let Some(outage) = self.outage.take() {
+            self.tell_outage.send_replace(None);
+            let seconds = outage.since.elapsed().as_secs();
+            tracing::info!(seconds, "the journal can be written again");
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        counter!("footbridge_store_journal_errors_total").increment(1);
+        let now = Instant::now();
+        let (since, pause) = match &self.outage {
+            Some(outage) => (outage.since, (outage.pause * 2).min(LONGEST_PAUSE)),
+            None => {
+                tracing::error!(%error, "the journal can't be written; nothing new is accepted until it can");
+                (now, FIRST_PAUSE)
+            }
+        };
+        self.outage = Some(Outage { since, pause, retry_at: now + pause });
+        self.tell_outage.send_replace(Some(error.to_string()));
+    }
+
+    async fn prune(&mut self) {
+        let keep = Millis::try_from(self.limits.keep.as_millis()).unwrap_or(Millis::MAX);
+        let pruned = self.store.journal_prune(self.clock.now().saturating_sub(keep)).await;
+        let pause = match pruned {
+            Ok(0) => PRUNE_EVERY,
+            Ok(_) => PRUNE_PAUSE,
+            Err(error) => {
+                counter!("footbridge_store_journal_errors_total").increment(1);
+                tracing::warn!(%error, "old rows of the journal can't be deleted; trying again in a minute");
+                PRUNE_EVERY
+            }
+        };
+        self.prune_at = Instant::now() + pause;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    fn report(&self) {
+        gauge!("footbridge_store_journal_unsettled", "direction" => "matrix")
+            .set(self.ledger.unsettled_events() as f64);
+        gauge!("footbridge_store_journal_unsettled", "direction" => "irc").set(self.ledger.unsettled_lines() as f64);
+    }
+}
+
+async fn store(store: &dyn Store, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
+    if burst.is_empty() {
+        return Ok(StoredBurst::default());
+    }
+    let begun = Instant::now();
+    let stored = store.journal_commit(burst).await?;
+    histogram!("footbridge_store_commit_seconds").record(begun.elapsed());
+    Ok(stored)
+}
+
+/// What the database said, if it refuses the data itself.
+fn refusal<T>(result: &Result<T, StoreError>) -> Option<String> {
+    match result {
+        Err(StoreError::Refused(problem)) => Some(problem.clone()),
+        _ => None,
+    }
+}
+
+/// Whether `more` may join `unsettled`. Into an empty journal anything may, lest a large transaction never gets in.
+fn room(unsettled: usize, more: usize, limit: usize) -> Result<(), AcceptError> {
+    if unsettled > 0 && unsettled + more > limit { Err(AcceptError::Full { unsettled, limit }) } else { Ok(()) }
+}

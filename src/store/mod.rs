@@ -1,0 +1,121 @@
+//! What outlives a restart: the journal of events whose fate isn't known yet, and the directory of portals, queries,
+//! puppets, ghosts and networks.
+//!
+//! [`open`] gives the [`Store`]: each method is atomic in itself, and no transaction travels. `SQLite` and PostgreSQL are
+//! behind the same implementation ([`sql`]) with the same SQL text. [`Journal`] owns the journal's tables: everything
+//! about accepted events goes through its one writer task, which commits a burst at a time.
+//!
+//! To store a new fact: a migration for each engine (never edit one that has been released), a method of [`Store`], its
+//! statement in the group's file in `sql/`, and a story in `tests/store_contract.rs`, which runs on both engines.
+
+mod directory;
+mod error;
+mod journal;
+mod sql;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+
+pub use directory::{Ghost, Portal, PortalKind, PuppetIdentity, Query};
+pub use error::StoreError;
+pub use journal::{
+    ACCEPT_WAIT, AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits, NewIrcLine,
+    NewMatrixEvent, NewTransaction, OpenLine, OpenTransaction, StoredBurst, StoredLine, StoredTransaction,
+    TransactionProgress, UnsettledIrc, UnsettledMatrix,
+};
+
+use crate::model::{Folded, Isupport, Millis, NetworkId};
+
+/// Opens the database that `url` names (`sqlite://path` or `postgres://…`), making the file and the tables if need be.
+pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(sql::SqlStore::open(url).await?))
+}
+
+/// The database. Every method is atomic: it is done as a whole, or an error says that it isn't.
+///
+/// The methods whose names begin with `journal_` are for [`Journal`] alone.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Succeeds if the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Closes all connections, at the end of the program. Any later call fails.
+    async fn close(&self);
+
+    /// The number of this start: it grows with every start, even over a database that was lost and made anew, since it is
+    /// never less than `now` in seconds. Persisted when this returns.
+    async fn next_boot(&self, now: Millis) -> Result<u32, StoreError>;
+
+    /// All portals, in no particular order.
+    async fn portals(&self) -> Result<Vec<Portal>, StoreError>;
+
+    /// Remembers a portal, in place of an older one of the same room, network and channel.
+    async fn put_portal(&self, portal: &Portal) -> Result<(), StoreError>;
+
+    /// Forgets a portal, if there is such a one.
+    async fn remove_portal(&self, room: &RoomId, network: &NetworkId, folded: &Folded) -> Result<(), StoreError>;
+
+    /// All queries, in no particular order.
+    async fn queries(&self) -> Result<Vec<Query>, StoreError>;
+
+    /// Remembers a query, in place of an older one of the same user and nick.
+    async fn put_query(&self, query: &Query) -> Result<(), StoreError>;
+
+    /// Forgets the query whose room this is, if it is one's.
+    async fn remove_query(&self, room: &RoomId) -> Result<(), StoreError>;
+
+    /// All puppets, in no particular order.
+    async fn puppets(&self) -> Result<Vec<PuppetIdentity>, StoreError>;
+
+    /// What `user` is known by on `network`. The first call gives the user a name: `username_base` cut to 9 characters, or
+    /// where that is taken, its beginning and a number in base 36. Characters outside `[a-z0-9]` are left out.
+    async fn puppet_identity(
+        &self,
+        network: &NetworkId,
+        user: &UserId,
+        username_base: &str,
+    ) -> Result<PuppetIdentity, StoreError>;
+
+    /// Remembers the nick of a user who has an identity on `network`; does nothing for others.
+    async fn set_puppet_nick(&self, network: &NetworkId, user: &UserId, nick: &str) -> Result<(), StoreError>;
+
+    /// What is known of the ghost with this local part.
+    async fn ghost(&self, localpart: &str) -> Result<Option<Ghost>, StoreError>;
+
+    /// Remembers a ghost, in place of what was known of it.
+    async fn put_ghost(&self, ghost: &Ghost) -> Result<(), StoreError>;
+
+    /// All control rooms.
+    async fn control_rooms(&self) -> Result<Vec<(OwnedUserId, OwnedRoomId)>, StoreError>;
+
+    /// Remembers a user's control room, in place of an older one.
+    async fn put_control_room(&self, user: &UserId, room: &RoomId) -> Result<(), StoreError>;
+
+    /// Forgets that a room is a control room.
+    async fn remove_control_room(&self, room: &RoomId) -> Result<(), StoreError>;
+
+    /// What `network` said of itself when it was last connected; `None` too if that was written by a version that wrote
+    /// it differently, since the network will say it again.
+    async fn isupport(&self, network: &NetworkId) -> Result<Option<Isupport>, StoreError>;
+
+    /// Remembers what `network` says of itself.
+    async fn put_isupport(&self, network: &NetworkId, isupport: &Isupport) -> Result<(), StoreError>;
+
+    /// What isn't settled, without bodies: what the journal keeps in memory.
+    async fn journal_state(&self) -> Result<JournalState, StoreError>;
+
+    /// Commits a burst as a whole. May be repeated after an error: what was stored by a lost commit is found again.
+    async fn journal_commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError>;
+
+    /// The unsettled events of the homeserver, in the order of acceptance.
+    async fn journal_unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError>;
+
+    /// The unsettled lines of IRC, in the order of acceptance.
+    async fn journal_unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError>;
+
+    /// Deletes some of what was settled before `before`; returns how many transactions and lines that were: 0 means that
+    /// nothing is left to delete.
+    async fn journal_prune(&self, before: Millis) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,228 @@
+//! Opening a database by its URL: connections, migrations, and every way in which that fails, in plain words.
+
+use std::{io, path::Path, str::FromStr as _, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _,
+    migrate::{MigrateError, Migrator},
+    pool::PoolOptions,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::time::timeout;
+
+use super::engine::{Db, STATEMENT_TIMEOUT};
+use crate::store::StoreError;
+
+static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
+
+/// How long to wait for a connection: for a free one, or for a new one to be made.
+const CONNECT: Duration = Duration::from_secs(4);
+/// How long to wait at start, when the server may be starting too.
+const FIRST_CONNECT: Duration = Duration::from_secs(10);
+/// How long another process (a backup, an sqlite3 shell) may hold the lock before we say that it does.
+const BUSY: Duration = Duration::from_secs(5);
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 10;
+
+/// Opens the database that `url` names, and brings its tables up to date.
+pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
+    match url.split_once("://") {
+        Some(("sqlite", path)) => sqlite(path).await,
+        Some(("postgres" | "postgresql", _)) => postgres(url).await,
+        scheme => {
+            let found = match scheme {
+                Some((scheme, _)) => format!("it starts with `{scheme}://`"),
+                None => "it has no `://`".to_owned(),
+            };
+            Err(StoreError::Url(format!(
+                "database.url is neither `sqlite://path/to/file.db` nor `postgres://user:password@host/database`: {found}"
+            )))
+        }
+    }
+}
+
+async fn sqlite(path: &str) -> Result<Db, StoreError> {
+    if path.is_empty() || path.starts_with(":memory:") {
+        return Err(StoreError::Url(
+            "database.url names no file: write `sqlite://footbridge.db`, or `sqlite:///var/lib/footbridge/bridge.db` \
+             for an absolute path"
+                .to_owned(),
+        ));
+    }
+    create_private(Path::new(path)).map_err(|error| StoreError::Open(explain_file(path, &error)))?;
+    let options = sqlite_options(path);
+    migrate_sqlite(&options).await.map_err(|error| explain_sqlite(path, error))?;
+    let writer = sqlite_writers().connect_lazy_with(options.clone());
+    Ok(sqlite_with(writer, options))
+}
+
+/// The database of an open pool of one writer; tests bring their own.
+pub(super) fn sqlite_with(writer: sqlx::SqlitePool, options: SqliteConnectOptions) -> Db {
+    let readers = pool_options::<sqlx::Sqlite>().max_connections(SQLITE_READERS).test_before_acquire(false);
+    Db::Sqlite { writer, readers: readers.connect_lazy_with(options.read_only(true)) }
+}
+
+/// How the file at `path` is opened.
+pub(super) fn sqlite_options(path: &str) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit is on the disk when it returns: only then may a transaction be answered.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        // What people wrote is overwritten when it is erased, not only unlinked.
+        .pragma("secure_delete", "ON")
+        .disable_statement_logging()
+}
+
+/// The pool of the one writer.
+pub(super) fn sqlite_writers() -> SqlitePoolOptions {
+    pool_options().max_connections(1).test_before_acquire(false)
+}
+
+/// Brings the tables up to date, on a connection of its own.
+pub(super) async fn migrate_sqlite(options: &SqliteConnectOptions) -> Result<(), MigrateError> {
+    let mut connection = options.connect().await?;
+    SQLITE.run_direct(None, &mut connection, false).await?;
+    Ok(connection.close().await?)
+}
+
+async fn postgres(url: &str) -> Result<Db, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| {
+            StoreError::Url(format!(
+                "database.url can't be read: {error}; write `postgres://user:password@host:port/database`, with characters \
+                 such as `@`, `/` and `%` in the password written as `%40`, `%2F` and `%25`"
+            ))
+        })?
+        .application_name("footbridge")
+        .disable_statement_logging();
+    migrate_postgres(&options).await.map_err(|error| explain_postgres(&options, error))?;
+
+    // The limits are set on the connection, not as start-up options, which connection poolers such as pgbouncer refuse.
+    let limits = format!(
+        "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = {timeout}",
+        timeout = STATEMENT_TIMEOUT.as_millis()
+    );
+    let pool: PgPoolOptions =
+        pool_options::<sqlx::Postgres>().max_connections(POSTGRES_CONNECTIONS).after_connect(move |connection, _| {
+            let limits = sqlx::AssertSqlSafe(limits.clone());
+            Box::pin(async move { connection.execute(sqlx::raw_sql(limits)).await.map(drop) })
+        });
+    Ok(Db::Postgres(pool.connect_lazy_with(options)))
+}
+
+/// Brings the tables up to date, on a connection of its own without limits on the time a statement takes.
+async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
+    let connected = timeout(FIRST_CONNECT, options.connect()).await;
+    let mut connection = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+    let (encoding,): (String,) = sqlx::query_as("SHOW server_encoding").fetch_one(&mut connection).await?;
+    if encoding != "UTF8" {
+        let problem = format!(
+            "its encoding is {encoding}, which can't hold every character; make it anew with \
+             `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
+        );
+        return Err(MigrateError::Execute(sqlx::Error::Configuration(problem.into())));
+    }
+    POSTGRES.run_direct(None, &mut connection, false).await?;
+    Ok(connection.close().await?)
+}
+
+fn pool_options<DB: sqlx::Database>() -> PoolOptions<DB> {
+    PoolOptions::new().acquire_timeout(CONNECT)
+}
+
+/// Makes the file if there is none: readable by this user only, since it holds what people wrote.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn explain_file(path: &str, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => "its folder doesn't exist; make the folder, or correct database.url",
+        io::ErrorKind::PermissionDenied => {
+            "this user may not read and write it; give the file and its folder to the user that runs footbridge"
+        }
+        io::ErrorKind::IsADirectory => "it is a folder; name a file in database.url",
+        io::ErrorKind::ReadOnlyFilesystem => "its disk is mounted read-only; name another place in database.url",
+        _ => "see what the system says",
+    };
+    format!("the database file {path} can't be opened: {advice} ({error})")
+}
+
+fn explain_sqlite(path: &str, error: MigrateError) -> StoreError {
+    explain_migration(&SQLITE, error, |cause| {
+        let code = cause.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<i32>().ok());
+        // https://www.sqlite.org/rescode.html
+        let advice = match code.map(|code| code & 0xff) {
+            Some(5 | 6) => "another program holds it locked; stop that program (is footbridge running already?)",
+            Some(8 | 14) => "it may not be written; give the file and its folder to the user that runs footbridge",
+            Some(11) => "it is damaged; restore a backup",
+            Some(13) => "the disk is full; make room",
+            Some(26) => "it is no SQLite database; correct database.url",
+            _ => "see what SQLite says",
+        };
+        format!("the database file {path} can't be used: {advice} ({cause})")
+    })
+}
+
+fn explain_postgres(options: &PgConnectOptions, error: MigrateError) -> StoreError {
+    let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
+    let database = options.get_database().unwrap_or(user);
+    explain_migration(&POSTGRES, error, |cause| {
+        let code = cause.as_database_error().and_then(|e| e.code().map(|code| code.into_owned()));
+        // https://www.postgresql.org/docs/current/errcodes-appendix.html
+        let advice = match (code.as_deref(), cause) {
+            (Some("28P01" | "28000"), _) => {
+                format!(
+                    "it refuses user {user}; correct user and password in database.url, or allow the user in pg_hba.conf"
+                )
+            }
+            (Some("3D000"), _) => {
+                format!("there is no database {database}; create it with `createdb -O {user} {database}`")
+            }
+            (Some("42501"), _) => {
+                format!(
+                    "user {user} may not make tables; make it the owner: `ALTER DATABASE {database} OWNER TO {user}`"
+                )
+            }
+            (Some("53300"), _) => "it has too many connections already; raise its max_connections".to_owned(),
+            (Some("57P03"), _) => "it is starting or stopping; try again in a moment".to_owned(),
+            (_, sqlx::Error::PoolTimedOut) => {
+                format!("it didn't answer within {} s; check host, port and firewall", FIRST_CONNECT.as_secs())
+            }
+            (_, sqlx::Error::Io(_)) => {
+                "nothing answers there; is PostgreSQL running, and are host and port right?".to_owned()
+            }
+            (_, sqlx::Error::Tls(_)) => "the encrypted connection failed; see sslmode and sslrootcert".to_owned(),
+            (_, sqlx::Error::Configuration(problem)) => return format!("database {database} can't be used: {problem}"),
+            _ => "see what PostgreSQL says".to_owned(),
+        };
+        format!("the PostgreSQL database {database} at {host}:{port} can't be used: {advice} ({cause})")
+    })
+}
+
+fn explain_migration(migrator: &Migrator, error: MigrateError, explain: impl Fn(&sqlx::Error) -> String) -> StoreError {
+    let newest = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match error {
+        MigrateError::VersionMissing(found) if found > newest => StoreError::Newer { found, known: newest },
+        MigrateError::VersionMissing(version)
+        | MigrateError::VersionMismatch(version)
+        | MigrateError::Dirty(version) => StoreError::Open(format!(
+            "the database's migration {version} isn't the one that this program knows; it was made by another build: \
+             start that one, or restore a backup"
+        )),
+        MigrateError::Execute(cause) => StoreError::Open(explain(&cause)),
+        MigrateError::ExecuteMigration(cause, version) => {
+            StoreError::Open(format!("{} (in migration {version})", explain(&cause)))
+        }
+        other => StoreError::Open(format!("the database's tables can't be brought up to date: {other}")),
+    }
+}

@@ -1,0 +1,12 @@
+//! The store's contract, on `SQLite` and PostgreSQL alike. A story that holds on one engine only has no place here.
+
+mod store;
+
+#[path = "store/directory.rs"]
+mod directory;
+#[path = "store/journal.rs"]
+mod journal;
+#[path = "store/opening.rs"]
+mod opening;
+#[path = "store/outage.rs"]
+mod outage;
