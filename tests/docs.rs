@@ -1,0 +1,101 @@
+//! What we show operators is true: the examples are valid, complete, and what the program itself would write.
+
+use std::{fs, path::Path};
+
+use footbridge::{
+    config::{Config, Secret},
+    matrix::registration::Registration,
+};
+
+fn repository(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(repository(file)).expect("the repository has its documents")
+}
+
+/// The example with its commented keys and sections made real.
+fn uncommented(example: &str) -> String {
+    let is_setting = |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
+    let lines = example.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+/// The full names of the keys in a TOML text, in the form of [`Config::known_keys`].
+fn keys(text: &str) -> Vec<String> {
+    let mut section = String::new();
+    let mut keys = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).replace("network.libera", "network.ID");
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| is_key(key)) {
+            keys.push(format!("{section}.{key}"));
+        }
+    }
+    keys.sort();
+    keys
+}
+
+#[test]
+fn the_example_configuration_is_valid() {
+    Config::load(&repository("config.example.toml")).unwrap();
+}
+
+#[test]
+fn the_example_configuration_has_every_key_once() {
+    let mut known = Config::known_keys();
+    known.sort();
+    assert!(known.contains(&"network.ID.plumb.channel".to_owned()), "the list looks into repeated sections: {known:?}");
+    assert_eq!(keys(&uncommented(&read("config.example.toml"))), known);
+}
+
+/// Every commented key is valid as it stands, but for the secrets, which come from places that aren't there.
+#[test]
+fn the_example_configuration_is_valid_with_everything_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = uncommented(&read("config.example.toml")).replace("{ env = \"ALICE_PASSWORD\" }", "\"secret\"");
+    fs::write(folder.path().join("config.toml"), all).unwrap();
+    fs::write(folder.path().join("libera-password.txt"), "secret").unwrap();
+    let config = Config::load(&folder.path().join("config.toml")).unwrap();
+    let network = config.networks.values().next().unwrap();
+    assert_eq!((network.plumbs.len(), network.puppets.accounts.len()), (1, 1));
+    assert!(network.tls_ca.is_some() && network.encoding.is_some() && network.bot.sasl.is_some());
+}
+
+/// What the example shows commented out as a default is the default, and what it shows in the open is too.
+#[test]
+fn the_example_configuration_shows_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let minimal = "[homeserver]\nurl = \"http://127.0.0.1:8008\"\nserver_name = \"example.org\"\n\
+                   [network.libera]\nname = \"Libera.Chat\"\nservers = [\"irc.libera.chat:6697\"]\n";
+    let examples = ["tls_ca", "encoding", "password", "sasl_account", "sasl_password"];
+    let example = uncommented(&read("config.example.toml"));
+    let mut repeated = false;
+    let shown = example.lines().filter(|line| {
+        repeated = (repeated && !line.starts_with('[')) || line.starts_with("[[");
+        !repeated && !examples.contains(&line.split(" = ").next().unwrap_or_default())
+    });
+    let shown: Vec<_> = shown.collect();
+    let load = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        // Secrets don't show in the debug form.
+        format!("{config:#?}{}", config.database.url.expose())
+    };
+    assert_eq!(load("shown.toml", &shown.join("\n")), load("minimal.toml", minimal));
+}
+
+#[test]
+fn the_example_registration_is_what_the_example_configuration_gives() {
+    let config = Config::load(&repository("config.example.toml")).unwrap();
+    let mut registration = Registration::generate(&config, None, &mut rand::rng());
+    registration.as_token = Secret::new("a-secret-of-ours".to_owned());
+    registration.hs_token = Secret::new("a-secret-of-the-homeserver".to_owned());
+    assert_eq!(read("registration.yaml.example"), registration.to_yaml(), "run `footbridge registration` and compare");
+}
