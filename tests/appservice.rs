@@ -326,9 +326,10 @@ async fn users_and_rooms_exist_or_not_and_are_never_an_error() {
 #[tokio::test]
 async fn a_query_that_hangs_is_answered_with_no() {
     let server = Server::start().await;
-    assert_refused(server.get("/users/@irc_slow:x").await, 404, "M_NOT_FOUND");
-    let path = "/_matrix/app/v1/thirdparty/location/irc?channel=%23slow";
-    assert_refused(server.get(path).await, 404, "M_NOT_FOUND");
+    let (user, location) = ("/users/@irc_slow:x", "/_matrix/app/v1/thirdparty/location/irc?channel=%23slow");
+    let (user, location) = tokio::join!(server.get(user), server.get(location));
+    assert_refused(user, 404, "M_NOT_FOUND");
+    assert_refused(location, 404, "M_NOT_FOUND");
 }
 
 #[tokio::test]
