@@ -226,6 +226,10 @@ async fn bodies_that_are_no_transaction_are_the_senders_fault() {
     assert_refused(server.put(path, "{}").await, 400, "M_BAD_JSON");
     assert_refused(server.put(path, r#"{"events":"x"}"#).await, 400, "M_BAD_JSON");
     assert_refused(server.put("/_matrix/app/v1/transactions/%FF", "{}").await, 400, "M_INVALID_PARAM");
+    // As much as a homeserver ever sends, and more than anybody may.
+    let full = format!(r#"{{"events":["{}"]}}"#, "x".repeat(10 * 1024 * 1024));
+    assert_eq!(server.put(path, full).await.0, 200);
+    assert_eq!(server.bridge.taken.lock().unwrap().drain(..).count(), 1);
     let large = format!(r#"{{"events":["{}"]}}"#, "x".repeat(16 * 1024 * 1024));
     assert_refused(server.put(path, large).await, 413, "M_TOO_LARGE");
     assert!(server.bridge.taken.lock().unwrap().is_empty());
@@ -322,9 +326,10 @@ async fn users_and_rooms_exist_or_not_and_are_never_an_error() {
 #[tokio::test]
 async fn a_query_that_hangs_is_answered_with_no() {
     let server = Server::start().await;
-    assert_refused(server.get("/users/@irc_slow:x").await, 404, "M_NOT_FOUND");
-    let path = "/_matrix/app/v1/thirdparty/location/irc?channel=%23slow";
-    assert_refused(server.get(path).await, 404, "M_NOT_FOUND");
+    let (user, location) = ("/users/@irc_slow:x", "/_matrix/app/v1/thirdparty/location/irc?channel=%23slow");
+    let (user, location) = tokio::join!(server.get(user), server.get(location));
+    assert_refused(user, 404, "M_NOT_FOUND");
+    assert_refused(location, 404, "M_NOT_FOUND");
 }
 
 #[tokio::test]

@@ -423,7 +423,7 @@ async fn answers_that_are_not_the_homeservers_mean_later() {
         (ok(&json!({ "status": "maintenance" })), None),
         (ok(&json!({ "event_id": "no id" })), None),
         ((StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "7")], html).into_response(), Some(Duration::from_secs(7))),
-        ((StatusCode::MOVED_PERMANENTLY, [("location", "https://x/")]).into_response(), None),
+        ((StatusCode::MOVED_PERMANENTLY, [("location", "/elsewhere")]).into_response(), None),
         (
             refuse(429, &json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "slow down", "retry_after_ms": 1500 })),
             Some(Duration::from_millis(1500)),
