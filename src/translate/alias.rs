@@ -54,12 +54,6 @@ impl AliasTemplate {
     pub fn parse_alias(&self, alias: &RoomAliasId, server: &ServerName, isupport: &Isupport) -> Option<Folded> {
         (alias.server_name() == server).then(|| self.parse(alias.alias(), isupport)).flatten()
     }
-
-    /// The regular expression of all channels of this network on `server`, for the registration's namespaces.
-    #[must_use]
-    pub fn regex(&self, server: &ServerName) -> String {
-        self.0.regex('#', server.as_str())
-    }
 }
 
 fn unescape(escaped: &str) -> Option<String> {
@@ -102,7 +96,6 @@ mod tests {
         }
         let canonical = template().alias(&isupport.casemapping.fold("#A:b="), server_name!("example.org"));
         assert_eq!(canonical.unwrap(), room_alias_id!("#irc_libera_#a=3ab=3d:example.org"));
-        assert_eq!(template().regex(server_name!("example.org")), r"#irc_libera_.*:example\.org");
     }
 
     #[test]

@@ -230,6 +230,7 @@ mod tests {
             ("\x034,1\x16a", Some("<span data-mx-color=\"#000000\" data-mx-bg-color=\"#ff0000\">a</span>")),
             ("\x0399a\x0398b", Some("a<span data-mx-color=\"#ffffff\">b</span>")),
             ("\x04abcdefa", Some("<span data-mx-color=\"#abcdef\">a</span>")),
+            ("\x02\x1da\x0fb", Some("<b><i>a</i></b>b")),
             ("\x16a", None),
         ] {
             assert_eq!(to_html(text).as_deref(), expected, "{text:?}");

@@ -68,18 +68,6 @@ impl GhostTemplate {
     pub fn parse_id(&self, user: &UserId, server: &ServerName, casemapping: CaseMapping) -> Option<Folded> {
         (user.server_name() == server).then(|| self.parse(user.localpart(), casemapping)).flatten()
     }
-
-    /// Whether `localpart` is in the namespace of this network's ghosts, even if it is no possible ghost's.
-    #[must_use]
-    pub fn claims(&self, localpart: &str) -> bool {
-        self.0.strip(localpart).is_some()
-    }
-
-    /// The regular expression of all ghosts of this network on `server`, for the registration's namespaces.
-    #[must_use]
-    pub fn regex(&self, server: &ServerName) -> String {
-        self.0.regex('@', server.as_str())
-    }
 }
 
 /// How ghosts are shown, such as `{nick}`.
@@ -222,7 +210,6 @@ mod tests {
         let fixed = "@irc_libera_:example.org".len();
         assert!(template().user_id(&CaseMapping::Ascii.fold(&"a".repeat(LONGEST_ID - fixed)), ours).is_some());
         assert!(template().user_id(&CaseMapping::Ascii.fold(&"a".repeat(LONGEST_ID - fixed + 1)), ours).is_none());
-        assert_eq!(template().regex(ours), r"@irc_libera_.*:example\.org");
     }
 
     #[test]

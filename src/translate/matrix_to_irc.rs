@@ -178,12 +178,16 @@ mod tests {
 
     use super::*;
 
-    fn say(content: &Value) -> Result<Option<IrcText>, Failure> {
-        message(&to_raw_value(content).unwrap(), 5)
+    type Said = Option<(TextKind, Vec<String>)>;
+
+    fn say(content: &Value) -> Result<Said, Failure> {
+        let text = message(&to_raw_value(content).unwrap(), 5)?;
+        Ok(text.map(|text| (text.kind, text.lines)))
     }
 
-    fn text(kind: TextKind, lines: &[&str]) -> Option<IrcText> {
-        Some(IrcText { kind, lines: lines.iter().map(ToString::to_string).collect() })
+    /// What a row expects, as [`say`] has it.
+    macro_rules! text {
+        ($kind:ident, $($line:expr),+) => { Some((TextKind::$kind, vec![$($line.to_owned()),+])) };
     }
 
     fn reply(body: &str) -> Value {
@@ -195,32 +199,29 @@ mod tests {
         let quoted = "> <@bob:example.org> question\n> more\n\nanswer";
         let replace = json!({"rel_type": "m.replace", "event_id": "$1"});
         for (content, expected) in [
-            (json!({"msgtype": "m.text", "body": "hi \"you\" é"}), text(TextKind::Privmsg, &["hi \"you\" é"])),
-            (json!({"msgtype": "m.notice", "body": "beep"}), text(TextKind::Notice, &["beep"])),
-            (json!({"msgtype": "m.emote", "body": "waves"}), text(TextKind::Action, &["waves"])),
-            (json!({"msgtype": "m.text", "body": "one\n\ntwo\r\n"}), text(TextKind::Privmsg, &["one", "two"])),
+            (json!({"msgtype": "m.text", "body": "hi \"you\" é"}), text!(Privmsg, "hi \"you\" é")),
+            (json!({"msgtype": "m.notice", "body": "beep"}), text!(Notice, "beep")),
+            (json!({"msgtype": "m.emote", "body": "waves"}), text!(Action, "waves")),
+            (json!({"msgtype": "m.text", "body": "one\n\ntwo\r\n"}), text!(Privmsg, "one", "two")),
             (json!({"msgtype": "m.text", "body": "  \n\t"}), None),
             (json!({"msgtype": "m.text", "body": ""}), None),
-            (reply(quoted), text(TextKind::Privmsg, &["answer"])),
-            (reply("> * <@bob:example.org> waves\n>\n> x\n\n/me too"), text(TextKind::Privmsg, &["/me too"])),
-            (reply("> my own quotation\nanswer"), text(TextKind::Privmsg, &["> my own quotation", "answer"])),
+            (reply(quoted), text!(Privmsg, "answer")),
+            (reply("> * <@bob:example.org> waves\n>\n> x\n\n/me too"), text!(Privmsg, "/me too")),
+            (reply("> my own quotation\nanswer"), text!(Privmsg, "> my own quotation", "answer")),
             (reply("> <@bob:example.org> nothing said"), None),
             (
                 json!({"msgtype": "m.text", "body": "> <@bob:example.org> by hand"}),
-                text(TextKind::Privmsg, &["> <@bob:example.org> by hand"]),
+                text!(Privmsg, "> <@bob:example.org> by hand"),
             ),
             (
                 json!({"msgtype": "m.text", "body": "* fallback", "m.relates_to": replace,
                     "m.new_content": {"msgtype": "m.emote", "body": "waves\ntwice"}}),
-                text(TextKind::Action, &["* waves", "twice"]),
+                text!(Action, "* waves", "twice"),
             ),
-            (
-                json!({"msgtype": "m.text", "body": "* fallback", "m.relates_to": replace}),
-                text(TextKind::Privmsg, &["* fallback"]),
-            ),
+            (json!({"msgtype": "m.text", "body": "* fallback", "m.relates_to": replace}), text!(Privmsg, "* fallback")),
             (
                 json!({"msgtype": "m.text", "body": "not an edit", "m.new_content": {"msgtype": "m.text", "body": "x"}}),
-                text(TextKind::Privmsg, &["not an edit"]),
+                text!(Privmsg, "not an edit"),
             ),
         ] {
             assert_eq!(say(&content), Ok(expected), "{content}");
@@ -256,7 +257,7 @@ mod tests {
     fn fields_of_wrong_types_spoil_nothing_else() {
         for relates_to in [json!(1), json!([]), json!({"rel_type": {}}), json!({"m.in_reply_to": null}), json!("x")] {
             let content = json!({"msgtype": "m.text", "body": "hi", "m.relates_to": relates_to, "m.new_content": 7});
-            assert_eq!(say(&content), Ok(text(TextKind::Privmsg, &["hi"])), "{content}");
+            assert_eq!(say(&content), Ok(text!(Privmsg, "hi")), "{content}");
         }
     }
 

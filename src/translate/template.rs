@@ -96,22 +96,6 @@ impl Affixes {
     pub(super) fn strip<'a>(&self, name: &'a str) -> Option<&'a str> {
         name.strip_prefix(self.prefix.as_str())?.strip_suffix(self.suffix.as_str())
     }
-
-    /// A regular expression for all names of the template, as registrations want them (anchored by the homeserver).
-    pub(super) fn regex(&self, sigil: char, server: &str) -> String {
-        format!("{sigil}{}.*{}:{}", escape(&self.prefix), escape(&self.suffix), escape(server))
-    }
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii_punctuation() && !matches!(c, '_' | '-' | '/' | '=' | '#' | '@' | ':') {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -126,11 +110,5 @@ mod tests {
         assert_eq!(read("irc_{network}"), Err(TemplateError::Missing("{nick}")));
         assert_eq!(read("{nick}{nick}"), Err(TemplateError::Repeated("{nick}")));
         assert_eq!(read("{nik}").unwrap_err().to_string(), "`{nik}` is no placeholder here; use {nick}, {network}");
-    }
-
-    #[test]
-    fn regular_expressions_escape_what_would_match_more() {
-        let affixes = Affixes { prefix: "a.b+".into(), suffix: "_z".into() };
-        assert_eq!(affixes.regex('@', "example.org"), r"@a\.b\+.*_z:example\.org");
     }
 }
