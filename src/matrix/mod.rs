@@ -3,7 +3,7 @@
 //! This room knows HTTP and the Matrix APIs and nothing of IRC, the store or the bridge. [`HomeserverClient`] owns the one
 //! connection pool; [`appservice`] owns no state at all, what its routes need comes in as traits.
 //!
-//! To ask something new of the homeserver: a method in [`MatrixApi`], its request in `client.rs`, a row in
+//! To ask something new of the homeserver: a method in [`MatrixApi`], its request in `requests.rs`, a row in
 //! `tests/homeserver_client.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
 
 use std::time::Duration;
@@ -22,6 +22,7 @@ mod client;
 mod error;
 mod limiter;
 pub mod registration;
+mod requests;
 mod retry;
 
 pub use client::{HomeserverClient, HomeserverSettings, InvalidHomeserver};

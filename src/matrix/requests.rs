@@ -11,7 +11,7 @@ use ruma::{
         auth_scheme::SendAccessToken,
         client::{
             account::{register, whoami},
-            alias::get_alias,
+            alias::{create_alias, get_alias},
             appservice::request_ping,
             discovery::get_supported_versions,
             membership::{
@@ -180,6 +180,11 @@ impl MatrixApi for HomeserverClient {
     async fn create_room(&self, room: CreateRoom) -> Result<OwnedRoomId, MatrixError> {
         let as_user = room.as_user.clone();
         self.call(creation(room), as_user.as_deref(), || "make a room".to_owned()).await.map(|answer| answer.room_id)
+    }
+
+    async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError> {
+        let request = create_alias::v3::Request::new(in_path(alias), in_path(room));
+        self.call(request, None, || format!("let {alias} lead to {room}")).await.map(drop)
     }
 
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError> {
