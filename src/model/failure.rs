@@ -106,7 +106,9 @@ impl Reason {
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::CannotSend => "the channel doesn't let you speak (it may be moderated, or you may be muted or banned)",
+            Self::CannotSend => {
+                "the channel doesn't let you speak (it may be moderated, or you may be muted or banned)"
+            }
             Self::NoSuchNick => "nobody of that name is on IRC now",
             Self::NoSuchChannel => "there is no such channel",
             Self::Banned => "you are banned from the channel",

@@ -1,0 +1,6 @@
+//! The harness tests itself: a story can be believed only if the fakes and launchers it stands on do what they say.
+
+mod support;
+
+#[path = "harness/homeserver.rs"]
+mod homeserver;
