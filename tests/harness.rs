@@ -4,3 +4,5 @@ mod support;
 
 #[path = "harness/homeserver.rs"]
 mod homeserver;
+#[path = "harness/ircd.rs"]
+mod ircd;
