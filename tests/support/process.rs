@@ -1,0 +1,195 @@
+//! Child processes that end with the test, whatever ends the test.
+//!
+//! Each child leads a process group of its own. Beside it runs a watchdog, a shell that waits for the end of its standard input. The
+//! other end of that pipe is ours alone: when it closes, because the [`Daemon`] is dropped, because the test panicked, or because the
+//! test process itself was killed, the shell ends the group and removes the child's folder. So servers that all tests of a binary
+//! share may live in a `static`.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::wait::DEADLINE;
+
+/// How often a starting child is asked whether it is ready.
+pub const POLL: Duration = Duration::from_millis(10);
+
+/// A port of loopback on which nothing listens, never handed out twice by this process.
+///
+/// It lies below the range from which the kernel takes the ports of outgoing connections, so none of those takes it in between.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    // Test processes that run side by side start at different places.
+    let start = u16::try_from(u32::from(std::process::id() as u16) * 37 % u32::from(COUNT)).expect("below COUNT");
+    for _ in 0..COUNT {
+        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of loopback between {FIRST} and {} is free", FIRST + COUNT);
+}
+
+/// A folder for a child's files, which the system user `owner` (if any) may use.
+pub fn folder(name: &str, owner: Option<&Owner>) -> TempDir {
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("footbridge-test-{name}-"))
+        .tempdir()
+        .unwrap_or_else(|error| panic!("cannot make a temporary folder for {name}: {error}"));
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("the folder is ours");
+    if let Some(owner) = owner {
+        owner.give(folder.path());
+    }
+    folder
+}
+
+/// A system user as whom a server runs that refuses to run as root.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    /// The user of this name. Nobody, if we aren't root: then everything runs as ourselves.
+    ///
+    /// # Panics
+    /// If we are root and there is no such user.
+    pub fn find(name: &str) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let we_are_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        if !we_are_root {
+            return None;
+        }
+        let users = std::fs::read_to_string("/etc/passwd").expect("every machine has /etc/passwd");
+        let found = users.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            (fields.first() == Some(&name))
+                .then(|| Some(Self { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? }))?
+        });
+        assert!(found.is_some(), "this machine has no user `{name}`: run `make test`, which installs what tests need");
+        found
+    }
+
+    /// Makes a file or folder this user's.
+    pub fn give(self, path: &Path) {
+        std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid)).expect("root may give files away");
+    }
+}
+
+/// The path of a program that tests need.
+///
+/// # Panics
+/// If it isn't installed.
+pub fn program(path: impl Into<PathBuf>) -> PathBuf {
+    let path = path.into();
+    assert!(path.exists(), "{} is missing: run `make test`, which installs it", path.display());
+    path
+}
+
+/// A running child with its log and its watchdog.
+pub struct Daemon {
+    name: String,
+    child: Child,
+    watchdog: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts a program. What it prints goes to `log`; `cleanup`, if any, is a folder that the watchdog removes after the end.
+    pub fn spawn(name: &str, mut command: Command, owner: Option<&Owner>, log: &Path, cleanup: Option<&Path>) -> Self {
+        let open = || {
+            File::options().create(true).append(true).open(log).unwrap_or_else(|error| {
+                panic!("cannot write {name}'s log {}: {error}", log.display());
+            })
+        };
+        if let Some(owner) = owner {
+            command.gid(owner.gid).uid(owner.uid);
+        }
+        command.process_group(0).stdin(Stdio::null()).stdout(open()).stderr(open());
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().display()));
+        let group = child.id().to_string();
+        let script = r#"read -r _; kill -s KILL -- "-$1" 2>/dev/null; test -z "$2" || rm -rf -- "$2""#;
+        let watchdog = Command::new("/bin/sh")
+            .args(["-c", script, "watchdog", &group])
+            .arg(cleanup.unwrap_or(Path::new("")))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("every machine has /bin/sh");
+        Self { name: name.to_owned(), child, watchdog, log: log.to_owned() }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the child ended, if it did.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child is ours")
+    }
+
+    /// What the child has printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until `ready` holds. Blocks the thread: for servers that need nothing from this process.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`], or as soon as the child has ended; with its log.
+    pub fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !ready() {
+            self.check(what, deadline);
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Panics if the child has ended or the deadline is over, with the log.
+    pub fn check(&mut self, what: &str, deadline: Instant) {
+        if let Some(status) = self.exit_status() {
+            panic!("{} ended ({status}) before {what}. It said:\n{}", self.name, self.log());
+        }
+        assert!(Instant::now() < deadline, "{}: waited in vain for {what}. It said:\n{}", self.name, self.log());
+    }
+
+    /// Sends a signal, such as `TERM`, to the child alone.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("/bin/sh").args(["-c", r#"kill -s "$1" "$2""#, "kill", signal, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "cannot send {signal} to {}", self.name);
+    }
+
+    /// Ends the child and all its children at once (SIGKILL), and waits until they are gone.
+    pub fn kill(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// True if something listens there.
+pub fn answers(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
