@@ -13,6 +13,7 @@
 //! [`Link::next_deadline`].
 
 mod alarm;
+mod given;
 mod mailbox;
 mod network;
 mod outbox;
@@ -22,35 +23,34 @@ use std::{
     cell::RefCell,
     fmt,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-pub(in crate::irc) use self::{mailbox::Mailbox, network::Network};
 use self::{
     alarm::Alarm,
     mailbox::Mail,
+    network::Stage,
     outbox::Outbox,
     wire::{Read, Wire},
+};
+pub(in crate::irc) use self::{
+    given::{Common, NewSession, Opening, Protocol, Registrar},
+    mailbox::Mailbox,
+    network::Network,
 };
 use crate::{
     irc::{
         flood::LineBudget,
-        pool::{
-            WriteAhead,
-            protocol::{LinkSpec, PoolEvent, PoolEventBody},
-        },
-        session::{Input, Now, Output, Session},
+        pool::protocol::{PoolEvent, PoolEventBody},
+        session::{Input, Now, Output},
         transport::Stream,
     },
-    model::{Clock, Epoch, Failure, IrcKey, LinkId, LinkState, MatrixKey, Millis, Reason},
+    model::{Failure, IrcKey, LinkId, LinkState, Millis, Reason},
 };
 
 /// Rounds that a link may go before it lets others have their turn.
@@ -67,89 +67,6 @@ thread_local! {
 
 /// Something to be done later, owned.
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What a link asks of a session. There is one real answer, [`Session`]; tests of the link alone bring their own.
-pub(in crate::irc) trait Protocol: Send {
-    /// See [`Session::step`].
-    fn step(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>);
-    /// See [`Session::pull`].
-    fn pull(&mut self, now: Now, wire: &mut Vec<u8>, starting: &mut Vec<MatrixKey>) -> bool;
-    /// See [`Session::has_pullable`].
-    fn has_pullable(&self) -> bool;
-    /// See [`Session::next_timer`].
-    fn next_timer(&self) -> Option<u64>;
-    /// See [`Session::server`].
-    fn server(&self) -> &str;
-}
-
-impl Protocol for Session {
-    fn step(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        self.step(input, now, out);
-    }
-
-    fn pull(&mut self, now: Now, wire: &mut Vec<u8>, starting: &mut Vec<MatrixKey>) -> bool {
-        self.pull(now, wire, starting)
-    }
-
-    fn has_pullable(&self) -> bool {
-        self.has_pullable()
-    }
-
-    fn next_timer(&self) -> Option<u64> {
-        self.next_timer()
-    }
-
-    fn server(&self) -> &str {
-        self.server()
-    }
-}
-
-/// Makes the session of a link.
-pub(in crate::irc) type NewSession = fn(LinkSpec, &Network) -> Box<dyn Protocol>;
-
-/// What a link begins with.
-#[derive(Debug)]
-pub(in crate::irc) struct Opening {
-    /// What the bridge wants of it.
-    pub(in crate::irc) spec: LinkSpec,
-    /// Its network, as configured then.
-    pub(in crate::irc) network: Arc<Network>,
-}
-
-/// What all links of a pool have in common.
-pub(in crate::irc) struct Common {
-    /// The wall clock.
-    pub(in crate::irc) clock: Arc<dyn Clock>,
-    /// Where the sessions' monotonic clock begins.
-    pub(in crate::irc) origin: Instant,
-    /// Who must know before something is written.
-    pub(in crate::irc) write_ahead: Arc<dyn WriteAhead>,
-    /// Where events go.
-    pub(in crate::irc) events: mpsc::Sender<PoolEvent>,
-    /// The next epoch.
-    pub(in crate::irc) epochs: AtomicU64,
-    /// How to make a session.
-    pub(in crate::irc) new_session: NewSession,
-}
-
-impl Common {
-    fn next_epoch(&self) -> Epoch {
-        Epoch(self.epochs.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn now(&self) -> Now {
-        let monotonic = Instant::now().saturating_duration_since(self.origin).as_millis();
-        Now { monotonic: u64::try_from(monotonic).unwrap_or(u64::MAX), unix: self.clock.now() }
-    }
-}
-
-/// Who keeps the list of links. Asked by a link that has come to its end.
-pub(in crate::irc) trait Registrar: Send + Sync {
-    /// Strikes the link off the list, unless there is mail for it (it is then to go on).
-    fn retire(&self, link: &LinkId, mailbox: &Arc<Mailbox>) -> bool;
-    /// Strikes the link off the list: its task has ended before its time.
-    fn bury(&self, link: &LinkId, mailbox: &Arc<Mailbox>);
-}
 
 /// Where a link is.
 enum Phase {
@@ -189,28 +106,6 @@ pub(in crate::irc) struct Link {
     dialled: bool,
     alarm: Alarm,
     retired: bool,
-}
-
-/// A [`LinkState`] without its details, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::irc) enum Stage {
-    Waiting,
-    Connecting,
-    Ready,
-    Refused,
-    Closed,
-}
-
-impl From<&LinkState> for Stage {
-    fn from(state: &LinkState) -> Self {
-        match state {
-            LinkState::Waiting { .. } => Self::Waiting,
-            LinkState::Connecting { .. } => Self::Connecting,
-            LinkState::Ready { .. } => Self::Ready,
-            LinkState::Refused { .. } => Self::Refused,
-            LinkState::Closed => Self::Closed,
-        }
-    }
 }
 
 impl fmt::Debug for Link {
@@ -499,9 +394,9 @@ impl Link {
         }
     }
 
-    fn enter(&mut self, state: LinkState, now: Now) {
-        let stage = Stage::from(&state);
-        match &state {
+    fn enter(&mut self, news: LinkState, now: Now) {
+        let stage = Stage::of(&news);
+        match &news {
             LinkState::Ready { isupport, .. } => {
                 info!(link.id = %self.id, "on the network");
                 if let Phase::Connected(wire) = &mut self.phase {
@@ -518,7 +413,7 @@ impl Link {
             self.hang_up();
         }
         self.network.count(self.stage.replace(stage), Some(stage));
-        self.tell(PoolEventBody::State(state), now.unix);
+        self.tell(PoolEventBody::State(news), now.unix);
     }
 
     fn tell(&mut self, body: PoolEventBody, at: Millis) {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use super::Stage;
 use crate::{
     irc::{
         connect_budget::ConnectBudget,
@@ -13,8 +12,30 @@ use crate::{
         pool::protocol::NetworkSpec,
         transport::{Dialer, Stream},
     },
-    model::{Failure, Reason},
+    model::{Failure, LinkState, Reason},
 };
+
+/// A [`LinkState`] without its details, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Waiting,
+    Connecting,
+    Ready,
+    Refused,
+    Closed,
+}
+
+impl Stage {
+    pub(super) const fn of(state: &LinkState) -> Self {
+        match state {
+            LinkState::Waiting { .. } => Self::Waiting,
+            LinkState::Connecting { .. } => Self::Connecting,
+            LinkState::Ready { .. } => Self::Ready,
+            LinkState::Refused { .. } => Self::Refused,
+            LinkState::Closed => Self::Closed,
+        }
+    }
+}
 
 /// One network, as its links see it.
 pub(in crate::irc) struct Network {
@@ -43,8 +64,9 @@ impl Network {
         let connects_per_minute = spec.limits.connects_per_minute;
         let unchanged = before.filter(|old| old.spec.limits.connects_per_minute == connects_per_minute);
         let name = spec.network.to_string();
-        let lines = |direction| counter!("footbridge_irc_lines_total", "network" => name.clone(), "direction" => direction);
-        let links = |state| gauge!("footbridge_irc_links", "network" => name.clone(), "state" => state);
+        let lines =
+            |direction| counter!("footbridge_irc_lines_total", "network" => name.clone(), "direction" => direction);
+        let gauge = |state| gauge!("footbridge_irc_links", "network" => name.clone(), "state" => state);
         Self {
             isupports: before.map(|old| Arc::clone(&old.isupports)).unwrap_or_default(),
             dialer: Dialer::new(&spec),
@@ -54,7 +76,7 @@ impl Network {
             received: lines("in"),
             sent: lines("out"),
             dropped: counter!("footbridge_irc_dropped_lines_total", "network" => name.clone()),
-            links: [links("waiting"), links("connecting"), links("ready"), links("refused")],
+            links: ["waiting", "connecting", "ready", "refused"].map(gauge),
             spec: Arc::new(spec),
         }
     }

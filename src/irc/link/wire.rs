@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fmt, io,
+    io,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -49,12 +49,6 @@ pub(super) enum Read {
     Some,
     /// The connection is gone, for this reason.
     End(String),
-}
-
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("unsent", &self.unsent_len()).field("leaving", &self.leaving).finish()
-    }
 }
 
 impl Wire {

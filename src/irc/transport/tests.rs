@@ -24,8 +24,8 @@ fn network(servers: Vec<String>, tls: Option<TlsSpec>) -> NetworkSpec {
     }
 }
 
-fn trusting(pem: &str) -> Option<TlsSpec> {
-    Some(TlsSpec { ca_pem: Some(pem.to_owned()) })
+fn trusting(pem: &str) -> TlsSpec {
+    TlsSpec { ca_pem: Some(pem.to_owned()) }
 }
 
 /// A certificate with its key, in PEM.
@@ -67,8 +67,7 @@ async fn tls_server(certificate: &Certificate) -> u16 {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    let (listener, acceptor) =
-        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TlsAcceptor::from(Arc::new(config)));
+    let (listener, acceptor) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TlsAcceptor::from(Arc::new(config)));
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
@@ -98,7 +97,7 @@ async fn dial(network: &NetworkSpec) -> Result<String, String> {
 async fn a_server_that_an_own_ca_vouches_for_is_trusted_under_its_name_only() {
     let ours = authority();
     let port = tls_server(&certified(&ours, "localhost", 2999)).await;
-    let spec = |host: &str, ca: &str| network(vec![format!("{host}:{port}")], trusting(ca));
+    let spec = |host: &str, ca: &str| network(vec![format!("{host}:{port}")], Some(trusting(ca)));
 
     assert_eq!(dial(&spec("localhost", &ours.pem())).await.as_deref(), Ok("hello"));
     let wrong_name = dial(&spec("127.0.0.1", &ours.pem())).await.unwrap_err();
@@ -111,7 +110,7 @@ async fn a_server_that_an_own_ca_vouches_for_is_trusted_under_its_name_only() {
 async fn a_server_whose_own_certificate_is_named_is_trusted_under_any_name() {
     let certificate = self_signed("irc.example.org");
     let port = tls_server(&certificate).await;
-    let spec = |ca: &str| network(vec![format!("127.0.0.1:{port}")], trusting(ca));
+    let spec = |ca: &str| network(vec![format!("127.0.0.1:{port}")], Some(trusting(ca)));
 
     assert_eq!(dial(&spec(&certificate.chain)).await.as_deref(), Ok("hello"));
     let other = dial(&spec(&self_signed("irc.example.org").chain)).await.unwrap_err();
@@ -129,14 +128,14 @@ async fn a_certificate_that_nobody_named_is_refused_by_default() {
 async fn an_expired_certificate_is_refused_and_called_so() {
     let ours = authority();
     let port = tls_server(&certified(&ours, "localhost", 2021)).await;
-    let refused = dial(&network(vec![format!("localhost:{port}")], trusting(&ours.pem()))).await.unwrap_err();
+    let refused = dial(&network(vec![format!("localhost:{port}")], Some(trusting(&ours.pem())))).await.unwrap_err();
     assert!(refused.contains("has expired"), "{refused}");
 }
 
 #[tokio::test]
 async fn tls_ca_without_a_certificate_is_told_as_such() {
     for pem in ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        let problem = Dialer::new(&network(Vec::new(), trusting(pem))).unwrap_err();
+        let problem = Dialer::new(&network(Vec::new(), Some(trusting(pem)))).unwrap_err();
         assert!(problem.contains("`tls_ca`"), "{problem}");
     }
 }
@@ -164,17 +163,18 @@ async fn r101_probe_says_of_each_server_what_is_wrong() {
     assert_eq!(found.iter().map(|(server, _)| server).collect::<Vec<_>>(), servers.iter().collect::<Vec<_>>());
     let problems: Vec<&str> = found.iter().map(|(_, result)| result.as_ref().err().map_or("", |s| s)).collect();
     assert_eq!(problems[0], "");
-    assert_eq!(
-        problems[1],
-        "127.0.0.1:1: 127.0.0.1 refused the connection; is the port right, is the server up?"
-    );
+    assert_eq!(problems[1], "127.0.0.1:1: 127.0.0.1 refused the connection; is the port right, is the server up?");
     assert!(problems[2].contains("no such host"), "{}", problems[2]);
     assert!(problems[3].contains("write it as host:port"), "{}", problems[3]);
 }
 
 #[test]
 fn servers_are_host_and_port() {
-    let good = [("irc.example.org:6697", ("irc.example.org", 6697)), ("[::1]:6667", ("::1", 6667)), ("10.0.0.1:1", ("10.0.0.1", 1))];
+    let good = [
+        ("irc.example.org:6697", ("irc.example.org", 6697)),
+        ("[::1]:6667", ("::1", 6667)),
+        ("10.0.0.1:1", ("10.0.0.1", 1)),
+    ];
     for (server, expected) in good {
         assert_eq!(host_and_port(server), Ok(expected));
     }

@@ -138,8 +138,8 @@ fn explain_certificate(host: &str, fault: &CertificateError) -> String {
             format!("its certificate isn't for the name `{host}`; use the name it was made for in `servers`")
         }
         CertificateError::Revoked => "its certificate has been revoked; tell the network's operators".to_owned(),
-        other => format!(
-            "its certificate can't be verified ({other}); a self-signed one can be named itself in `tls_ca`"
-        ),
+        other => {
+            format!("its certificate can't be verified ({other}); a self-signed one can be named itself in `tls_ca`")
+        }
     }
 }
