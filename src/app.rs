@@ -44,15 +44,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         format!("could not listen on {} (appservice.bind): is another program using it?", config.appservice.bind)
     })?;
     tracing::info!(address = %config.appservice.bind, "listening for the homeserver");
-    let parts = Parts {
-        config,
-        store: store.clone(),
-        journal: journal.clone(),
-        matrix,
-        pool,
-        clock,
-        pings: pings.clone(),
-    };
+    let parts =
+        Parts { config, store: store.clone(), journal: journal.clone(), matrix, pool, clock, pings: pings.clone() };
     let bridge = Bridge::start(parts).await?;
     let router = appservice::router(AppserviceDeps {
         hs_token: registration.hs_token.expose().to_owned(),

@@ -65,7 +65,8 @@ async fn ping(config: &Config, registration: &Registration, matrix: &dyn MatrixA
         }
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => None,
         Err(error) => {
-            return Err(error).with_context(|| format!("could not listen on {} (appservice.bind)", config.appservice.bind));
+            return Err(error)
+                .with_context(|| format!("could not listen on {} (appservice.bind)", config.appservice.bind));
         }
     };
     let result = matrix.ping("check").await.map_err(|error| explain(config, &error));

@@ -176,12 +176,8 @@ impl Core {
         if self.is_ours(&event.sender) {
             return self.journal.settle_matrix(key).await;
         }
-        let origin = Origin {
-            key,
-            event: event.event_id.clone(),
-            room: event.room_id.clone(),
-            sender: event.sender.clone(),
-        };
+        let origin =
+            Origin { key, event: event.event_id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
         match (&*event.kind, event.state_key.as_deref()) {
             ("m.room.message" | "m.sticker" | "m.room.encrypted", None) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,

@@ -50,7 +50,13 @@ impl Echo {
     }
 
     /// The link that `source` is, if it is one of ours. `folded` is its nick.
-    pub(super) fn link_of(&self, network: &NetworkId, folded: &Folded, source: &Source, now: Millis) -> Option<&LinkId> {
+    pub(super) fn link_of(
+        &self,
+        network: &NetworkId,
+        folded: &Folded,
+        source: &Source,
+        now: Millis,
+    ) -> Option<&LinkId> {
         let own = self.nicks.get(&(network.clone(), folded.clone()))?;
         let current = own.gone.is_none_or(|gone| now - gone < GRACE);
         let same_user = match source.user.as_deref() {

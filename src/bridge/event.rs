@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn an_envelope_is_read_and_nonsense_is_none() {
-        let whole = r#"{"type":"m.x","event_id":"$1","room_id":"!a:b","sender":"@c:d","origin_server_ts":5,"content":{}}"#;
+        let whole =
+            r#"{"type":"m.x","event_id":"$1","room_id":"!a:b","sender":"@c:d","origin_server_ts":5,"content":{}}"#;
         assert_eq!(read(whole), Some(("m.x".into(), 5)));
         assert_eq!(read(&whole.replace(":5,", ":5.0,")), Some(("m.x".into(), 5)));
         assert_eq!(read(&whole.replace("@c:d", "nobody")), None);

@@ -57,7 +57,10 @@ impl Ghosts {
         }
         let named = stored.and_then(|ghost| ghost.display_name);
         if named.as_deref() != Some(&ghost.display_name) {
-            persist(RetryPolicy::default(), &self.stop, || self.matrix.set_display_name(&ghost.user, &ghost.display_name)).await?;
+            persist(RetryPolicy::default(), &self.stop, || {
+                self.matrix.set_display_name(&ghost.user, &ghost.display_name)
+            })
+            .await?;
             self.remember(ghost).await;
         }
         self.known.insert(ghost.user.clone(), ghost.display_name.as_str().into());

@@ -88,17 +88,18 @@ impl Network {
             alternatives: (1..=3).map(|n| self.nick.alternative(&config.nick, n, self.nicklen())).collect(),
             username: self.bot_username(),
             realname: config.realname.clone(),
-            sasl: config.sasl.as_ref().map(|sasl| SaslPlain {
-                account: sasl.account.clone(),
-                password: Sealed::new(sasl.password.expose()),
-            }),
+            sasl: config
+                .sasl
+                .as_ref()
+                .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),
         }
     }
 
     /// The bot's user name (ident): its nick, as far as that may be one.
     pub(super) fn bot_username(&self) -> String {
-        let legal = self.config.bot.nick.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).take(9).collect();
+        let legal =
+            self.config.bot.nick.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).take(9).collect();
         if String::is_empty(&legal) { "bridge".to_owned() } else { legal }
     }
 

@@ -59,8 +59,7 @@ impl Core {
     /// A Matrix user invited a ghost.
     pub(super) fn open_query(&mut self, ghost: &Arc<Ghost>, user: &UserId, room: OwnedRoomId) {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
-        let destination =
-            Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user: user.to_owned() };
+        let destination = Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user: user.to_owned() };
         let query = Query { lane: self.outbox.lane(destination), nick: ghost.nick.clone(), room: Some(room) };
         if let Some(old) = self.directory.put_query(key, query) {
             old.lane.close();
@@ -168,5 +167,4 @@ impl Core {
         lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.event_id) });
         self.journal.settle_matrix(origin.key).await;
     }
-
 }

@@ -64,12 +64,8 @@ impl Core {
             return Err(Failure::certain(Reason::PuppetLimit));
         }
         *count += 1;
-        let puppet = Puppet {
-            username: String::new(),
-            stored_nick: None,
-            wanted: HashMap::new(),
-            waiting: Some(Vec::new()),
-        };
+        let puppet =
+            Puppet { username: String::new(), stored_nick: None, wanted: HashMap::new(), waiting: Some(Vec::new()) };
         self.puppets.links.insert(link.clone(), puppet);
         self.find_identity(&link, user.to_owned());
         Ok(link)
@@ -128,10 +124,8 @@ impl Core {
             alternatives,
             username: identity.username,
             realname: translate::realname(user, name.as_deref(), network.namelen()),
-            sasl: sasl.map(|sasl| SaslPlain {
-                account: sasl.account.clone(),
-                password: Sealed::new(sasl.password.expose()),
-            }),
+            sasl: sasl
+                .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),
         };
         self.pool.open(spec);

@@ -162,7 +162,11 @@ impl Bridge {
         };
         load(&mut core, rooms).await?;
         let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
-        let specs: Vec<_> = core.networks.values().map(|network| (network.spec(pems.remove(&network.id)), network.bot_spec())).collect();
+        let specs: Vec<_> = core
+            .networks
+            .values()
+            .map(|network| (network.spec(pems.remove(&network.id)), network.bot_spec()))
+            .collect();
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         if !aliases.is_empty() {
@@ -205,7 +209,9 @@ impl Bridge {
         let _ = self.input.send(Input::End).await;
         let _ = self.core.await;
         if tokio::time::timeout(LAST_WORDS, self.outbox.empty()).await.is_err() {
-            tracing::warn!("the homeserver did not take everything in time; the rest stays in the journal for the next run");
+            tracing::warn!(
+                "the homeserver did not take everything in time; the rest stays in the journal for the next run"
+            );
         }
         self.stop.cancel();
         self.outbox.ended().await;

@@ -21,8 +21,8 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 pub use directory::{Ghost, Portal, PortalKind, PuppetIdentity, Query};
 pub use error::StoreError;
 pub use journal::{
-    ACCEPT_WAIT, AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits, NewIrcLine,
-    NewMatrixEvent, NewTransaction, OpenLine, OpenTransaction, StoredBurst, StoredLine, StoredTransaction,
+    ACCEPT_WAIT, AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits,
+    NewIrcLine, NewMatrixEvent, NewTransaction, OpenLine, OpenTransaction, StoredBurst, StoredLine, StoredTransaction,
     TransactionProgress, UnsettledIrc, UnsettledMatrix,
 };
 

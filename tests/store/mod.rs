@@ -78,7 +78,9 @@ impl Database {
             Engine::Sqlite(_) => {
                 SqliteConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap();
             }
-            Engine::Postgres(_) => PgConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap(),
+            Engine::Postgres(_) => {
+                PgConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap()
+            }
         }
     }
 

@@ -183,7 +183,6 @@ impl Queue {
         state.closed.then_some(Next::End)
     }
 
-
     /// What comes next: what people said first.
     pub(super) async fn next(&self) -> Next {
         loop {
@@ -271,7 +270,10 @@ mod tests {
         let failure = |n: u32| Job::Failure {
             sender: ruma::user_id!("@a:x").to_owned(),
             text: "no".into(),
-            events: vec![(ruma::EventId::parse(format!("$e{n}:x")).unwrap(), crate::model::MatrixKey { txn: 1, index: n })],
+            events: vec![(
+                ruma::EventId::parse(format!("$e{n}:x")).unwrap(),
+                crate::model::MatrixKey { txn: 1, index: n },
+            )],
         };
         queue.push(failure(0));
         queue.push(failure(1));

@@ -105,7 +105,11 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
             Ok(members) => {
                 let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
                 queue.load(ours.into_iter().filter(|m| m.membership == Membership::Join).map(|m| m.user).collect());
-                let members = people.into_iter().filter(|m| m.membership == Membership::Join).map(|m| (m.user, m.display_name)).collect();
+                let members = people
+                    .into_iter()
+                    .filter(|m| m.membership == Membership::Join)
+                    .map(|m| (m.user, m.display_name))
+                    .collect();
                 return out.core.send(Input::RoomReady { room: room.to_owned(), members }).await.is_ok();
             }
             Err(error) => {
@@ -296,7 +300,13 @@ impl Worker {
     }
 
     /// Sends what somebody said; a ghost that was shown out meanwhile comes in again once.
-    async fn say(&self, ghost: &Arc<Ghost>, content: &RawValue, at: Millis, receipt: &Receipt) -> Result<(), MatrixError> {
+    async fn say(
+        &self,
+        ghost: &Arc<Ghost>,
+        content: &RawValue,
+        at: Millis,
+        receipt: &Receipt,
+    ) -> Result<(), MatrixError> {
         self.bring_in(ghost).await?;
         let txn = format!("fb{}", receipt.key);
         let first = self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await;
