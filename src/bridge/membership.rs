@@ -407,13 +407,12 @@ impl Core {
             let Some(folded) = network.nick_of(target) else { continue };
             let Some(channel) = self.directory.channels.get(key) else { continue };
             let Some(who) = channel.roster.get(&folded) else { continue };
-            let max_age = i64::from(network.config.puppets.message_max_age_seconds) * 1000;
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
             let action = IrcAction::Kick {
                 channel: channel.name.clone(),
                 nick: who.nick.clone(),
                 reason,
-                expires: event.at().saturating_add(max_age),
+                expires: event.at().saturating_add(network.max_age()),
                 journal: Some(origin.key),
             };
             under_way = true;

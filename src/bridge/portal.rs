@@ -7,6 +7,7 @@ use super::{
     directory::{ChannelRef, QueryRef, RoomKind},
     dispatch::{Core, Input},
     event::Event,
+    network::Network,
     outbox::{Job, Receipt},
 };
 use crate::{
@@ -100,10 +101,10 @@ impl Core {
         target: &str,
     ) -> Result<Option<IrcAction>, Failure> {
         let Some(network) = self.networks.get(network) else { return Ok(None) };
-        let expires = self.expires(network.config.puppets.message_max_age_seconds, event)?;
+        let expires = self.expires(network, event)?;
         let text = match &*event.kind {
             "m.room.encrypted" => return Err(Failure::certain(Reason::Encrypted)),
-            "m.room.message" => matrix_to_irc::message(event.content, network.config.puppets.max_lines as usize)?,
+            "m.room.message" => matrix_to_irc::message(event.content, network.max_lines())?,
             _ => return Err(Failure::certain(Reason::Unsupported)),
         };
         Ok(text.map(|text| IrcAction::Say {
@@ -116,8 +117,8 @@ impl Core {
     }
 
     /// When an event is too old to be sent; it may be already (R4).
-    fn expires(&self, max_age_seconds: u32, event: &Event<'_>) -> Result<Millis, Failure> {
-        let expires = event.at().saturating_add(Millis::from(max_age_seconds) * 1000);
+    pub(super) fn expires(&self, network: &Network, event: &Event<'_>) -> Result<Millis, Failure> {
+        let expires = event.at().saturating_add(network.max_age());
         if expires < self.clock.now() { Err(Failure::certain(Reason::TooOld)) } else { Ok(expires) }
     }
 
@@ -136,7 +137,7 @@ impl Core {
             if channel.topic.as_deref().unwrap_or_default() == topic {
                 continue;
             }
-            let expires = match self.expires(network.config.puppets.message_max_age_seconds, event) {
+            let expires = match self.expires(network, event) {
                 Ok(expires) => expires,
                 Err(failure) => return self.told(origin, &failure),
             };
