@@ -69,6 +69,12 @@ pub fn by_name(name: &str) -> Option<Cap> {
 pub struct Caps(u32);
 
 impl Caps {
+    /// The empty set.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
     /// Whether `cap` is in the set.
     #[must_use]
     pub const fn has(self, cap: Cap) -> bool {
@@ -118,7 +124,10 @@ impl Offer {
     #[must_use]
     pub fn has_sasl_plain(&self) -> bool {
         self.has(Cap::Sasl)
-            && self.sasl.as_deref().is_none_or(|m| m.is_empty() || m.split(',').any(|m| m.eq_ignore_ascii_case("PLAIN")))
+            && self
+                .sasl
+                .as_deref()
+                .is_none_or(|m| m.is_empty() || m.split(',').any(|m| m.eq_ignore_ascii_case("PLAIN")))
     }
 
     /// What to ask for: the arguments of as many `CAP REQ` lines as needed. SASL only `with_sasl`.
@@ -165,7 +174,9 @@ mod tests {
 
     #[test]
     fn sasl_without_plain_is_none_for_us() {
-        for (ls, plain) in [("sasl", true), ("sasl=", true), ("sasl=PLAIN", true), ("sasl=EXTERNAL", false), ("x", false)] {
+        for (ls, plain) in
+            [("sasl", true), ("sasl=", true), ("sasl=PLAIN", true), ("sasl=EXTERNAL", false), ("x", false)]
+        {
             let mut offer = Offer::default();
             offer.add(ls);
             assert_eq!(offer.has_sasl_plain(), plain, "{ls}");

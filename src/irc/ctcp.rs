@@ -73,7 +73,8 @@ fn digits(text: &str) -> Option<i64> {
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = (month + 9) % 12;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 719_469
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day
+        - 719_469
 }
 
 /// The inverse of [`days`].
@@ -117,7 +118,9 @@ mod tests {
         assert_eq!(server_time(b"2011-10-19T16:40:51.620Z"), Some(1_319_042_451_620));
         assert_eq!(server_time(b"1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(server_time(b"2024-02-29T00:00:00.5Z"), Some(1_709_164_800_500));
-        for bad in ["", "Z", "2011-10-19", "2011-13-19T16:40:51.620Z", "2011-10-19T16:40Z", "-1-1-1T1:1:1Z", "T:Z", "9-9T9:9Z"] {
+        for bad in
+            ["", "Z", "2011-10-19", "2011-13-19T16:40:51.620Z", "2011-10-19T16:40Z", "-1-1-1T1:1:1Z", "T:Z", "9-9T9:9Z"]
+        {
             assert_eq!(server_time(bad.as_bytes()), None, "{bad}");
         }
     }

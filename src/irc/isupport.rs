@@ -179,7 +179,8 @@ mod tests {
         assert_eq!((libera.nicklen, libera.channellen, libera.modes), (Some(16), 50, 4));
         assert_eq!((libera.statusmsg.as_str(), libera.whox, libera.max_join_targets), ("@+", true, None));
         assert_eq!(libera.network.as_deref(), Some("Libera.Chat"));
-        let other = read("NETWORK=My\\x20Net BOT=B UTF8ONLY LINELEN=2048 TARGMAX=JOIN:10 PREFIX=(qaohv)~&@%+ USERLEN=10");
+        let other =
+            read("NETWORK=My\\x20Net BOT=B UTF8ONLY LINELEN=2048 TARGMAX=JOIN:10 PREFIX=(qaohv)~&@%+ USERLEN=10");
         assert_eq!(other.network.as_deref(), Some("My Net"));
         assert_eq!((other.bot_mode, other.utf8only, other.linelen), (Some('B'), true, 2048));
         assert_eq!((other.max_join_targets, other.prefix.len(), other.userlen), (Some(10), 5, Some(10)));
