@@ -6,3 +6,5 @@ mod support;
 mod homeserver;
 #[path = "harness/ircd.rs"]
 mod ircd;
+#[path = "harness/real.rs"]
+mod real;
