@@ -130,7 +130,7 @@ impl BridgeBuilder {
         self
     }
 
-    /// Uses this database instead of a file of SQLite in the bridge's folder.
+    /// Uses this database instead of an `SQLite` file in the bridge's folder.
     #[must_use]
     pub fn database(mut self, url: &str) -> Self {
         self.database = Some(url.to_owned());

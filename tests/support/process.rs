@@ -8,7 +8,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -31,10 +31,11 @@ pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     // Test processes that run side by side start at different places.
-    let start = u16::try_from(u32::from(std::process::id() as u16) * 37 % u32::from(COUNT)).expect("below COUNT");
+    let start = u16::try_from(std::process::id() * 37 % u32::from(COUNT)).expect("less than COUNT");
     for _ in 0..COUNT {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Asked by connecting: a socket of ours, bound to try, could live on in a child that is just being forked.
+        if !answers(([127, 0, 0, 1], port).into()) {
             return port;
         }
     }

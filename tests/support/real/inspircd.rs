@@ -1,6 +1,6 @@
 //! `InspIRCd` 3 with all its `IRCv3` modules.
 
-use std::{net::SocketAddr, process::Command};
+use std::{fmt::Write as _, net::SocketAddr, process::Command};
 
 use super::write;
 use crate::support::{
@@ -113,7 +113,10 @@ impl InspIrcd {
 
 /// Everything that a bridge with many connections needs lifted, and no look-ups that wait for a resolver.
 fn config(folder: &str, plain: u16, tls: u16, more: &str) -> String {
-    let modules: String = MODULES.iter().map(|name| format!("<module name=\"{name}\">\n")).collect();
+    let mut modules = String::new();
+    for name in MODULES {
+        let _ = writeln!(modules, "<module name=\"{name}\">");
+    }
     format!(
         r#"<config format="xml">
 <server name="irc.test" description="Test" network="TestNet" id="00A">

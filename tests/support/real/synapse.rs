@@ -1,4 +1,4 @@
-//! Synapse from the virtual environment in `build/synapse`, with SQLite.
+//! Synapse from the virtual environment in `build/synapse`, with `SQLite`.
 
 use std::{
     fmt::Write as _,
