@@ -12,7 +12,8 @@ pub async fn run(_config: Config) -> anyhow::Result<()> {
     anyhow::bail!("the bridge isn't put together yet")
 }
 
-/// Opens the database as `run` would.
+/// Opens the database as `run` would, and says what was found. Like the checks below, it answers with one sentence:
+/// what is well, or what is wrong and what to do.
 pub async fn check_database(_config: &Config) -> anyhow::Result<String> {
     anyhow::bail!("this can't be checked yet")
 }
