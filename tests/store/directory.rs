@@ -87,7 +87,8 @@ async fn queries_are_one_per_user_and_nick(database: Database) {
         nick: "Bob".into(),
         folded: folded("Bob"),
     };
-    let other = Query { user: user_id!("@carol:example.org").to_owned(), room: room_id!("!c").to_owned(), ..query.clone() };
+    let other =
+        Query { user: user_id!("@carol:example.org").to_owned(), room: room_id!("!c").to_owned(), ..query.clone() };
     store.put_query(&query).await.unwrap();
     store.put_query(&other).await.unwrap();
     let renewed = Query { room: room_id!("!b:example.org").to_owned(), nick: "bob".into(), ..query.clone() };
@@ -121,7 +122,12 @@ async fn r41_user_names_are_unique_stable_and_short(database: Database) {
     store.set_puppet_nick(&oftc, &a, "nobody").await.unwrap();
 
     let store = database.open().await;
-    let known = PuppetIdentity { network: libera.clone(), user: b.clone(), username: "alexa1".into(), nick: Some("Alex[m]".into()) };
+    let known = PuppetIdentity {
+        network: libera.clone(),
+        user: b.clone(),
+        username: "alexa1".into(),
+        nick: Some("Alex[m]".into()),
+    };
     assert_eq!(store.puppet_identity(&libera, &b, "else").await.unwrap(), known, "after a restart");
     let puppets = store.puppets().await.unwrap();
     assert_eq!(puppets.len(), 7);
@@ -165,7 +171,8 @@ async fn r41_thousands_of_like_names_are_told_apart_without_trying_them_all(data
 
 async fn ghosts_are_remembered(database: Database) {
     let store = database.open().await;
-    let ghost = Ghost { localpart: "irc_libera_bob=7c".into(), network: libera(), nick: "Bob|".into(), display_name: None };
+    let ghost =
+        Ghost { localpart: "irc_libera_bob=7c".into(), network: libera(), nick: "Bob|".into(), display_name: None };
     assert_eq!(store.ghost(&ghost.localpart).await, Ok(None));
     store.put_ghost(&ghost).await.unwrap();
     assert_eq!(store.ghost(&ghost.localpart).await, Ok(Some(ghost.clone())));
@@ -192,7 +199,11 @@ async fn control_rooms_are_one_per_user(database: Database) {
 async fn what_networks_say_is_remembered(database: Database) {
     let store = database.open().await;
     assert_eq!(store.isupport(&libera()).await, Ok(None));
-    let said = Isupport { casemapping: CaseMapping::Rfc1459Strict, network: Some("Libera.Chat".into()), ..Isupport::default() };
+    let said = Isupport {
+        casemapping: CaseMapping::Rfc1459Strict,
+        network: Some("Libera.Chat".into()),
+        ..Isupport::default()
+    };
     store.put_isupport(&libera(), &Isupport::default()).await.unwrap();
     store.put_isupport(&libera(), &said).await.unwrap();
     assert_eq!(store.isupport(&libera()).await, Ok(Some(said)));
@@ -203,7 +214,12 @@ async fn what_networks_say_is_remembered(database: Database) {
 
 async fn texts_with_nul_are_stored_without_it(database: Database) {
     let store = database.open().await;
-    let ghost = Ghost { localpart: "a".into(), network: libera(), nick: "b".into(), display_name: Some("x\0\u{1}'\"\\\r\n".into()) };
+    let ghost = Ghost {
+        localpart: "a".into(),
+        network: libera(),
+        nick: "b".into(),
+        display_name: Some("x\0\u{1}'\"\\\r\n".into()),
+    };
     store.put_ghost(&ghost).await.unwrap();
     let stored = store.ghost("a").await.unwrap().unwrap();
     assert_eq!(stored.display_name.as_deref(), Some("x\u{fffd}\u{1}'\"\\\r\n"));
