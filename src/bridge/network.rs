@@ -67,7 +67,7 @@ impl Network {
         NetworkSpec {
             network: self.id.clone(),
             servers: self.config.servers.iter().map(ToString::to_string).collect(),
-            tls: self.config.tls.then(|| TlsSpec { ca_pem }),
+            tls: self.config.tls.then_some(TlsSpec { ca_pem }),
             encoding: self.config.encoding.unwrap_or(encoding_rs::WINDOWS_1252).name().to_owned(),
             password: self.config.password.as_ref().map(|password| Sealed::new(password.expose())),
             limits: Limits {

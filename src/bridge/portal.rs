@@ -164,9 +164,9 @@ impl Core {
     }
 
     /// A topic on IRC is the topic of the channel's rooms, unless it came from there.
-    pub(super) fn on_irc_topic(&mut self, link: &LinkId, channel: &str, source: Option<&Source>, topic: String) {
+    pub(super) fn on_irc_topic(&mut self, link: &LinkId, channel: &str, source: Option<&Source>, topic: &str) {
         let Some(key) = self.observed(link, channel) else { return };
-        let topic = translate::one_line(&topic);
+        let topic = translate::one_line(topic);
         let ours = source.is_some_and(|source| self.link_of(&key.0, source).is_some());
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         let changed = channel.topic.replace(topic.clone()).is_none_or(|old| old != topic);
