@@ -45,7 +45,7 @@ async fn accept(
     let input = input.lock().await;
     let events = transaction.events.into_iter();
     let events: Vec<NewMatrixEvent> =
-        events.map(|event| NewMatrixEvent { event_id: event.id, json: event.json }).collect();
+        events.map(|event| NewMatrixEvent { event_id: event.event_id, json: event.json }).collect();
     let bodies: Vec<Box<RawValue>> = events.iter().map(|event| event.json.clone()).collect();
     let new = NewTransaction { txn_id: transaction.txn_id, events };
     let accepted = journal.accept_transaction(new).await.map_err(|error| match error {
