@@ -10,12 +10,11 @@ use crate::model::{CaseMapping, Isupport};
 /// Reads the tokens of one 005 line (without the nick before and the words after them) into `isupport`.
 pub fn apply<'a>(isupport: &mut Isupport, tokens: impl Iterator<Item = &'a str>) {
     for token in tokens {
-        match token.strip_prefix('-') {
-            Some(name) => reset_token(isupport, name),
-            None => {
-                let (name, value) = token.split_once('=').unwrap_or((token, ""));
-                apply_token(isupport, name, &unescape(value));
-            }
+        if let Some(name) = token.strip_prefix('-') {
+            reset_token(isupport, name);
+        } else {
+            let (name, value) = token.split_once('=').unwrap_or((token, ""));
+            apply_token(isupport, name, &unescape(value));
         }
     }
 }
