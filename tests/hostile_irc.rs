@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on may panic")]
 
-#[expect(dead_code, reason = "the part for scripts is for transcripts.rs")]
 #[path = "transcripts/harness.rs"]
 mod harness;
 
@@ -164,15 +163,24 @@ fn happen(play: &mut Play, happening: Happening, asked: &mut u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every line out is checked by the harness (R104), as is that the session comes to rest.
     #[test]
-    fn every_command_has_one_fate_whatever_happens(happenings in prop::collection::vec(happening(), 0..60)) {
+    fn every_command_has_one_fate_whatever_happens(
+        server in 0_usize..4,
+        happenings in prop::collection::vec(happening(), 0..60),
+    ) {
         let mut play = Play::new("channels=#a");
         let mut asked = 0;
-        play.input(Input::Start);
-        play.input(Input::Connected);
+        let servers = ["caps=", "caps=echo-message", "caps=echo-message,batch,labeled-response,message-tags"];
+        if let Some(caps) = servers.get(server) {
+            play.directive(&format!("ready {caps}"));
+            play.input(Input::Line(b":alice!a@h JOIN #a"));
+        } else {
+            play.input(Input::Start);
+            play.input(Input::Connected);
+        }
         for happening in happenings {
             happen(&mut play, happening, &mut asked);
         }

@@ -1,6 +1,6 @@
 //! RPL_ISUPPORT (005): what a server says of itself, read into [`Isupport`], with every number kept sane.
 //!
-//! To understand another token, add it to [`apply_token`] and to the table in the tests.
+//! To understand another token, add it to `apply_token` and to the table in the tests.
 //! <https://modern.ircdocs.horse/#rplisupport-parameters>
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -72,6 +72,13 @@ pub(super) struct Channel {
     pub(super) topic: Topic,
 }
 
+impl Channel {
+    /// Whether everything of it is to be told: it is observed, and we are in it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.observed && matches!(self.place, Place::In | Place::Leaving)
+    }
+}
+
 /// All of a link's channels.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
@@ -98,8 +105,8 @@ impl Channels {
     }
 
     /// Whether any channel that we are in is observed.
-    pub(super) fn any_observed(&self) -> bool {
-        self.list.iter().any(|channel| channel.observed && channel.place == Place::In)
+    pub(super) fn any_watched(&self) -> bool {
+        self.list.iter().any(Channel::is_watched)
     }
 
     fn entry(&mut self, name: &str, mapping: CaseMapping) -> &mut Channel {
@@ -332,7 +339,7 @@ impl Channels {
     }
 
     fn pull_question(&mut self, isupport: &Isupport, wire: &mut Vec<u8>) -> bool {
-        for channel in self.list.iter_mut().filter(|channel| channel.observed && channel.place == Place::In) {
+        for channel in self.list.iter_mut().filter(|channel| channel.is_watched()) {
             // The topic first: the members' end tells that there was none.
             if channel.topic == Topic::Wanted {
                 channel.topic = Topic::Untold;

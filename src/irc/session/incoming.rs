@@ -209,8 +209,8 @@ impl Session {
     }
 
     /// The name of an observed channel, as the server writes it.
-    pub(super) fn observed(&self, name: &[u8]) -> Option<String> {
-        let channel = self.channels.get(name, self.isupport.casemapping).filter(|channel| channel.observed)?;
+    pub(super) fn watched(&self, name: &[u8]) -> Option<String> {
+        let channel = self.channels.get(name, self.isupport.casemapping).filter(|channel| channel.is_watched())?;
         Some(channel.name.to_string())
     }
 

@@ -21,7 +21,7 @@ impl Session {
         for name in line.param(0).split(|b| *b == b',') {
             let name = decode(name, self.encoding);
             if !self.is_me(line.nick()) {
-                let Some(channel) = self.observed(name.as_bytes()) else { continue };
+                let Some(channel) = self.watched(name.as_bytes()) else { continue };
                 let extended = Some(line.param(1)).filter(|account| !matches!(*account, b"" | b"*"));
                 let account = match &self.state {
                     State::On(connection) if connection.caps.has(Cap::ExtendedJoin) => extended,
@@ -52,7 +52,7 @@ impl Session {
         let mapping = self.isupport.casemapping;
         for name in line.param(0).split(|b| *b == b',') {
             if !self.is_me(line.nick()) {
-                let Some(channel) = self.observed(name) else { continue };
+                let Some(channel) = self.watched(name) else { continue };
                 let event = IrcEvent::Parted { channel, source: self.source(line), reason: self.words(line.param(1)) };
                 tell(line, event, out);
             } else if let Some(channel) = self.channels.get(name, mapping).map(|channel| channel.name.to_string()) {
@@ -73,7 +73,7 @@ impl Session {
         for nick in line.param(1).split(|b| *b == b',') {
             let reason = self.words(line.param(2));
             if !self.is_me(nick) {
-                if let Some(channel) = self.observed(name) {
+                if let Some(channel) = self.watched(name) {
                     let (source, nick) = (self.source(line), self.text_of(nick));
                     tell(line, IrcEvent::Kicked { channel, source, nick, reason }, out);
                 }
@@ -91,7 +91,7 @@ impl Session {
         if self.is_me(line.nick()) {
             return; // ERROR follows.
         }
-        if self.channels.any_observed() {
+        if self.channels.any_watched() {
             let event = IrcEvent::Quit { source: self.source(line), reason: self.words(line.param(0)) };
             tell(line, event, out);
         }
@@ -104,7 +104,7 @@ impl Session {
             return;
         }
         if !self.is_me(line.nick()) {
-            if self.channels.any_observed() {
+            if self.channels.any_watched() {
                 tell(line, IrcEvent::Renamed { source: self.source(line), nick }, out);
             }
             return self.nick_freed(line.nick(), now);
@@ -123,7 +123,7 @@ impl Session {
         if self.is_me(line.nick()) {
             self.own_line_came_back(Verb::Topic, line, out);
         }
-        if let Some(channel) = self.observed(line.param(0)) {
+        if let Some(channel) = self.watched(line.param(0)) {
             let event =
                 IrcEvent::Topic { channel, source: Some(self.source(line)), topic: self.text_of(line.param(1)) };
             tell(line, event, out);
@@ -134,7 +134,7 @@ impl Session {
     pub(super) fn topic_told(&mut self, name: &[u8], topic: &[u8], line: &Line<'_>, out: &mut Vec<Output>) {
         let topic = self.text_of(topic);
         let name = self.text_of(name);
-        let Some(channel) = self.channels.get_mut(&name, self.isupport.casemapping).filter(|c| c.observed) else {
+        let Some(channel) = self.channels.get_mut(&name, self.isupport.casemapping).filter(|c| c.is_watched()) else {
             return;
         };
         channel.topic = Topic::Told;

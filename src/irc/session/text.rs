@@ -56,7 +56,7 @@ impl Session {
     pub(super) fn channel_target(&self, target: &[u8]) -> Option<TextTarget> {
         let channel = skim::channel_of(target, &self.isupport);
         let ranks = &target[..target.len() - channel.len()];
-        let channel = self.channels.get(channel, self.isupport.casemapping).filter(|channel| channel.observed)?;
+        let channel = self.channels.get(channel, self.isupport.casemapping).filter(|channel| channel.is_watched())?;
         let name = channel.name.to_string();
         Some(TextTarget::Channel { name, status: ranks.first().copied().map(char::from) })
     }
