@@ -1,6 +1,8 @@
 //! Plays a transcript: a session on one side, a server that does what the script says on the other, time that moves
 //! when the script says so.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on may panic")]
+
 use std::{fmt::Write as _, sync::Arc};
 
 use footbridge::{
@@ -197,7 +199,7 @@ impl Play {
             "connected" => self.input(Input::Connected),
             "dial-failed" => self.input(Input::DialFailed(Failure::certain(Reason::LinkLost).with_detail(rest))),
             "disconnected" => self.input(Input::Disconnected(rest)),
-            "close" => self.input(Input::Close(rest)),
+            "close" => self.input(Input::Close(std::str::from_utf8(&unescape(rest)).unwrap())),
             "wait" => self.wait(rest.strip_suffix("ms").map_or_else(
                 || rest.strip_suffix('s').unwrap().parse::<u64>().unwrap() * 1000,
                 |ms| ms.parse().unwrap(),
@@ -265,7 +267,7 @@ impl Play {
             (
                 CommandId(id),
                 UNIX + i64::try_from(self.now).unwrap() + wait * 1000,
-                Some(MatrixKey { txn: 1, index: id as u32 }),
+                Some(MatrixKey { txn: 1, index: u32::try_from(id).unwrap() }),
             )
         };
         let said = |kind| {
@@ -292,7 +294,7 @@ impl Play {
                 (id, IrcAction::Kick { channel, nick: nick.into(), reason, expires, journal })
             }
             "part" => {
-                let (channel, reason) = (next(), next());
+                let (channel, reason) = (next(), [next(), next()].join(" ").trim_end().to_owned());
                 (CommandId(0), IrcAction::Part { channel, reason: Some(reason).filter(|r| !r.is_empty()) })
             }
             "observe" => (CommandId(0), IrcAction::Observe { channel: next(), on: true }),

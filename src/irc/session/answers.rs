@@ -131,11 +131,9 @@ impl Session {
 
     /// False if no JOIN of that channel was on its way.
     fn refuse_join(&mut self, name: &str, failure: Failure, out: &mut Vec<Output>) -> bool {
-        let refused = self.channels.refused(name, self.isupport.casemapping);
-        if refused {
-            self.join_refused(name, failure, out);
-        }
-        refused
+        let Some(name) = self.channels.refused(name, self.isupport.casemapping) else { return false };
+        self.join_refused(&name, failure, out);
+        true
     }
 
     /// Looks after the wanted nick from now on, unless we have it.
@@ -153,7 +151,7 @@ impl Session {
 
     /// The wanted nick, as long as this server takes it.
     pub(super) fn wanted_nick(&self) -> &str {
-        nicks::fit(&self.spec.nick, self.isupport.nicklen.unwrap_or(usize::MAX))
+        nicks::wanted(&self.spec.nick, &self.isupport)
     }
 
     /// Somebody gave up their nick: perhaps it is the one we want.

@@ -48,6 +48,17 @@ pub(super) enum Names {
     Gathering(Box<Roster>),
 }
 
+/// What an observed channel's topic needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// It comes by itself, if there is any.
+    Untold,
+    /// To be asked for.
+    Wanted,
+    /// The bridge has been told.
+    Told,
+}
+
 /// One channel.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -58,10 +69,14 @@ pub(super) struct Channel {
     pub(super) observed: bool,
     pub(super) place: Place,
     pub(super) names: Names,
-    /// Whether its topic is to be asked for.
-    pub(super) ask_topic: bool,
-    /// Whether its topic was told since it is observed.
-    pub(super) topic_told: bool,
+    pub(super) topic: Topic,
+}
+
+impl Channel {
+    /// Whether everything of it is to be told: it is observed, and we are in it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.observed && matches!(self.place, Place::In | Place::Leaving)
+    }
 }
 
 /// All of a link's channels.
@@ -90,8 +105,8 @@ impl Channels {
     }
 
     /// Whether any channel that we are in is observed.
-    pub(super) fn any_observed(&self) -> bool {
-        self.list.iter().any(|channel| channel.observed && channel.place == Place::In)
+    pub(super) fn any_watched(&self) -> bool {
+        self.list.iter().any(Channel::is_watched)
     }
 
     fn entry(&mut self, name: &str, mapping: CaseMapping) -> &mut Channel {
@@ -104,8 +119,7 @@ impl Channels {
                 observed: false,
                 place: Place::Out,
                 names: Names::Idle,
-                ask_topic: false,
-                topic_told: false,
+                topic: Topic::Untold,
             });
             self.list.len() - 1
         });
@@ -142,11 +156,9 @@ impl Channels {
         let channel = self.entry(name, mapping);
         if channel.observed != on {
             channel.observed = on;
-            channel.topic_told = false;
-            channel.names = Names::Idle;
-            channel.ask_topic = false;
+            (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
             if on && channel.place == Place::In {
-                (channel.names, channel.ask_topic) = (Names::Wanted, true);
+                (channel.names, channel.topic) = (Names::Wanted, Topic::Wanted);
                 self.busy = true;
             }
         }
@@ -168,7 +180,7 @@ impl Channels {
             return Joined::Leave;
         }
         channel.place = Place::In;
-        channel.topic_told = false;
+        channel.topic = Topic::Untold;
         if channel.observed {
             channel.names = if names_follow { Names::Gathering(Box::default()) } else { Names::Wanted };
             self.busy |= !names_follow;
@@ -208,16 +220,14 @@ impl Channels {
         self.forget_unused();
     }
 
-    /// The server refused our JOIN. False if none was on its way.
-    pub(super) fn refused(&mut self, name: &str, mapping: CaseMapping) -> bool {
-        match self.get_mut(name, mapping) {
-            Some(channel) if matches!(channel.place, Place::Joining(_)) => {
-                channel.place = Place::Out;
-                self.forget_unused();
-                true
-            }
-            _ => false,
-        }
+    /// The server refused our JOIN: the channel's name as it was asked for. `None` if no JOIN was on its way.
+    pub(super) fn refused(&mut self, name: &str, mapping: CaseMapping) -> Option<Box<str>> {
+        let joining = |channel: &&mut Channel| matches!(channel.place, Place::Joining(_));
+        let channel = self.get_mut(name, mapping).filter(joining)?;
+        channel.place = Place::Out;
+        let name = channel.name.clone();
+        self.forget_unused();
+        Some(name)
     }
 
     /// The server sends us to another channel, in which we don't want to be.
@@ -231,8 +241,7 @@ impl Channels {
     pub(super) fn disconnected(&mut self) {
         for channel in &mut self.list {
             channel.place = if channel.desired { Place::Wanted } else { Place::Out };
-            channel.names = Names::Idle;
-            channel.ask_topic = false;
+            (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
         }
         self.forwards = Vec::new();
         (self.busy, self.due) = (true, None);
@@ -330,9 +339,10 @@ impl Channels {
     }
 
     fn pull_question(&mut self, isupport: &Isupport, wire: &mut Vec<u8>) -> bool {
-        for channel in self.list.iter_mut().filter(|channel| channel.observed && channel.place == Place::In) {
+        for channel in self.list.iter_mut().filter(|channel| channel.is_watched()) {
             // The topic first: the members' end tells that there was none.
-            if std::mem::take(&mut channel.ask_topic) {
+            if channel.topic == Topic::Wanted {
+                channel.topic = Topic::Untold;
                 return LineWriter::new(wire, isupport.linelen).ask_topic(&channel.name).is_ok();
             }
             if matches!(channel.names, Names::Wanted) {

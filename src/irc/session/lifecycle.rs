@@ -20,11 +20,10 @@ const REGISTRATION: u64 = 90_000;
 const GOODBYE: u64 = 2_000;
 
 impl Session {
-    pub(super) fn start(&mut self, now: Now, out: &mut Vec<Output>) {
+    pub(super) fn start(&mut self, out: &mut Vec<Output>) {
         if matches!(self.state, State::New | State::Refused(_)) {
             self.dial(out);
         }
-        let _ = now;
     }
 
     fn dial(&mut self, out: &mut Vec<Output>) {
@@ -239,10 +238,14 @@ impl Session {
             }
             // A server without any end to its greeting.
             Phase::Settling(_) => self.ready(now, out),
-            _ => match connection.verdict.take() {
-                Some(verdict) => self.hang_up(verdict.0, &verdict.1, now, out),
-                None => self.hang_up(Closing::Lost, "the server did not let us in within 90 seconds", now, out),
-            },
+            ref phase => {
+                let words = match phase {
+                    Phase::Authenticating(_) => "the login (SASL) was not answered in time",
+                    _ => "the server did not let us in in time",
+                };
+                let verdict = connection.verdict.take().unwrap_or_else(|| Box::new((Closing::Lost, words.to_owned())));
+                self.hang_up(verdict.0, &verdict.1, now, out);
+            }
         }
     }
 

@@ -6,8 +6,8 @@
 //! by one when the budget allows, so that the session always knows what has gone out and what still waits.
 //!
 //! One file per reason to change: `lifecycle` (dial, lose, close, wait), `registration` (CAP, SASL, nick, 001),
-//! `incoming` (lines while on the network), `skim` (the lines that don't concern us, dropped first), `answers`
-//! (numerics that answer us), `channels` (joins), `sending` (actions and pull), `outbox` (what waits), `receipts`
+//! `incoming` (which line is for whom), `skim` (the lines that don't concern us, dropped first), `text` (what people
+//! say), `presence` (who comes and goes), `answers` (what answers us), `channels` (joins), `sending` (actions and pull), `outbox` (what waits), `receipts`
 //! (what became of what went out). To react to another command, add it to `incoming` (and to `skim`, if most links
 //! needn't see it), and a transcript to `tests/transcripts`.
 
@@ -19,11 +19,13 @@ mod incoming;
 mod lifecycle;
 mod nicks;
 mod outbox;
+mod presence;
 mod receipts;
 mod refusal;
 mod registration;
 mod sending;
 mod skim;
+mod text;
 
 use std::sync::Arc;
 
@@ -173,7 +175,7 @@ impl Session {
             out.append(&mut self.owed);
             self.owed = Vec::new();
             match input {
-                Input::Start => self.start(now, out),
+                Input::Start => self.start(out),
                 Input::Connected => self.connected(now, out),
                 Input::DialFailed(failure) => self.dial_failed(failure, now, out),
                 Input::Line(_) => {}

@@ -1,5 +1,7 @@
 //! Which nick to try next, and when to try for the wanted one again.
 
+use crate::model::Isupport;
+
 /// The nicks that may be tried before a connection is given up.
 const TRIES: usize = 24;
 /// A nick of this length is legal on every server.
@@ -56,6 +58,11 @@ impl NickWalk {
 /// At most `limit` bytes of `nick`, without half a character at the end.
 pub(super) fn fit(nick: &str, limit: usize) -> &str {
     &nick[..nick.floor_char_boundary(limit)]
+}
+
+/// The wanted nick, as long as that server takes it.
+pub(super) fn wanted<'a>(nick: &'a str, isupport: &Isupport) -> &'a str {
+    fit(nick, isupport.nicklen.unwrap_or(usize::MAX))
 }
 
 /// When to ask for the wanted nick again.

@@ -220,11 +220,10 @@ impl Receipts {
         let oldest = self.sent.get(first)?;
         let patient = oldest.at + PATIENCE;
         Some(match self.proof {
-            Proof::Label | Proof::Echo => patient,
             Proof::Barrier if self.sent.len() - first >= MANY => 0,
             Proof::Barrier if idle && self.asked == 0 => 0,
             Proof::Barrier if idle => patient.min(self.asked_at + PAUSE),
-            Proof::Barrier => patient,
+            _ => patient,
         })
     }
 

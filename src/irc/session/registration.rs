@@ -15,8 +15,7 @@ use crate::{
     irc::{
         caps::{self, Cap, Offer},
         codec::decode,
-        isupport::{self},
-        sasl,
+        isupport, sasl,
         wire::Line,
     },
     model::{Failure, Isupport, Reason},
@@ -213,8 +212,10 @@ impl Session {
                     return self.no_login(now, out);
                 }
                 // Whatever nick it names is ours, though we may have asked for another one.
-                connection.me.nick = decode(line.param(0), self.encoding).into_owned();
-                connection.phase = Phase::Settling(Box::new(Isupport::default()));
+                if !line.param(0).is_empty() {
+                    connection.me.nick = decode(line.param(0), self.encoding).into_owned();
+                }
+                connection.phase = Phase::Settling(Box::default());
                 connection.deadline = now.monotonic + GREETING;
             }
             numeric::ERR_NICKNAMEINUSE

@@ -6,6 +6,7 @@ use super::{
     Now, Output, Session, State,
     channels::Place,
     connection::Connection,
+    nicks,
     outbox::{Command, Current, What},
     receipts::{Proof, Receipts, Verb},
 };
@@ -185,14 +186,14 @@ impl Session {
     }
 
     pub(super) fn pull_line(&mut self, now: Now, wire: &mut Vec<u8>, starting: &mut Vec<MatrixKey>) -> bool {
-        let wanted = self.wanted_nick().to_owned();
         let State::On(connection) = &mut self.state else { return false };
         if !connection.is_ready() {
             return false;
         }
         let (isupport, owed, now) = (&*self.isupport, &mut self.owed, now.monotonic);
         self.outbox.expire(now, owed);
-        if std::mem::take(&mut connection.regain.now) && LineWriter::new(wire, isupport.linelen).nick(&wanted).is_ok() {
+        let wanted = nicks::wanted(&self.spec.nick, isupport);
+        if std::mem::take(&mut connection.regain.now) && LineWriter::new(wire, isupport.linelen).nick(wanted).is_ok() {
             return true;
         }
         if self.channels.pull(now, isupport, wire, owed) {

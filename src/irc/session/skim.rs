@@ -4,7 +4,11 @@
 //! it is, and dropped without allocating anything (invariant 6): a channel's talk and comings and goings where the
 //! link doesn't observe the channel, and doings of others where it observes none.
 
-use super::{channels::Channels, connection::Connection, numeric};
+use super::{
+    channels::{Channel, Channels},
+    connection::Connection,
+    numeric,
+};
 use crate::{
     irc::wire::Line,
     model::{CaseMapping, Isupport},
@@ -21,23 +25,23 @@ pub(super) fn is_noise(line: &Line<'_>, connection: &Connection, channels: &Chan
                 return false;
             }
             // Our own lines come back as receipts, wherever they went.
-            !observed(channels, channel_of(target, isupport), mapping) && !own()
+            !watched(channels, channel_of(target, isupport), mapping) && !own()
         }
         b"TAGMSG" | b"MODE" | b"ACCOUNT" | b"AWAY" | b"SETNAME" | b"WALLOPS" | b"GLOBOPS" => true,
         b"JOIN" | b"PART" | b"TOPIC" => {
-            !line.param(0).split(|b| *b == b',').any(|name| observed(channels, name, mapping)) && !own()
+            !line.param(0).split(|b| *b == b',').any(|name| watched(channels, name, mapping)) && !own()
         }
         b"KICK" => {
             let kicked = |nick| mapping.same_bytes(nick, connection.me.nick.as_bytes());
-            !observed(channels, line.param(0), mapping) && !line.param(1).split(|b| *b == b',').any(kicked) && !own()
+            !watched(channels, line.param(0), mapping) && !line.param(1).split(|b| *b == b',').any(kicked) && !own()
         }
-        b"QUIT" | b"NICK" => !channels.any_observed() && !connection.regain.is_waiting() && !own(),
+        b"QUIT" | b"NICK" => !channels.any_watched() && !connection.regain.is_waiting() && !own(),
         b"CHGHOST" => !own(),
         _ => match line.numeric() {
             // Rosters and topics come unasked after each JOIN.
-            Some(numeric::RPL_NAMREPLY) => !observed(channels, line.param(2), mapping),
+            Some(numeric::RPL_NAMREPLY) => !watched(channels, line.param(2), mapping),
             Some(numeric::RPL_ENDOFNAMES | numeric::RPL_TOPIC | numeric::RPL_NOTOPIC) => {
-                !observed(channels, line.param(1), mapping)
+                !watched(channels, line.param(1), mapping)
             }
             _ => false,
         },
@@ -53,6 +57,6 @@ pub(super) fn channel_of<'a>(target: &'a [u8], isupport: &Isupport) -> &'a [u8] 
     if is_channel(start) { &target[start..] } else { target }
 }
 
-fn observed(channels: &Channels, name: &[u8], mapping: CaseMapping) -> bool {
-    channels.get(name, mapping).is_some_and(|channel| channel.observed)
+fn watched(channels: &Channels, name: &[u8], mapping: CaseMapping) -> bool {
+    channels.get(name, mapping).is_some_and(Channel::is_watched)
 }

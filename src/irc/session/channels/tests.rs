@@ -57,8 +57,8 @@ fn a_forward_is_not_taken_for_what_was_wanted() {
     channels.want("#a", None, ASCII);
     assert!(pull(&mut channels, &Isupport::default()).is_some());
     channels.forwarded("##a");
-    assert!(channels.refused("#a", ASCII));
-    assert!(!channels.refused("#a", ASCII));
+    assert_eq!(channels.refused("#A", ASCII).as_deref(), Some("#a"));
+    assert_eq!(channels.refused("#a", ASCII), None);
     assert_eq!(channels.joined("##A", true, ASCII), Joined::Leave);
     assert_eq!(channels.joined("##A", true, ASCII), Joined::Stay, "when somebody makes us join it later");
 }
