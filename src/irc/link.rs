@@ -381,7 +381,6 @@ impl Link {
         if std::mem::replace(&mut self.dialled, true) {
             self.key = IrcKey { epoch: self.common.next_epoch(), seq: 0 };
         }
-        self.held = None;
         let (network, server, is_bot) = (Arc::clone(&self.network), self.session.server().to_owned(), self.id.is_bot());
         self.phase = Phase::Dialing(Box::pin(async move { network.dial(&server, is_bot).await }));
     }
