@@ -69,6 +69,12 @@ pub fn by_name(name: &str) -> Option<Cap> {
 pub struct Caps(u32);
 
 impl Caps {
+    /// The empty set.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
     /// Whether `cap` is in the set.
     #[must_use]
     pub const fn has(self, cap: Cap) -> bool {
