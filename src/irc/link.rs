@@ -203,6 +203,10 @@ impl Link {
 
     /// Begins again, with what may be another password or another server.
     fn restart(&mut self, Opening { spec, network }: Opening) {
+        if self.session.next_timer().is_some() {
+            // It has something left to tell.
+            self.step(Input::Timer);
+        }
         self.session = (self.common.new_session)(spec, &network);
         self.budget = network.line_budget();
         self.network.count(self.stage.take(), None);
