@@ -1,5 +1,7 @@
 //! The pool of this process as the bridge sees it: real sessions on real sockets, against a scripted IRC server.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,6 +16,7 @@ use footbridge::{
         TextKind,
     },
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -344,6 +347,47 @@ async fn shutdown_ends_though_servers_are_silent_and_nobody_listens() {
     tokio::time::pause();
     rig.pool.shutdown("restarting").await;
     drop(peer);
+}
+
+#[tokio::test]
+async fn a_refused_link_can_be_closed() {
+    let mut rig = Rig::plain().await;
+    let (link, mut peer) = rig.joined("alice").await;
+    peer.says("ERROR :Closing Link: host (K-Lined)").await;
+    drop(peer);
+    assert!(matches!(rig.state().await, LinkState::Refused { .. }));
+    rig.pool.close(&link, "no use");
+    assert_eq!(rig.state().await, LinkState::Closed);
+}
+
+#[tokio::test]
+async fn what_goes_on_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let mut rig = Rig::plain().await;
+    let servers = |port| vec![format!("127.0.0.1:{port}")];
+    // Everything is registered when the network is made known.
+    metrics::with_local_recorder(&recorder, || rig.configure(None, servers));
+    let (link, mut peer) = rig.joined("alice").await;
+    peer.says(&"x".repeat(200_000)).await;
+    peer.says(":bob!b@host PRIVMSG alice :hi").await;
+    rig.body().await;
+    let counted = |name: &str| {
+        let text = metrics.render();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in:\n{text}"));
+        line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+    };
+    assert_eq!(counted(r#"footbridge_irc_links{network="test",state="ready"}"#), 1);
+    assert_eq!(counted(r#"footbridge_irc_links{network="test",state="connecting"}"#), 0);
+    assert_eq!(counted(r#"footbridge_irc_dropped_lines_total{network="test"}"#), 1);
+    // CAP, NICK, USER, JOIN at least; 421, 001, 422, JOIN, PRIVMSG.
+    assert!(counted(r#"footbridge_irc_lines_total{network="test",direction="out"}"#) >= 4);
+    assert_eq!(counted(r#"footbridge_irc_lines_total{network="test",direction="in"}"#), 5);
+    rig.pool.close(&link, "enough");
+    peer.waits_for("QUIT").await;
+    drop(peer);
+    assert_eq!(rig.state().await, LinkState::Closed);
+    assert_eq!(counted(r#"footbridge_irc_links{network="test",state="ready"}"#), 0);
 }
 
 #[tokio::test]
