@@ -1,6 +1,8 @@
 //! Every form that crosses the pool's seam, as it is stored and sent. A change here means: either the forms stay
 //! readable for what wrote them before, or `PROTOCOL_VERSION` grows.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use footbridge::{
