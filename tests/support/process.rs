@@ -100,16 +100,16 @@ pub fn program(path: impl Into<PathBuf>) -> PathBuf {
 }
 
 /// What the watchdog does with the group `$1` when its standard input ends: first, if the leader deserves more than SIGKILL, it gets
-/// the signal `$3` and five seconds; then everything is killed, and the folder `$2` removed.
+/// the signal `$3`, again and again for five seconds because it may ignore it while starting; then everything is killed, and the
+/// folder `$2` removed.
 const WATCHDOG: &str = r#"
 read -r _
-if [ "$3" != KILL ]; then
+tries=50
+while [ "$3" != KILL ] && [ $tries -gt 0 ] && [ -d "/proc/$1" ] && ! grep -q "^State:.*Z" "/proc/$1/status"; do
     kill -s "$3" "$1" 2>/dev/null
-    for _ in 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9; do
-        [ -d "/proc/$1" ] && ! grep -q "^State:.*Z" "/proc/$1/status" || break
-        sleep 0.1
-    done
-fi
+    sleep 0.1
+    tries=$((tries - 1))
+done
 kill -s KILL -- "-$1" 2>/dev/null
 [ -z "$2" ] || rm -rf -- "$2"
 "#;
