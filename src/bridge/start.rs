@@ -80,14 +80,12 @@ pub enum StartError {
         problem: TemplateError,
     },
     /// A certificate can't be read.
-    #[error("network.{network}.tls_ca: could not read {}: {problem}", path.display())]
+    #[error("network.{network}.tls_ca: {problem}")]
     Certificate {
         /// The network.
         network: NetworkId,
-        /// The file.
-        path: std::path::PathBuf,
         /// What is wrong.
-        problem: std::io::Error,
+        problem: String,
     },
 }
 
@@ -120,14 +118,9 @@ impl Bridge {
             let isupport = store.isupport(id).await?;
             let network = Network::new(id.clone(), settings.clone(), server, isupport)
                 .map_err(|problem| StartError::Template { network: id.clone(), problem })?;
-            if let Some(path) = &settings.tls_ca {
-                let pem = std::fs::read_to_string(path).map_err(|problem| StartError::Certificate {
-                    network: id.clone(),
-                    path: path.clone(),
-                    problem,
-                })?;
-                pems.insert(id.clone(), pem);
-            }
+            let pem = settings.tls_ca_pem();
+            let pem = pem.map_err(|problem| StartError::Certificate { network: id.clone(), problem })?;
+            pems.extend(pem.map(|pem| (id.clone(), pem)));
             networks.insert(id.clone(), network);
         }
         let is_ours = {
