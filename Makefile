@@ -1,0 +1,36 @@
+# Every target installs what it needs; nothing has to be prepared but Rust.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt
+
+step = @printf '\n==> %s\n' "$(1)"
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Show the bridge working: Synapse, InspIRCd and a conversation (ONCE=1 ends after it)
+	@ONCE="$(ONCE)" scripts/demo.sh
+
+test: ## Install what tests need, then check and test everything
+	@scripts/install-test-deps.sh
+	@$(MAKE) --no-print-directory lint
+	$(call step,Tests)
+	@cargo test --locked --no-fail-fast
+
+bench: ## Measure
+	@cargo bench --locked
+
+lint: ## Formatting, clippy, documentation, dependencies
+	$(call step,Formatting)
+	@cargo fmt --check
+	$(call step,Clippy)
+	@cargo clippy --locked --all-targets -- -D warnings
+	$(call step,Documentation)
+	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	$(call step,Dependencies)
+	@scripts/deny.sh
+
+fmt: ## Format the sources
+	@cargo fmt
