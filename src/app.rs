@@ -37,15 +37,24 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let registration = Registration::load(&config.appservice.registration)?;
     let store = store::open(config.database.url.expose()).await?;
     let (journal, writer) = Journal::start(store.clone(), clock.clone(), Limits::default()).await?;
-    let matrix = homeserver(&config, &registration)?;
+    let client = homeserver(&config, &registration)?;
+    let matrix: Arc<dyn MatrixApi> = Arc::new(client.clone());
     let pool = LocalPool::new(clock.clone(), Arc::new(JournalAhead(journal.clone())));
     let pings = Pings::new(matrix.clone(), clock.clone());
     let listener = TcpListener::bind(config.appservice.bind).await.with_context(|| {
         format!("could not listen on {} (appservice.bind): is another program using it?", config.appservice.bind)
     })?;
     tracing::info!(address = %config.appservice.bind, "listening for the homeserver");
-    let parts =
-        Parts { config, store: store.clone(), journal: journal.clone(), matrix, pool, clock, pings: pings.clone() };
+    let parts = Parts {
+        config,
+        store: store.clone(),
+        journal: journal.clone(),
+        matrix,
+        noise: Arc::new(client.noise()),
+        pool,
+        clock,
+        pings: pings.clone(),
+    };
     let bridge = Bridge::start(parts).await?;
     let router = appservice::router(AppserviceDeps {
         hs_token: registration.hs_token.expose().to_owned(),
@@ -86,11 +95,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A URL that no client can use.
-pub(crate) fn homeserver(config: &Config, registration: &Registration) -> anyhow::Result<Arc<dyn MatrixApi>> {
+pub(crate) fn homeserver(config: &Config, registration: &Registration) -> anyhow::Result<HomeserverClient> {
     let settings = HomeserverSettings {
         url: config.homeserver.url.as_str().to_owned(),
         appservice_id: registration.id.clone(),
         as_token: registration.as_token.expose().to_owned(),
     };
-    Ok(Arc::new(HomeserverClient::new(settings)?))
+    Ok(HomeserverClient::new(settings)?)
 }

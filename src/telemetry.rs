@@ -4,6 +4,8 @@
 //! bodies, secrets or IP addresses. Metrics are named in [`metric`] and nowhere else; labels are network and kind only,
 //! so that their number doesn't grow with users. To add one: a line in the list there, and an increment at its place.
 
+use std::io::{self, IsTerminal as _};
+
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -34,7 +36,7 @@ pub enum TelemetryError {
 pub fn init_logs(format: LogFormat, filter: Option<&str>) -> Result<(), TelemetryError> {
     let filter =
         EnvFilter::try_new(filter.unwrap_or("info")).map_err(|error| TelemetryError::Filter(error.to_string()))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),

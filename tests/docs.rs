@@ -99,3 +99,40 @@ fn the_example_registration_is_what_the_example_configuration_gives() {
     registration.hs_token = Secret::new("a-secret-of-the-homeserver".to_owned());
     assert_eq!(read("registration.yaml.example"), registration.to_yaml(), "run `footbridge registration` and compare");
 }
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for document in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ARCHITECTURE.md"] {
+        let text = read(document);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            let file = link.split('#').next().unwrap_or_default();
+            assert!(repository(file).exists(), "{document} links to {link}, which isn't there");
+        }
+    }
+}
+
+/// The commands that the README tells an operator to type are those that the program knows.
+#[test]
+fn the_commands_in_the_readme_exist() {
+    let readme = read("README.md");
+    let commands: Vec<_> = readme.lines().filter(|line| line.starts_with("footbridge ")).collect();
+    assert_eq!(commands.len(), 3, "registration, check, run: {commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    for command in commands {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_footbridge"))
+            .args(command.split(' ').skip(1))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        // There is no config.toml in the folder: the command line was understood, and the configuration is missed.
+        assert_eq!(output.status.code(), Some(78), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// CI runs what the README says, and nothing else.
+#[test]
+fn ci_runs_the_command_of_the_readme() {
+    assert!(read("README.md").contains("\nmake test "));
+    assert!(read(".ci/run").ends_with("\nexec make test\n"));
+}

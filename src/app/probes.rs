@@ -43,7 +43,7 @@ pub(crate) async fn check_homeserver(config: &Config, registration: &Registratio
              appservice.bot_localpart, run `footbridge registration` again, and restart the homeserver"
         );
     }
-    ping(config, registration, matrix.as_ref()).await?;
+    ping(config, registration, &matrix).await?;
     Ok(format!("it knows us as {me}, and reaches us at {}", config.appservice.url))
 }
 

@@ -176,8 +176,7 @@ impl Core {
         if self.is_ours(&event.sender) {
             return self.journal.settle_matrix(key).await;
         }
-        let origin =
-            Origin { key, event: event.event_id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
+        let origin = Origin { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
         match (&*event.kind, event.state_key.as_deref()) {
             ("m.room.message" | "m.sticker" | "m.room.encrypted", None) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
@@ -189,7 +188,7 @@ impl Core {
     /// An event that may or may not have reached IRC before we were stopped: never sent again, its sender is told.
     async fn on_interrupted(&mut self, key: MatrixKey, json: &RawValue) {
         let Some(event) = Event::read(json) else { return self.journal.settle_matrix(key).await };
-        let origin = Origin { key, event: event.event_id, room: event.room_id, sender: event.sender };
+        let origin = Origin { key, event: event.id, room: event.room_id, sender: event.sender };
         self.told(&origin, &Failure::uncertain(Reason::Interrupted));
     }
 
@@ -258,17 +257,17 @@ impl Core {
 
     async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
         match event {
-            IrcEvent::Text { .. } => {}
             IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source),
-            IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason),
+            IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason.as_deref()),
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
             }
             IrcEvent::Quit { source, reason } => self.on_quit(link, &source, reason.as_deref()),
             IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
-            IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), topic),
+            IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
-            IrcEvent::Invited { .. } => {}
+            // Text has its own way, and invitations to channels aren't followed.
+            IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}
             IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,
             IrcEvent::OwnParted { channel } => self.on_own_left(link, &channel).await,
             IrcEvent::OwnKicked { channel, source, reason } => {

@@ -13,7 +13,8 @@ use crate::model::Millis;
 pub(super) struct Event<'a> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Cow<'a, str>,
-    pub(super) event_id: OwnedEventId,
+    #[serde(rename = "event_id")]
+    pub(super) id: OwnedEventId,
     pub(super) room_id: OwnedRoomId,
     pub(super) sender: OwnedUserId,
     /// Some servers send it as a float.
@@ -67,7 +68,7 @@ mod tests {
 
     fn read(json: &str) -> Option<(String, Millis)> {
         let raw = RawValue::from_string(json.to_owned()).ok()?;
-        Event::read(&raw).map(|event| (event.kind.into_owned(), event.at()))
+        Event::read(&raw).map(|event| (event.kind.to_string(), event.at()))
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long the bot stays away from a channel that it was refused from or removed from.
-const BOT_RETRY: std::time::Duration = std::time::Duration::from_secs(300);
+const BOT_RETRY: std::time::Duration = std::time::Duration::from_mins(5);
 
 // Our own links.
 impl Core {
@@ -227,9 +227,10 @@ impl Core {
         }
     }
 
-    pub(super) fn on_parted(&mut self, link: &LinkId, channel: &str, source: &Source, reason: Option<String>) {
+    pub(super) fn on_parted(&mut self, link: &LinkId, channel: &str, source: &Source, reason: Option<&str>) {
         if let Some(key) = self.observed(link, channel) {
-            self.left(&key, source, reason.map(|reason| translate::one_line(&reason)).filter(|r| !r.is_empty()));
+            let reason = reason.map(translate::one_line).filter(|reason| !reason.is_empty());
+            self.left(&key, source, reason.as_deref());
         }
     }
 
@@ -238,24 +239,24 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let known = self.directory.channels.get(&key).and_then(|channel| channel.roster.get(&network.fold(nick)));
         let who = known.cloned().unwrap_or_else(|| Source { nick: nick.to_owned(), user: None, host: None });
-        self.left(&key, &who, Some(kick_words(by, reason)));
+        self.left(&key, &who, Some(&kick_words(by, reason)));
     }
 
     pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>) {
         let reason = format!("Quit: {}", translate::one_line(reason.unwrap_or_default()));
         for key in self.observed_with(link, source) {
-            self.left(&key, source, Some(reason.clone()));
+            self.left(&key, source, Some(&reason));
         }
     }
 
     /// Somebody isn't in a channel any more.
-    fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<String>) {
+    fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<&str>) {
         let Some(network) = self.networks.get(&key.0) else { return };
         let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
         let was_there = channel.roster.remove(&folded).is_some();
         if let (true, Some(ghost)) = (was_there, ghost) {
-            self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.clone()));
+            self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
         }
     }
 
@@ -373,7 +374,7 @@ impl Core {
             "leave" | "ban" if room.members.remove(target).is_some() => {
                 let reason = leave_words(target, member, event);
                 for key in &channels {
-                    if !self.directory.channels_of(&key.0, &target.to_owned()).contains(key) {
+                    if !self.directory.channels_of(&key.0, target).contains(key) {
                         let link = LinkId::puppet(key.0.clone(), target.to_owned());
                         self.leave_channel(&link, &key.1, reason.clone()).await;
                     }
@@ -407,13 +408,12 @@ impl Core {
             let Some(folded) = network.nick_of(target) else { continue };
             let Some(channel) = self.directory.channels.get(key) else { continue };
             let Some(who) = channel.roster.get(&folded) else { continue };
-            let max_age = i64::from(network.config.puppets.message_max_age_seconds) * 1000;
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
             let action = IrcAction::Kick {
                 channel: channel.name.clone(),
                 nick: who.nick.clone(),
                 reason,
-                expires: event.at().saturating_add(max_age),
+                expires: event.at().saturating_add(network.max_age()),
                 journal: Some(origin.key),
             };
             under_way = true;

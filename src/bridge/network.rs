@@ -8,7 +8,7 @@ use super::ghosts::Ghost;
 use crate::{
     config,
     irc::pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed, TlsSpec},
-    model::{Folded, Isupport, LinkId, NetworkId, Source},
+    model::{Folded, Isupport, LinkId, Millis, NetworkId, Source},
     translate::{AliasTemplate, DisplayNameTemplate, GhostTemplate, NickTemplate},
 };
 
@@ -67,7 +67,7 @@ impl Network {
         NetworkSpec {
             network: self.id.clone(),
             servers: self.config.servers.iter().map(ToString::to_string).collect(),
-            tls: self.config.tls.then(|| TlsSpec { ca_pem }),
+            tls: self.config.tls.then_some(TlsSpec { ca_pem }),
             encoding: self.config.encoding.unwrap_or(encoding_rs::WINDOWS_1252).name().to_owned(),
             password: self.config.password.as_ref().map(|password| Sealed::new(password.expose())),
             limits: Limits {
@@ -150,9 +150,27 @@ impl Network {
     /// Things to say that may wait in one link: what it could say before they are too old.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small range")]
     pub(super) fn queue(&self) -> u32 {
-        let (limits, max_age) = (&self.config.limits, f64::from(self.config.puppets.message_max_age_seconds));
-        let unlimited = limits.lines_per_second <= 0.0;
-        if unlimited { QUEUE.1 as u32 } else { (limits.lines_per_second * max_age).clamp(QUEUE.0, QUEUE.1) as u32 }
+        let (rate, seconds) = (self.config.limits.lines_per_second, self.config.puppets.message_max_age_seconds);
+        if rate <= 0.0 || seconds == 0 {
+            return QUEUE.1 as u32;
+        }
+        (rate * f64::from(seconds)).clamp(QUEUE.0, QUEUE.1) as u32
+    }
+
+    /// How old a message may be and still be sent (R4).
+    pub(super) fn max_age(&self) -> Millis {
+        match self.config.puppets.message_max_age_seconds {
+            0 => Millis::MAX,
+            seconds => Millis::from(seconds) * 1000,
+        }
+    }
+
+    /// How many lines a message may have.
+    pub(super) fn max_lines(&self) -> usize {
+        match self.config.puppets.max_lines {
+            0 => usize::MAX,
+            lines => lines as usize,
+        }
     }
 
     /// The longest nick to make, where the server did not say.

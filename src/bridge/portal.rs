@@ -7,6 +7,7 @@ use super::{
     directory::{ChannelRef, QueryRef, RoomKind},
     dispatch::{Core, Input},
     event::Event,
+    network::Network,
     outbox::{Job, Receipt},
 };
 use crate::{
@@ -100,10 +101,10 @@ impl Core {
         target: &str,
     ) -> Result<Option<IrcAction>, Failure> {
         let Some(network) = self.networks.get(network) else { return Ok(None) };
-        let expires = self.expires(network.config.puppets.message_max_age_seconds, event)?;
+        let expires = self.expires(network, event)?;
         let text = match &*event.kind {
             "m.room.encrypted" => return Err(Failure::certain(Reason::Encrypted)),
-            "m.room.message" => matrix_to_irc::message(event.content, network.config.puppets.max_lines as usize)?,
+            "m.room.message" => matrix_to_irc::message(event.content, network.max_lines())?,
             _ => return Err(Failure::certain(Reason::Unsupported)),
         };
         Ok(text.map(|text| IrcAction::Say {
@@ -116,8 +117,8 @@ impl Core {
     }
 
     /// When an event is too old to be sent; it may be already (R4).
-    fn expires(&self, max_age_seconds: u32, event: &Event<'_>) -> Result<Millis, Failure> {
-        let expires = event.at().saturating_add(Millis::from(max_age_seconds) * 1000);
+    pub(super) fn expires(&self, network: &Network, event: &Event<'_>) -> Result<Millis, Failure> {
+        let expires = event.at().saturating_add(network.max_age());
         if expires < self.clock.now() { Err(Failure::certain(Reason::TooOld)) } else { Ok(expires) }
     }
 
@@ -136,7 +137,7 @@ impl Core {
             if channel.topic.as_deref().unwrap_or_default() == topic {
                 continue;
             }
-            let expires = match self.expires(network.config.puppets.message_max_age_seconds, event) {
+            let expires = match self.expires(network, event) {
                 Ok(expires) => expires,
                 Err(failure) => return self.told(origin, &failure),
             };
@@ -163,9 +164,9 @@ impl Core {
     }
 
     /// A topic on IRC is the topic of the channel's rooms, unless it came from there.
-    pub(super) fn on_irc_topic(&mut self, link: &LinkId, channel: &str, source: Option<&Source>, topic: String) {
+    pub(super) fn on_irc_topic(&mut self, link: &LinkId, channel: &str, source: Option<&Source>, topic: &str) {
         let Some(key) = self.observed(link, channel) else { return };
-        let topic = translate::one_line(&topic);
+        let topic = translate::one_line(topic);
         let ours = source.is_some_and(|source| self.link_of(&key.0, source).is_some());
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         let changed = channel.topic.replace(topic.clone()).is_none_or(|old| old != topic);

@@ -138,7 +138,7 @@ impl Core {
     pub(super) fn accept_control(&mut self, event: &Event<'_>) {
         let (room, user) = (event.room_id.clone(), event.sender.clone());
         let lane = self.outbox.lane(Destination::Control(room.clone()));
-        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.event_id) });
+        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
         self.directory.put_control(user.clone(), Some(room.clone()), lane);
         let store = self.store.clone();
         tokio::spawn(async move {
@@ -164,7 +164,7 @@ impl Core {
     /// Something said to the bot.
     pub(super) async fn on_control_message(&mut self, event: &Event<'_>, origin: &Origin) {
         let lane = self.control_lane(&event.sender);
-        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.event_id) });
+        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
         self.journal.settle_matrix(origin.key).await;
     }
 }

@@ -175,8 +175,8 @@ impl Core {
     /// Closes a puppet that is in no channel and talks with nobody.
     pub(super) fn close_idle_puppet(&mut self, link: &LinkId, reason: Option<&str>) {
         let (Some(puppet), Some(user)) = (self.puppets.links.get(link), link.user()) else { return };
-        let idle = puppet.wanted.is_empty() && !self.directory.has_query(link.network(), &user.to_owned());
-        if idle && self.directory.channels_of(link.network(), &user.to_owned()).is_empty() {
+        let idle = puppet.wanted.is_empty() && !self.directory.has_query(link.network(), user);
+        if idle && self.directory.channels_of(link.network(), user).is_empty() {
             self.pool.close(link, reason.unwrap_or("left"));
             self.puppets.remove(link);
         }

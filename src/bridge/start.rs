@@ -22,7 +22,7 @@ use super::{
     intake::{MatrixIntake, from_pool},
     lookups::Lookups,
     network::Network,
-    outbox::{Destination, Outbox},
+    outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
 };
 use crate::{
@@ -53,8 +53,10 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Its journal.
     pub journal: Journal,
-    /// The homeserver.
+    /// The homeserver, for what people wait for.
     pub matrix: Arc<dyn MatrixApi>,
+    /// The homeserver, for joins and leaves, which must never be in the way of the former.
+    pub noise: Arc<dyn MatrixApi>,
     /// The IRC connections.
     pub pool: Arc<dyn ConnectionPool>,
     /// The time.
@@ -108,7 +110,7 @@ impl Bridge {
     /// # Errors
     /// [`StartError`]; nothing has been dialled then.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { config, store, journal, matrix, pool, clock, pings } = parts;
+        let Parts { config, store, journal, matrix, noise, pool, clock, pings } = parts;
         let stop = CancellationToken::new();
         let (input, inputs) = mpsc::channel(INPUTS);
         let bot = config.bot_user_id();
@@ -132,8 +134,16 @@ impl Bridge {
             let (bot, namespaces) = (bot.clone(), networks.values().map(Network::namespace).collect::<Vec<_>>());
             Arc::new(move |user: &UserId| *user == bot || namespaces.iter().any(|namespace| namespace(user)))
         };
-        let outbox =
-            Outbox::new(&bot, matrix.clone(), store.clone(), journal.clone(), input.clone(), is_ours, stop.clone());
+        let outbox = Outbox::new(OutboxParts {
+            bot: bot.clone(),
+            matrix: matrix.clone(),
+            noise,
+            store: store.clone(),
+            journal: journal.clone(),
+            core: input.clone(),
+            is_ours,
+            stop: stop.clone(),
+        });
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>> = HashMap::new();
         for puppet in store.puppets().await? {
             remembered.entry(puppet.network).or_default().insert(puppet.user, puppet.username);
@@ -330,7 +340,7 @@ async fn find_rooms(
         aliases = missing;
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+            () = tokio::time::sleep(Duration::from_mins(1)) => {}
         }
     }
 }

@@ -64,7 +64,7 @@ struct ConfigFile {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = std::env::var("RUST_LOG").ok();
+    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     if let Err(error) = telemetry::init_logs(cli.log_format, filter.as_deref()) {
         complain(&error);
         return ExitCode::from(Exit::Config as u8);

@@ -1,6 +1,6 @@
 //! The IRCv3 capabilities that we use: which to ask for, and in what lines.
 //!
-//! To use another one: a variant of [`Cap`], its name in [`NAMES`], the code that uses it in `session`, and a
+//! To use another one: a variant of [`Cap`], its name in `NAMES`, the code that uses it in `session`, and a
 //! transcript with and without it. A capability that nothing uses isn't requested: each costs the server work, and
 //! many cost every link of a big channel a line per event. Names: <https://ircv3.net/registry#capabilities>.
 
@@ -69,6 +69,12 @@ pub fn by_name(name: &str) -> Option<Cap> {
 pub struct Caps(u32);
 
 impl Caps {
+    /// The empty set.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
     /// Whether `cap` is in the set.
     #[must_use]
     pub const fn has(self, cap: Cap) -> bool {

@@ -1,6 +1,6 @@
 //! RPL_ISUPPORT (005): what a server says of itself, read into [`Isupport`], with every number kept sane.
 //!
-//! To understand another token, add it to [`apply_token`] and to the table in the tests.
+//! To understand another token, add it to `apply_token` and to the table in the tests.
 //! <https://modern.ircdocs.horse/#rplisupport-parameters>
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,11 @@ use crate::model::{CaseMapping, Isupport};
 /// Reads the tokens of one 005 line (without the nick before and the words after them) into `isupport`.
 pub fn apply<'a>(isupport: &mut Isupport, tokens: impl Iterator<Item = &'a str>) {
     for token in tokens {
-        match token.strip_prefix('-') {
-            Some(name) => reset_token(isupport, name),
-            None => {
-                let (name, value) = token.split_once('=').unwrap_or((token, ""));
-                apply_token(isupport, name, &unescape(value));
-            }
+        if let Some(name) = token.strip_prefix('-') {
+            reset_token(isupport, name);
+        } else {
+            let (name, value) = token.split_once('=').unwrap_or((token, ""));
+            apply_token(isupport, name, &unescape(value));
         }
     }
 }

@@ -203,6 +203,10 @@ impl Link {
 
     /// Begins again, with what may be another password or another server.
     fn restart(&mut self, Opening { spec, network }: Opening) {
+        if self.session.next_timer().is_some() {
+            // It has something left to tell.
+            self.step(Input::Timer);
+        }
         self.session = (self.common.new_session)(spec, &network);
         self.budget = network.line_budget();
         self.network.count(self.stage.take(), None);
@@ -381,7 +385,6 @@ impl Link {
         if std::mem::replace(&mut self.dialled, true) {
             self.key = IrcKey { epoch: self.common.next_epoch(), seq: 0 };
         }
-        self.held = None;
         let (network, server, is_bot) = (Arc::clone(&self.network), self.session.server().to_owned(), self.id.is_bot());
         self.phase = Phase::Dialing(Box::pin(async move { network.dial(&server, is_bot).await }));
     }

@@ -30,7 +30,7 @@ pub fn plain(credentials: &SaslPlain) -> Vec<String> {
 #[must_use]
 pub fn is_temporary(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
-    ["timed out", "timeout", "unavailable", "not available", "try again", "temporar", "offline", "services are down"]
+    ["timed out", "timeout", "unavailable", "not available", "try again", "temporar", "offline", "throttl", "too many"]
         .iter()
         .any(|sign| words.contains(sign))
 }

@@ -94,6 +94,8 @@ impl HomeserverClient {
             // A followed redirect turns a PUT into a GET, and a proxy named in the environment would get the token.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            // One call is one request; `retry.rs` is where they are repeated.
+            .retry(reqwest::retry::never())
             .user_agent(concat!("footbridge/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
             // Don't load the machine's certificates, which takes time and can fail, for nothing.
@@ -102,7 +104,7 @@ impl HomeserverClient {
         Ok(Self {
             http: http.build().map_err(|error| InvalidHomeserver::Tls(chain(&error)))?,
             settings: settings.into(),
-            // Not asked of the homeserver: these are the oldest paths of what we need, and every server in use has them.
+            // Not asked of the homeserver: the ping of 1.7 is the newest thing here, and every server in use has it.
             versions: SupportedVersions { versions: [MatrixVersion::V1_7].into(), features: [].into() }.into(),
             lane: Lane::messages(),
             noise: Lane::noise(),
@@ -189,7 +191,9 @@ fn check_url(given: &str) -> Result<reqwest::Url, InvalidHomeserver> {
         return Err(invalid("it begins neither with http:// nor with https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("it has a user name or password in it"));
+        // Not repeated: errors end up in logs.
+        let url = format!("{}://…@{}", url.scheme(), url.host_str().unwrap_or_default());
+        return Err(InvalidHomeserver::Url { url, reason: "it has a user name or password in it".to_owned() });
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("it has a ? or # in it"));

@@ -270,8 +270,11 @@ fn scalar(text: &str) -> String {
         }
         return value;
     }
-    let plain = if text.starts_with('#') { "" } else { text.split(" #").next().unwrap_or_default().trim_end() };
-    if matches!(plain, "~" | "null") { String::new() } else { plain.to_owned() }
+    // What begins with one of these is a comment, a list, an anchor, a text over several lines: nothing that we read.
+    if text.starts_with(['#', '|', '>', '[', '{', '&', '*', '!']) || matches!(text, "~" | "null") {
+        return String::new();
+    }
+    text.split(" #").next().unwrap_or_default().trim_end().to_owned()
 }
 
 /// The `regex` values below the key `kind`.
@@ -382,6 +385,8 @@ extra:
             assert_eq!(Registration::parse(&without.join("\n")).unwrap_err(), key);
             let nested = yaml.replace(&format!("\n{key}: "), &format!("\n  {key}: "));
             assert_eq!(Registration::parse(&nested).unwrap_err(), key, "a key inside another one is another key");
+            let long = yaml.replace(&format!("\n{key}: "), &format!("\n{key}: |\n  "));
+            assert_eq!(Registration::parse(&long).unwrap_err(), key, "a text over several lines isn't read");
         }
         assert_eq!(
             Registration::parse(&fresh(1).to_yaml().replace("as_token: '", "as_token: '\t")).unwrap_err(),

@@ -21,8 +21,8 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 pub use directory::{Ghost, Portal, PortalKind, PuppetIdentity, Query};
 pub use error::StoreError;
 pub use journal::{
-    ACCEPT_WAIT, AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits,
-    NewIrcLine, NewMatrixEvent, NewTransaction, OpenLine, OpenTransaction, StoredBurst, StoredLine, StoredTransaction,
+    AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits, NewIrcLine,
+    NewMatrixEvent, NewTransaction, OpenLine, OpenTransaction, StoredBurst, StoredLine, StoredTransaction,
     TransactionProgress, UnsettledIrc, UnsettledMatrix,
 };
 
@@ -33,11 +33,9 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(sql::SqlStore::open(url).await?))
 }
 
-/// The database. Every method is atomic: it is done as a whole, or an error says that it isn't.
-///
-/// The methods whose names begin with `journal_` are for [`Journal`] alone.
+/// The directory and the bridge's own facts. Every method is atomic: it is done as a whole, or an error says that it isn't.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: JournalStore {
     /// Succeeds if the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 
@@ -102,20 +100,24 @@ pub trait Store: Send + Sync {
 
     /// Remembers what `network` says of itself.
     async fn put_isupport(&self, network: &NetworkId, isupport: &Isupport) -> Result<(), StoreError>;
+}
 
+/// What [`Journal`] stands on, and nobody else uses. Every method is atomic.
+#[async_trait]
+pub trait JournalStore: Send + Sync {
     /// What isn't settled, without bodies: what the journal keeps in memory.
-    async fn journal_state(&self) -> Result<JournalState, StoreError>;
+    async fn state(&self) -> Result<JournalState, StoreError>;
 
     /// Commits a burst as a whole. May be repeated after an error: what was stored by a lost commit is found again.
-    async fn journal_commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError>;
+    async fn commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError>;
 
     /// The unsettled events of the homeserver, in the order of acceptance.
-    async fn journal_unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError>;
+    async fn unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError>;
 
     /// The unsettled lines of IRC, in the order of acceptance.
-    async fn journal_unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError>;
+    async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError>;
 
     /// Deletes some of what was settled before `before`; returns how many transactions and lines that were: 0 means that
     /// nothing is left to delete.
-    async fn journal_prune(&self, before: Millis) -> Result<u64, StoreError>;
+    async fn prune(&self, before: Millis) -> Result<u64, StoreError>;
 }

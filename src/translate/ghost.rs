@@ -68,6 +68,12 @@ impl GhostTemplate {
     pub fn parse_id(&self, user: &UserId, server: &ServerName, casemapping: CaseMapping) -> Option<Folded> {
         (user.server_name() == server).then(|| self.parse(user.localpart(), casemapping)).flatten()
     }
+
+    /// Whether `localpart` is in the namespace of this network's ghosts, even if it is no possible ghost's.
+    #[must_use]
+    pub fn claims(&self, localpart: &str) -> bool {
+        self.0.strip(localpart).is_some()
+    }
 }
 
 /// How ghosts are shown, such as `{nick}`.

@@ -43,6 +43,7 @@ impl Appservice {
         this
     }
 
+    #[expect(clippy::unused_async, reason = "a handler is an async function")]
     async fn transaction(
         State(this): State<Self>,
         Path(id): Path<String>,
@@ -58,6 +59,7 @@ impl Appservice {
         (StatusCode::OK, Json(json!({})))
     }
 
+    #[expect(clippy::unused_async, reason = "a handler is an async function")]
     async fn query(State(this): State<Self>, Path(id): Path<String>) -> (StatusCode, Json<Value>) {
         this.queries.lock().unwrap().push(id);
         (StatusCode::NOT_FOUND, Json(json!({ "errcode": "M_NOT_FOUND" })))

@@ -9,10 +9,15 @@ use std::sync::{
 
 use footbridge::{
     model::{Clock, Epoch, IrcEvent, IrcKey, LinkId, MatrixKey, Millis, Source, TextKind, TextTarget},
-    store::{AcceptedTransaction, Journal, Limits, NewIrcLine, NewMatrixEvent, NewTransaction, Store, open},
+    store::{
+        AcceptedTransaction, Journal, JournalStore, Limits, NewIrcLine, NewMatrixEvent, NewTransaction, Store, open,
+    },
 };
 pub(crate) use postgres::{PASSWORD, Postgres, USER};
-use serde_json::value::RawValue;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -120,7 +125,6 @@ impl Clock for TestClock {
 pub(crate) struct TestJournal {
     pub(crate) journal: Journal,
     task: JoinHandle<()>,
-    store: Arc<dyn Store>,
 }
 
 impl std::ops::Deref for TestJournal {
@@ -132,16 +136,15 @@ impl std::ops::Deref for TestJournal {
 }
 
 impl TestJournal {
-    pub(crate) async fn start(store: Arc<dyn Store>, clock: Arc<TestClock>, limits: Limits) -> Self {
-        let (journal, task) = Journal::start(Arc::clone(&store), clock, limits).await.unwrap();
-        Self { journal, task, store }
+    pub(crate) async fn start(store: Arc<dyn JournalStore>, clock: Arc<TestClock>, limits: Limits) -> Self {
+        let (journal, task) = Journal::start(store, clock, limits).await.unwrap();
+        Self { journal, task }
     }
 
     /// Ends the journal as the program does: drops the last handle and waits for the task.
     pub(crate) async fn stop(self) {
         drop(self.journal);
         self.task.await.unwrap();
-        self.store.close().await;
     }
 
     /// Ends the task in the middle of what it does, as a crash would.
@@ -158,15 +161,13 @@ impl TestJournal {
 
 /// A transaction whose event `i` has the id `ids[i]`; an empty id is none.
 pub(crate) fn transaction(txn_id: &str, ids: &[&str]) -> NewTransaction {
-    let event = |id: &&str| NewMatrixEvent {
-        event_id: (!id.is_empty()).then(|| (*id).to_owned()),
-        json: json(&format!(r#"{{"type":"m.room.message","content":{{"body":"secret of {}"}}}}"#, id.escape_default())),
-    };
+    let event = |id: &&str| NewMatrixEvent { event_id: (!id.is_empty()).then(|| (*id).to_owned()), json: body(id) };
     NewTransaction { txn_id: txn_id.to_owned(), events: ids.iter().map(event).collect() }
 }
 
-pub(crate) fn json(text: &str) -> Box<RawValue> {
-    RawValue::from_string(serde_json::to_string(text).unwrap()).unwrap()
+/// What an event with this id says.
+pub(crate) fn body(id: &str) -> Box<RawValue> {
+    to_raw_value(&json!({ "type": "m.room.message", "content": { "body": format!("secret of {id}") } })).unwrap()
 }
 
 pub(crate) fn key(txn: i64, index: u32) -> MatrixKey {

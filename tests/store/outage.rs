@@ -1,1 +1,249 @@
+//! The database is away, refuses, or doesn't answer: nothing is lost, nothing is done twice, and it is told.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use footbridge::store::{
+    AcceptError, Burst, JournalState, JournalStore, Limits, NewIrcLine, Store, StoreError, StoredBurst, UnsettledIrc,
+    UnsettledMatrix,
+};
+use tokio::task::JoinSet;
+
+use crate::store::{Database, Engine, Postgres, TestJournal, contract, irc_key, key, line, transaction};
+
+contract!(
+    what_is_queued_while_the_database_is_away_is_recorded_when_it_is_back,
+    what_could_not_be_accepted_is_fresh_when_it_comes_again,
+    a_commit_whose_answer_is_lost_is_found_again,
+    one_poisoned_request_does_not_fail_the_others,
+    the_task_records_what_it_can_when_nobody_holds_the_journal_any_more,
+);
+
+const AWAY: [&str; 2] = ["journal_transactions", "journal_lines"];
+
+async fn take_away(database: &Database) {
+    for table in AWAY {
+        database.sql(&format!("ALTER TABLE {table} RENAME TO {table}_away")).await;
+    }
+}
+
+async fn bring_back(database: &Database) {
+    for table in AWAY {
+        database.sql(&format!("ALTER TABLE {table}_away RENAME TO {table}")).await;
+    }
+}
+
+/// A journal whose acceptances give up soon.
+async fn impatient(store: Arc<dyn JournalStore>) -> TestJournal {
+    let limits = Limits { accept_wait: Duration::from_millis(300), ..Limits::default() };
+    TestJournal::start(store, Arc::default(), limits).await
+}
+
+async fn what_is_queued_while_the_database_is_away_is_recorded_when_it_is_back(database: Database) {
+    let journal = impatient(database.open().await).await;
+    let txn = journal.accept("1", &["$a", "$b", "$c"]).await.txn;
+    journal.accept_irc(vec![line(1, 0, "a"), line(1, 1, "b")]).await.unwrap();
+    take_away(&database).await;
+    journal.settle_matrix(key(txn, 0)).await;
+    journal.settle_irc(irc_key(1, 0)).await;
+    let marking = tokio::spawn({
+        let journal = journal.journal.clone();
+        async move { journal.mark_sending(&[key(txn, 1)]).await }
+    });
+    let refused = journal.accept_transaction(transaction("2", &["$d"])).await;
+    assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
+    assert!(!marking.is_finished(), "nothing may go out before the mark is on disk");
+    bring_back(&database).await;
+    assert_eq!(marking.await.unwrap(), Ok(()));
+    journal.crash().await;
+
+    let journal = database.journal().await;
+    let unsettled = journal.unsettled_matrix().await.unwrap();
+    let unsettled: Vec<_> = unsettled.iter().map(|event| (event.key, event.sending)).collect();
+    assert_eq!(unsettled, [(key(txn, 1), true), (key(txn, 2), false)]);
+    let lines = journal.unsettled_irc().await.unwrap();
+    assert_eq!(lines.iter().map(|line| line.key).collect::<Vec<_>>(), [irc_key(1, 1)]);
+}
+
+async fn what_could_not_be_accepted_is_fresh_when_it_comes_again(database: Database) {
+    let journal = impatient(database.open().await).await;
+    take_away(&database).await;
+    for _ in 0..2 {
+        let refused = journal.accept_transaction(transaction("1", &["$a"])).await;
+        assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
+        let refused = journal.accept_irc(vec![line(1, 0, "a")]).await;
+        assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
+    }
+    bring_back(&database).await;
+    // Nothing is queued, so only asking tells that the database is back.
+    let accepted = loop {
+        if let Ok(accepted) = journal.accept_transaction(transaction("1", &["$a"])).await {
+            break accepted;
+        }
+    };
+    assert_eq!(accepted.fresh, [0]);
+    assert_eq!(journal.accept_irc(vec![line(1, 0, "a")]).await, Ok(vec![true]));
+    assert_eq!(journal.accept("1", &["$a"]).await.fresh, [0; 0]);
+}
+
+/// A store whose commits succeed while their answers are lost, for as long as it is told so.
+struct Unlucky {
+    store: Arc<dyn Store>,
+    loses_answers: AtomicBool,
+}
+
+#[async_trait]
+impl JournalStore for Unlucky {
+    async fn state(&self) -> Result<JournalState, StoreError> {
+        self.store.state().await
+    }
+
+    async fn commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
+        let stored = self.store.commit(burst).await?;
+        if self.loses_answers.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the answer was lost".to_owned()));
+        }
+        Ok(stored)
+    }
+
+    async fn unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError> {
+        self.store.unsettled_matrix().await
+    }
+
+    async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
+        self.store.unsettled_irc().await
+    }
+
+    async fn prune(&self, before: i64) -> Result<u64, StoreError> {
+        self.store.prune(before).await
+    }
+}
+
+async fn a_commit_whose_answer_is_lost_is_found_again(database: Database) {
+    let store = Arc::new(Unlucky { store: database.open().await, loses_answers: AtomicBool::new(true) });
+    let journal = impatient(store.clone()).await;
+    let refused = journal.accept_transaction(transaction("1", &["$a", "$a"])).await;
+    assert_eq!(refused, Err(AcceptError::Unavailable("the database is unavailable: the answer was lost".to_owned())));
+    let refused = journal.accept_irc(vec![line(1, 0, "a")]).await;
+    assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
+    assert_eq!(database.number("SELECT COUNT(*) FROM journal_transactions").await, 1, "it is stored all the same");
+
+    // One waits through lost answers until one comes through; another one has been told that it failed, and comes again.
+    let waiting = tokio::spawn({
+        let patient = journal.journal.clone();
+        async move {
+            loop {
+                if let Ok(accepted) = patient.accept_transaction(transaction("2", &["$b"])).await {
+                    break accepted;
+                }
+            }
+        }
+    });
+    while database.number("SELECT COUNT(*) FROM journal_transactions").await < 2 {
+        tokio::task::yield_now().await;
+    }
+    store.loses_answers.store(false, Ordering::Relaxed);
+    assert_eq!(waiting.await.unwrap().fresh, [0]);
+    let first = journal.accept("1", &["$a", "$a"]).await;
+    assert_eq!(first.fresh, [0], "as it was stored: the second is the first again");
+    assert_eq!(journal.accept("1", &["$a", "$a"]).await.fresh, [0; 0]);
+    let lines = || vec![line(1, 0, "a"), line(1, 1, "b")];
+    assert_eq!(journal.accept_irc(lines()).await, Ok(vec![true, true]));
+    assert_eq!(journal.accept_irc(lines()).await, Ok(vec![false, false]));
+    journal.settle_matrix(key(first.txn, 0)).await;
+    journal.stop().await;
+    let journal = database.journal().await;
+    assert_eq!(journal.unsettled_matrix().await.unwrap().len(), 1);
+    assert_eq!(journal.unsettled_irc().await.unwrap().len(), 2);
+}
+
+async fn one_poisoned_request_does_not_fail_the_others(database: Database) {
+    let limits = Limits { accept_wait: Duration::from_secs(60), ..Limits::default() };
+    let journal = TestJournal::start(database.open().await, Arc::default(), limits).await;
+    let txn = journal.accept("0", &["$0", "$00"]).await.txn;
+    match database.engine {
+        Engine::Sqlite(_) => {
+            for (table, column) in [("journal_bodies", "events"), ("journal_lines", "body")] {
+                let sql = format!(
+                    "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN NEW.{column} LIKE '%poison%'
+                     BEGIN SELECT RAISE(ABORT, 'poisoned'); END"
+                );
+                database.sql(&sql).await;
+            }
+        }
+        Engine::Postgres(_) => {
+            database.sql("ALTER TABLE journal_bodies ADD CHECK (events NOT LIKE '%poison%')").await;
+            database.sql("ALTER TABLE journal_lines ADD CHECK (body NOT LIKE '%poison%')").await;
+        }
+    }
+    // So that all come in one burst.
+    take_away(&database).await;
+    let mut transactions = JoinSet::new();
+    let mut lines = JoinSet::new();
+    for number in 0..20 {
+        let journal = journal.journal.clone();
+        let poisoned = number % 7 == 3;
+        let text = if poisoned { format!("poison{number}") } else { format!("$fine{number}") };
+        transactions.spawn({
+            let (journal, text) = (journal.clone(), text.clone());
+            async move { (poisoned, journal.accept_transaction(transaction(&format!("t{number}"), &[&text])).await) }
+        });
+        let burst: Vec<NewIrcLine> = vec![line(1, 2 * number, &text), line(1, 2 * number + 1, "fine")];
+        lines.spawn(async move { (poisoned, journal.accept_irc(burst).await) });
+    }
+    journal.settle_matrix(key(txn, 0)).await;
+    let marking = tokio::spawn({
+        let journal = journal.journal.clone();
+        async move { journal.mark_sending(&[key(txn, 1)]).await }
+    });
+    bring_back(&database).await;
+    for (poisoned, accepted) in transactions.join_all().await {
+        assert_eq!(matches!(accepted, Err(AcceptError::Refused(_))), poisoned, "{accepted:?}");
+        assert_eq!(accepted.map(|accepted| accepted.fresh).unwrap_or_default().len(), usize::from(!poisoned));
+    }
+    for (poisoned, accepted) in lines.join_all().await {
+        assert_eq!(matches!(accepted, Err(AcceptError::Refused(_))), poisoned, "{accepted:?}");
+        assert_eq!(accepted.unwrap_or_default().len(), if poisoned { 0 } else { 2 });
+    }
+    assert_eq!(marking.await.unwrap(), Ok(()));
+    let unsettled = journal.unsettled_matrix().await.unwrap();
+    assert_eq!(unsettled.len(), 1 + 17);
+    assert_eq!((unsettled[0].key, unsettled[0].sending), (key(txn, 1), true));
+}
+
+async fn the_task_records_what_it_can_when_nobody_holds_the_journal_any_more(database: Database) {
+    let journal = database.journal().await;
+    let txn = journal.accept("1", &["$a", "$b"]).await.txn;
+    take_away(&database).await;
+    journal.settle_matrix(key(txn, 0)).await;
+    let stopping = tokio::spawn(journal.stop());
+    bring_back(&database).await;
+    stopping.await.unwrap();
+    assert_eq!(database.journal().await.unsettled_matrix().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_server_is_sat_out() {
+    let server = Arc::new(Postgres::start_new());
+    let database = Database::on(Arc::clone(&server)).await;
+    let store = database.open().await;
+    let journal = impatient(store.clone()).await;
+    let txn = journal.accept("1", &["$a", "$b"]).await.txn;
+    server.stop();
+    journal.settle_matrix(key(txn, 0)).await;
+    let refused = journal.accept_transaction(transaction("2", &["$c"])).await;
+    assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    server.start();
+    journal.flush().await.unwrap();
+    assert_eq!(store.ping().await, Ok(()), "connections that died are replaced");
+    assert_eq!(journal.accept("2", &["$c"]).await.fresh, [0]);
+    let unsettled = journal.unsettled_matrix().await.unwrap();
+    assert_eq!(unsettled.iter().map(|event| event.key.index).collect::<Vec<_>>(), [1, 0]);
+}

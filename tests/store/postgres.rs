@@ -93,6 +93,10 @@ impl Postgres {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }

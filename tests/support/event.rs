@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One event of a room, as the client-server API shows it.
+#[expect(clippy::struct_field_names, reason = "these are the protocol's names")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     /// The event's id; empty in the stripped state that comes with an invitation.

@@ -34,7 +34,7 @@ pub mod scripted;
 pub mod tls;
 pub mod wait;
 
-//TMP pub use bridge::Bridge;
+pub use bridge::{Bridge, Network};
 pub use event::Event;
 pub use homeserver::{FakeHomeserver, Outage};
 pub use irc_client::IrcClient;

@@ -7,7 +7,8 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -30,10 +31,11 @@ pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     // Test processes that run side by side start at different places.
-    let start = u16::try_from(u32::from(std::process::id() as u16) * 37 % u32::from(COUNT)).expect("below COUNT");
+    let start = u16::try_from(std::process::id() * 37 % u32::from(COUNT)).expect("less than COUNT");
     for _ in 0..COUNT {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Asked by connecting: a socket of ours, bound to try, could live on in a child that is just being forked.
+        if !answers(([127, 0, 0, 1], port).into()) {
             return port;
         }
     }
@@ -143,6 +145,11 @@ impl Daemon {
         self.child.try_wait().expect("the child is ours")
     }
 
+    /// Waits until the child has ended by itself. Blocks the thread.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("the child is ours")
+    }
+
     /// What the child has printed so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
@@ -185,11 +192,43 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- what {} said ---\n{}", self.name, tail(&self.log(), 200));
+        }
         self.kill();
     }
+}
+
+/// The last lines of a log.
+fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// True if something listens there.
 pub fn answers(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+/// True if an IRC server answers there. `InspIRCd` listens long before it does: it loads its modules in between.
+pub fn irc_answers(address: SocketAddr) -> bool {
+    let ask = || -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"QUIT\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.contains("ERROR"))
+    };
+    ask().unwrap_or(false)
+}
+
+/// The status with which an HTTP server answers `GET path`, if it answers.
+pub fn http_status(address: SocketAddr, path: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).ok()?;
+    std::str::from_utf8(&head).ok()?.rsplit(' ').next()?.parse().ok()
 }

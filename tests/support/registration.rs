@@ -60,11 +60,9 @@ impl Registration {
     /// The file that Synapse reads.
     pub fn to_yaml(&self) -> String {
         let server = self.server_name.replace('.', r"\.");
-        let namespace = |sigil: char| -> String {
-            self.prefixes
-                .iter()
-                .map(|prefix| format!("    - {{exclusive: true, regex: '{sigil}{prefix}.*:{server}'}}\n"))
-                .collect()
+        let namespace = |sigil: char| {
+            let entry = |prefix| format!("    - {{exclusive: true, regex: '{sigil}{prefix}.*:{server}'}}\n");
+            self.prefixes.iter().map(entry).collect::<Vec<_>>().concat()
         };
         format!(
             "id: {}\nurl: {}\nas_token: {}\nhs_token: {}\nsender_localpart: {}\nrate_limited: false\n\

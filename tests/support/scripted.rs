@@ -51,11 +51,12 @@ impl ScriptedConnection {
     /// # Panics
     /// If none comes in time, or the client closes the connection; with all lines so far.
     pub async fn read(&mut self) -> IrcLine {
-        match timeout(DEADLINE, self.next_line()).await {
-            Ok(Some(line)) => line,
-            Ok(None) => panic!("the client closed the connection; the dialogue was:\n{}", wait::listing(&self.log)),
-            Err(_) => panic!("no line in time; the dialogue was:\n{}", wait::listing(&self.log)),
-        }
+        let problem = match timeout(DEADLINE, self.next_line()).await {
+            Ok(Some(line)) => return line,
+            Ok(None) => "the client closed the connection",
+            Err(_) => "no line came in time",
+        };
+        panic!("{problem}; the dialogue was:\n{}", wait::listing(&self.log))
     }
 
     /// Reads lines until one is such as this; the others are skipped.

@@ -21,15 +21,14 @@ pub async fn until<T>(
 ) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let mut changed = pin!(changes.notified());
+        let mut news = pin!(changes.notified());
         // Enabled before the look, so that a change between the look and the wait isn't lost.
-        changed.as_mut().enable();
+        news.as_mut().enable();
         if let Some(found) = look() {
             return found;
         }
-        if tokio::time::timeout_at(deadline, changed).await.is_err() {
-            panic!("waited {} s in vain for {what}; seen instead:\n{}", DEADLINE.as_secs(), dump());
-        }
+        let in_time = tokio::time::timeout_at(deadline, news).await.is_ok();
+        assert!(in_time, "waited {} s in vain for {what}; seen instead:\n{}", DEADLINE.as_secs(), dump());
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -116,7 +116,7 @@ impl Lane {
     }
 
     /// Somebody on Matrix removed the ghost from the room.
-    pub(super) fn removed(&self, user: &ruma::UserId) {
+    pub(super) fn removed(&self, user: &UserId) {
         self.queue.left(user);
     }
 
@@ -131,19 +131,33 @@ impl Lane {
     }
 }
 
-/// Everything that lanes share.
-pub(super) struct Outbox {
+/// What an outbox is made of.
+pub(super) struct OutboxParts {
+    pub(super) bot: OwnedUserId,
     pub(super) matrix: Arc<dyn MatrixApi>,
-    pub(super) ghosts: Ghosts,
+    pub(super) noise: Arc<dyn MatrixApi>,
     pub(super) store: Arc<dyn Store>,
     pub(super) journal: Journal,
     pub(super) core: mpsc::Sender<Input>,
+    pub(super) is_ours: Arc<dyn Fn(&UserId) -> bool + Send + Sync>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Everything that lanes share.
+pub(super) struct Outbox {
+    pub(super) matrix: Arc<dyn MatrixApi>,
+    /// The same homeserver, for joins and leaves.
+    noise: Arc<dyn MatrixApi>,
+    pub(super) ghosts: Ghosts,
+    pub(super) store: Arc<dyn Store>,
+    journal: Journal,
+    core: mpsc::Sender<Input>,
     /// Tells our own users (ghosts and the bot) from others.
-    pub(super) is_ours: Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>,
+    is_ours: Arc<dyn Fn(&UserId) -> bool + Send + Sync>,
     stop: CancellationToken,
     workers: TaskTracker,
     waiting: Arc<Waiting>,
-    bot: String,
+    bot: OwnedUserId,
     bot_exists: OnceCell<()>,
 }
 
@@ -167,18 +181,12 @@ impl Waiting {
 }
 
 impl Outbox {
-    pub(super) fn new(
-        bot: &ruma::UserId,
-        matrix: Arc<dyn MatrixApi>,
-        store: Arc<dyn Store>,
-        journal: Journal,
-        core: mpsc::Sender<Input>,
-        is_ours: Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>,
-        stop: CancellationToken,
-    ) -> Arc<Self> {
+    pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
+        let OutboxParts { bot, matrix, noise, store, journal, core, is_ours, stop } = parts;
         Arc::new(Self {
             ghosts: Ghosts::new(matrix.clone(), store.clone(), stop.clone()),
             matrix,
+            noise,
             store,
             journal,
             core,
@@ -186,7 +194,7 @@ impl Outbox {
             stop,
             workers: TaskTracker::new(),
             waiting: Arc::default(),
-            bot: bot.localpart().to_owned(),
+            bot,
             bot_exists: OnceCell::new(),
         })
     }
@@ -209,7 +217,7 @@ impl Outbox {
 
     /// Makes sure that the homeserver has the bot's user.
     pub(super) async fn bot_exists(&self) -> Result<(), MatrixError> {
-        let register = || self.persist(|| self.matrix.register(&self.bot));
+        let register = || self.persist(|| self.matrix.register(self.bot.localpart()));
         self.bot_exists.get_or_try_init(register).await.copied()
     }
 

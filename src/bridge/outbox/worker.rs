@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bridge::{delivery, dispatch::Input, ghosts::Ghost},
-    matrix::{CreateRoom, MatrixError, Membership, Preset},
+    matrix::{CreateRoom, MatrixApi, MatrixError, Membership, Preset},
     model::{MatrixKey, Millis},
     store,
 };
@@ -87,7 +87,7 @@ async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Op
                 out.bot_exists().await?;
                 out.persist(|| out.matrix.join((&*room).into(), None)).await
             };
-            report(&room, "join the control room", joined.await.map(drop));
+            report(&room, "join the control room", &joined.await.map(drop));
             Some((room, Voice::Bot))
         }
         Destination::NewControl(user) => make_control(out, &user).await.map(|room| (room, Voice::Bot)),
@@ -130,7 +130,7 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
         keep_query(out, room, ghost, user).await;
         Ok(())
     };
-    report(room, "accept the invitation to a query", accepted.await)
+    report(room, "accept the invitation to a query", &accepted.await)
 }
 
 async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Option<OwnedRoomId> {
@@ -231,8 +231,8 @@ async fn settle_failures(out: &Outbox, events: &[(OwnedEventId, MatrixKey)]) {
 }
 
 /// Says in the log what could not be done; true if it could.
-fn report(room: &RoomId, what: &str, result: Result<(), MatrixError>) -> bool {
-    if let Err(error) = &result {
+fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>) -> bool {
+    if let Err(error) = result {
         tracing::warn!(portal.room = %room, %error, "could not {what}");
     }
     result.is_ok()
@@ -252,7 +252,7 @@ impl Worker {
                     "outcome" => if said.is_ok() { "delivered" } else { "failed" },
                 )
                 .increment(1);
-                report(&self.room, "bring a message from IRC into the room", said);
+                report(&self.room, "bring a message from IRC into the room", &said);
                 settle_text(&self.out, &receipt).await;
             }
             Job::Failure { sender, text, events } => {
@@ -260,25 +260,25 @@ impl Worker {
                 let txn = delivery::notice_txn(&events);
                 let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
                 if !matches!(told, Err(MatrixError::Stopped)) {
-                    report(&self.room, "tell a user that a message failed", told);
+                    report(&self.room, "tell a user that a message failed", &told);
                     settle_failures(&self.out, &events).await;
                 }
             }
             Job::Notice { text, txn } => {
                 let content = to_raw(&serde_json::json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} }));
                 let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
-                report(&self.room, "say something in the room", told);
+                report(&self.room, "say something in the room", &told);
             }
             Job::Topic(topic) => {
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
                 let out = &self.out;
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
-                report(&self.room, "set the topic", out.persist(set).await.map(drop));
+                report(&self.room, "set the topic", &out.persist(set).await.map(drop));
             }
             Job::Remove { user, reason } => {
                 let out = &self.out;
                 let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                report(&self.room, "remove a user who was kicked on IRC", out.persist(kick).await);
+                report(&self.room, "remove a user who was kicked on IRC", &out.persist(kick).await);
             }
         }
     }
@@ -286,14 +286,14 @@ impl Worker {
     async fn wish(&self, user: &OwnedUserId, wish: Wish) {
         match wish {
             Wish::Arrive(ghost) => {
-                let arrived = self.bring_in(&ghost).await;
-                report(&self.room, "bring a ghost into the room", arrived);
+                let arrived = self.bring_in(&*self.out.noise, &ghost).await;
+                report(&self.room, "bring a ghost into the room", &arrived);
             }
             Wish::Depart(reason) if self.queue.has_joined(user) => {
-                let leave = || self.out.matrix.leave(&self.room, Some(user), reason.as_deref());
+                let leave = || self.out.noise.leave(&self.room, Some(user), reason.as_deref());
                 let left = self.out.persist(leave).await;
                 self.queue.left(user);
-                report(&self.room, "let a ghost leave the room", left);
+                report(&self.room, "let a ghost leave the room", &left);
             }
             Wish::Depart(_) => {}
         }
@@ -307,7 +307,7 @@ impl Worker {
         at: Millis,
         receipt: &Receipt,
     ) -> Result<(), MatrixError> {
-        self.bring_in(ghost).await?;
+        self.bring_in(&*self.out.matrix, ghost).await?;
         let txn = format!("fb{}", receipt.key);
         let first = self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await;
         if !matches!(first, Err(MatrixError::Forbidden { .. })) {
@@ -315,20 +315,20 @@ impl Worker {
         }
         self.queue.left(&ghost.user);
         self.out.ghosts.forget(&ghost.user);
-        self.bring_in(ghost).await?;
+        self.bring_in(&*self.out.matrix, ghost).await?;
         self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await
     }
 
     /// Sees to it that the ghost exists, is called what it should be, and is in the room.
-    async fn bring_in(&self, ghost: &Arc<Ghost>) -> Result<(), MatrixError> {
+    async fn bring_in(&self, matrix: &dyn MatrixApi, ghost: &Arc<Ghost>) -> Result<(), MatrixError> {
         self.out.ghosts.ensure(ghost).await?;
         if self.queue.has_joined(&ghost.user) {
             return Ok(());
         }
-        let join = || self.out.matrix.join((&*self.room).into(), Some(&ghost.user));
+        let join = || matrix.join((&*self.room).into(), Some(&ghost.user));
         let mut joined = self.out.persist(join).await;
         if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
-            let invite = || self.out.matrix.invite(&self.room, &ghost.user, None);
+            let invite = || matrix.invite(&self.room, &ghost.user, None);
             self.out.persist(invite).await?;
             joined = self.out.persist(join).await;
         }

@@ -78,3 +78,52 @@ impl Outbox {
         posted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        irc::pool::protocol::PoolEventBody,
+        model::{Epoch, IrcKey, LinkId, LinkState},
+    };
+
+    fn event(seq: u64) -> PoolEvent {
+        let link = LinkId::bot("test".parse().unwrap());
+        PoolEvent { link, key: IrcKey { epoch: Epoch(1), seq }, at: 0, body: PoolEventBody::State(LinkState::Closed) }
+    }
+
+    fn take(bridge: &mut mpsc::Receiver<PoolEvent>) -> Option<u64> {
+        bridge.recv().now_or_never().flatten().map(|event| event.key.seq)
+    }
+
+    #[tokio::test]
+    async fn events_stay_in_order_whenever_the_bridge_takes_them() {
+        let (sender, mut bridge) = mpsc::channel(1);
+        let mut outbox = Outbox::new(sender);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        outbox.push(event(0));
+        outbox.push(event(1));
+        assert_eq!(take(&mut bridge), Some(0));
+        // There is room now, but not for this one.
+        outbox.push(event(2));
+        assert_eq!(take(&mut bridge), None);
+        assert!(outbox.post(&mut cx));
+        assert_eq!(take(&mut bridge), Some(1));
+        assert!(outbox.post(&mut cx) && outbox.is_empty());
+        assert_eq!(take(&mut bridge), Some(2));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_a_bridge_that_has_gone() {
+        let (sender, bridge) = mpsc::channel(1);
+        let mut outbox = Outbox::new(sender);
+        (0..100).for_each(|seq| outbox.push(event(seq)));
+        assert!(outbox.is_full());
+        drop(bridge);
+        outbox.post(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(outbox.is_empty());
+    }
+}

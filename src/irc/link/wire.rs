@@ -15,8 +15,9 @@ use crate::irc::{codec::Framing, transport::Stream};
 const STALL: Duration = Duration::from_mins(1);
 /// How much may wait for the other side, in bytes.
 const MAX_UNSENT: usize = 1 << 20;
-/// How long a goodbye may take.
-const LINGER: Duration = Duration::from_secs(3);
+/// How long the server may take to hang up once we have. With the session's wait for an answer to its QUIT before
+/// that, it must stay below what a shutdown waits for (`pool::local`).
+const LINGER: Duration = Duration::from_secs(2);
 /// Bytes read at a time.
 const CHUNK: usize = 16 * 1024;
 

@@ -24,7 +24,7 @@ pub trait ConnectionPool: Send + Sync {
     fn configure(&self, network: NetworkSpec);
 
     /// Opens a link, which then stays open (reconnecting) until it is closed or refused. Opening an open link
-    /// changes nothing; opening a refused one tries again.
+    /// changes nothing; a refused (or closed) one begins anew, in the channels of `spec` and observing none.
     fn open(&self, spec: LinkSpec);
 
     /// Closes a link with a QUIT. What still waits in it fails.

@@ -159,7 +159,8 @@ proptest! {
         trailing in "[^\r\n\0]{1,40}",
     ) {
         let source = source.map(|s| format!(":{s} ")).unwrap_or_default();
-        let line = format!("{source}XYZ {}:{trailing}", middles.iter().map(|m| format!("{m} ")).collect::<String>());
+        let middles: String = middles.iter().flat_map(|middle| [middle, " "]).collect();
+        let line = format!("{source}XYZ {middles}:{trailing}");
         let theirs: irc::proto::Message = line.parse().unwrap();
         let irc::proto::Command::Raw(command, args) = theirs.command else { panic!("XYZ is no command") };
         let ours = Line::parse(line.as_bytes()).unwrap();

@@ -5,7 +5,7 @@
 //! short statement per transaction and commit records any number of sends and settlements.
 //!
 //! **While the database is away** nothing that was queued is lost: marks and settlements stay in the ledger and the task
-//! tries again with growing pauses. Whoever wants something accepted is told `Unavailable` after [`ACCEPT_WAIT`].
+//! tries again with growing pauses. Whoever wants something accepted is told `Unavailable` after [`Limits::accept_wait`].
 //!
 //! **A commit whose answer is lost** may have happened. Trying it again is harmless: marks and settlements are absolute,
 //! and a transaction or line that is found stored already is fresh if nobody has been told of it (see [`ledger`]).
@@ -25,11 +25,8 @@ use tokio::{
 
 use self::writer::{Request, Writer};
 pub use self::{bits::Bits, types::*};
-use super::{Store, StoreError};
+use super::{JournalStore, StoreError};
 use crate::model::{Clock, IrcKey, MatrixKey};
-
-/// How long an acceptance waits for a database that is away.
-pub const ACCEPT_WAIT: Duration = Duration::from_secs(5);
 
 /// Requests that may wait for the writer; whoever brings more waits.
 const INBOX: usize = 4096;
@@ -43,11 +40,18 @@ pub struct Limits {
     pub irc: usize,
     /// How long settled transactions and lines are known again.
     pub keep: Duration,
+    /// How long an acceptance waits for a database that is away.
+    pub accept_wait: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { matrix: 50_000, irc: 200_000, keep: Duration::from_secs(24 * 60 * 60) }
+        Self {
+            matrix: 50_000,
+            irc: 200_000,
+            keep: Duration::from_secs(24 * 60 * 60),
+            accept_wait: Duration::from_secs(5),
+        }
     }
 }
 
@@ -55,7 +59,8 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Journal {
     inbox: mpsc::Sender<Request>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn JournalStore>,
+    accept_wait: Duration,
     /// What is wrong with the database, while something is.
     outage: watch::Receiver<Option<String>>,
 }
@@ -63,16 +68,16 @@ pub struct Journal {
 impl Journal {
     /// Reads what is unsettled and starts the writer task. There must be only one journal on a database.
     pub async fn start(
-        store: Arc<dyn Store>,
+        store: Arc<dyn JournalStore>,
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
-        let state = store.journal_state().await?;
+        let state = store.state().await?;
         let (inbox, requests) = mpsc::channel(INBOX);
         let (tell_outage, outage) = watch::channel(None);
         let writer = Writer::new(Arc::clone(&store), clock, limits, state, requests, tell_outage);
         let task = tokio::spawn(writer.run());
-        Ok((Self { inbox, store, outage }, task))
+        Ok((Self { inbox, store, accept_wait: limits.accept_wait, outage }, task))
     }
 
     /// Takes a transaction in; it is on disk when this returns, and the homeserver may be told so.
@@ -112,12 +117,12 @@ impl Journal {
 
     /// The homeserver's unsettled events, in the order of acceptance; for recovery at start, before anything is accepted.
     pub async fn unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError> {
-        self.store.journal_unsettled_matrix().await
+        self.store.unsettled_matrix().await
     }
 
     /// The unsettled lines of IRC, in the order of acceptance; for recovery at start, before anything is accepted.
     pub async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
-        self.store.journal_unsettled_irc().await
+        self.store.unsettled_irc().await
     }
 
     async fn accept<T>(
@@ -125,7 +130,7 @@ impl Journal {
         request: impl FnOnce(oneshot::Sender<Result<T, AcceptError>>) -> Request,
     ) -> Result<T, AcceptError> {
         let stopped = || AcceptError::Unavailable(JournalStopped.to_string());
-        let deadline = Instant::now() + ACCEPT_WAIT;
+        let deadline = Instant::now() + self.accept_wait;
         let (reply, mut answer) = oneshot::channel();
         match timeout_at(deadline, self.inbox.send(request(reply))).await {
             Ok(Ok(())) => {}
@@ -155,7 +160,7 @@ impl Journal {
     fn unavailable(&self) -> AcceptError {
         let problem = self.outage.borrow().clone();
         AcceptError::Unavailable(
-            problem.unwrap_or_else(|| format!("the database did not answer within {} s", ACCEPT_WAIT.as_secs())),
+            problem.unwrap_or_else(|| format!("the database did not answer within {} s", self.accept_wait.as_secs())),
         )
     }
 }

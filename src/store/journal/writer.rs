@@ -12,7 +12,7 @@ use super::{Limits, ledger::Ledger};
 use crate::{
     model::{Clock, IrcKey, MatrixKey, Millis},
     store::{
-        AcceptError, AcceptedTransaction, Burst, JournalState, NewIrcLine, NewTransaction, Store, StoreError,
+        AcceptError, AcceptedTransaction, Burst, JournalState, JournalStore, NewIrcLine, NewTransaction, StoreError,
         StoredBurst, StoredLine, StoredTransaction,
     },
 };
@@ -41,7 +41,7 @@ pub(super) enum Request {
 }
 
 pub(super) struct Writer {
-    store: Arc<dyn Store>,
+    store: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     requests: mpsc::Receiver<Request>,
@@ -63,7 +63,7 @@ struct Outage {
 
 impl Writer {
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn JournalStore>,
         clock: Arc<dyn Clock>,
         limits: Limits,
         state: JournalState,
@@ -284,7 +284,7 @@ impl Writer {
 
     async fn prune(&mut self) {
         let keep = Millis::try_from(self.limits.keep.as_millis()).unwrap_or(Millis::MAX);
-        let pruned = self.store.journal_prune(self.clock.now().saturating_sub(keep)).await;
+        let pruned = self.store.prune(self.clock.now().saturating_sub(keep)).await;
         let pause = match pruned {
             Ok(0) => PRUNE_EVERY,
             Ok(_) => PRUNE_PAUSE,
@@ -305,12 +305,12 @@ impl Writer {
     }
 }
 
-async fn store(store: &dyn Store, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
+async fn store(store: &dyn JournalStore, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
     if burst.is_empty() {
         return Ok(StoredBurst::default());
     }
     let begun = Instant::now();
-    let stored = store.journal_commit(burst).await?;
+    let stored = store.commit(burst).await?;
     histogram!("footbridge_store_commit_seconds").record(begun.elapsed());
     Ok(stored)
 }

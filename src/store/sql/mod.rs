@@ -15,8 +15,8 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use self::engine::Db;
 use super::{
-    Burst, Ghost, JournalState, Portal, PuppetIdentity, Query, Store, StoreError, StoredBurst, UnsettledIrc,
-    UnsettledMatrix,
+    Burst, Ghost, JournalState, JournalStore, Portal, PuppetIdentity, Query, Store, StoreError, StoredBurst,
+    UnsettledIrc, UnsettledMatrix,
 };
 use crate::model::{Folded, Isupport, Millis, NetworkId};
 
@@ -114,24 +114,27 @@ impl Store for SqlStore {
     async fn put_isupport(&self, network: &NetworkId, isupport: &Isupport) -> Result<(), StoreError> {
         facts::put_isupport(&self.db, network, isupport).await
     }
+}
 
-    async fn journal_state(&self) -> Result<JournalState, StoreError> {
+#[async_trait]
+impl JournalStore for SqlStore {
+    async fn state(&self) -> Result<JournalState, StoreError> {
         journal::state(&self.db).await
     }
 
-    async fn journal_commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
+    async fn commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
         journal::commit(&self.db, burst).await
     }
 
-    async fn journal_unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError> {
+    async fn unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError> {
         journal::unsettled_matrix(&self.db).await
     }
 
-    async fn journal_unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
+    async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
         journal::unsettled_irc(&self.db).await
     }
 
-    async fn journal_prune(&self, before: Millis) -> Result<u64, StoreError> {
+    async fn prune(&self, before: Millis) -> Result<u64, StoreError> {
         journal::prune(&self.db, before).await
     }
 }

@@ -86,7 +86,10 @@ pub(super) fn sqlite_writers() -> SqlitePoolOptions {
 /// Brings the tables up to date, on a connection of its own.
 pub(super) async fn migrate_sqlite(options: &SqliteConnectOptions) -> Result<(), MigrateError> {
     let mut connection = options.connect().await?;
-    SQLITE.run_direct(None, &mut connection, false).await?;
+    // One transaction around everything: another program that opens the same fresh file waits for its turn.
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    SQLITE.run_direct(None, &mut *tx, false).await?;
+    tx.commit().await?;
     Ok(connection.close().await?)
 }
 

@@ -133,7 +133,6 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
             Some(_) => empty(),
             None => Err(Refusal::not_found(format!("Room alias {alias} not found."))),
         },
-        (_, ["directory", "list", "room", _]) => empty(),
 
         ("GET", ["joined_rooms"]) => {
             let mut rooms: Vec<&str> =
@@ -159,7 +158,9 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
         }
         ("PUT", ["rooms", room, "send", kind, _]) => send(state, call, room, kind, None),
         ("PUT", ["rooms", room, "redact", event, _]) => send(state, call, room, "m.room.redaction", Some(event)),
-        ("PUT", ["rooms", _, "typing", _]) | ("POST", ["rooms", _, "receipt" | "read_markers", ..]) => empty(),
+        // Accepted, and nobody looks at them.
+        ("PUT", ["directory", "list", "room", _] | ["rooms", _, "typing", _])
+        | ("POST", ["rooms", _, "receipt" | "read_markers", ..]) => empty(),
         ("GET", ["rooms", room, rest @ ..]) => read_room(visible(state, room, user)?, call.query, rest),
         ("PUT", ["rooms", room, "state", kind]) => set_state(state, call, room, kind, ""),
         ("PUT", ["rooms", room, "state", kind, key]) => set_state(state, call, room, kind, key),

@@ -78,6 +78,11 @@ pub struct Line {
 const MAX_BODY: usize = 510;
 
 impl Line {
+    /// A line of this time, from everything after the tags.
+    pub fn new(body: String) -> Self {
+        Self { body, time: server_time(now_ms()), ..Self::default() }
+    }
+
     /// The line for a client with these capabilities, with more tags (`label`, `batch`) in front.
     pub fn encode(&self, caps: Caps, more_tags: &[(&str, &str)]) -> Arc<[u8]> {
         let mut tags: Vec<String> = more_tags.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
@@ -146,4 +151,11 @@ pub fn server_time(ms: u64) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+/// The time, in milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "a server stamps its lines with the wall clock")]
+pub fn now_ms() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.ok().and_then(|elapsed| u64::try_from(elapsed.as_millis()).ok()).expect("the clock is after 1970")
 }

@@ -1,9 +1,9 @@
 //! The commands of the fake IRC server that are about channels.
 
 use super::{
-    caps::{Caps, Line},
+    caps::{Caps, Line, now_ms},
     commands::explain,
-    state::{Channel, Member, State, now_ms},
+    state::{Channel, Member, State},
 };
 use crate::support::IrcLine;
 
@@ -149,9 +149,10 @@ impl State {
         if self.connection(id).channels.contains(&folded) {
             return Some(folded);
         }
-        match self.channels.contains_key(&folded) {
-            true => self.numeric(id, 442, &format!("{name} :You're not on that channel")),
-            false => self.numeric(id, 403, &format!("{name} :{}", explain(403))),
+        if self.channels.contains_key(&folded) {
+            self.numeric(id, 442, &format!("{name} :You're not on that channel"));
+        } else {
+            self.numeric(id, 403, &format!("{name} :{}", explain(403)));
         }
         None
     }
@@ -232,9 +233,10 @@ impl State {
         let mut lines = Vec::new();
         if let Some(channel) = self.channels.get(&self.fold(name)) {
             for (member_id, member) in &channel.members {
-                let shown = match caps.has(Caps::USERHOST_IN_NAMES) {
-                    true => self.mask(*member_id),
-                    false => self.connection(*member_id).nick.clone(),
+                let shown = if caps.has(Caps::USERHOST_IN_NAMES) {
+                    self.mask(*member_id)
+                } else {
+                    self.connection(*member_id).nick.clone()
                 };
                 let entry = format!("{}{shown}", member.prefix(caps.has(Caps::MULTI_PREFIX)));
                 if line.len() + entry.len() > 400 {
@@ -297,7 +299,7 @@ impl State {
             if !self.set_mode(&channel, mode, on, argument.as_deref()) {
                 match (mode, &argument) {
                     ('o' | 'v', Some(nick)) => {
-                        self.numeric(id, 441, &format!("{nick} {name} :They aren't on that channel"))
+                        self.numeric(id, 441, &format!("{nick} {name} :They aren't on that channel"));
                     }
                     _ => self.numeric(id, 472, &format!("{mode} :is not a recognised channel mode.")),
                 }

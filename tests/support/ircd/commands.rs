@@ -2,7 +2,12 @@
 //!
 //! To add a command, add its row to [`State::command`].
 
-use super::{Refusal, caps::Caps, outbox::End, state::State};
+use super::{
+    Refusal,
+    caps::{Caps, Line},
+    outbox::End,
+    state::State,
+};
 use crate::support::IrcLine;
 
 impl State {
@@ -21,7 +26,7 @@ impl State {
             "PONG" => {}
             "QUIT" => {
                 let text = format!("Closing link: ({}) [Quit: {}]", self.config.host, line.param(0));
-                let error = self.line(format!("ERROR :{text}"));
+                let error = Line::new(format!("ERROR :{text}"));
                 self.send_to(id, &error);
                 self.drop_connection(id, &format!("Quit: {}", line.param(0)), End::AfterFlush);
             }
@@ -315,9 +320,10 @@ impl State {
     fn message(&mut self, id: u64, line: &IrcLine) {
         let command = line.command.as_str();
         let Some(text) = line.params.get(1).or((command == "TAGMSG").then_some(&String::new())).cloned() else {
-            return if command == "PRIVMSG" {
-                self.numeric(id, 412, ":No text to send")
-            };
+            if command == "PRIVMSG" {
+                self.numeric(id, 412, ":No text to send");
+            }
+            return;
         };
         let client_tags: Vec<_> = line.tags.iter().filter(|(key, _)| key.starts_with('+')).cloned().collect();
         for target in line.param(0).split(',') {

@@ -36,8 +36,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(ircd: FakeIrcd, stream: S) 
 
 async fn read(ircd: &FakeIrcd, id: u64, outbox: &Arc<Outbox>, mut reader: impl AsyncRead + Unpin) {
     let mut input = Vec::with_capacity(512);
-    loop {
-        let Ok(1..) = reader.read_buf(&mut input).await else { break };
+    while let Ok(1..) = reader.read_buf(&mut input).await {
         // Asked after the read, which may have begun before the server was told to stop reading.
         outbox.may_read().await;
         let mut start = 0;
@@ -57,7 +56,7 @@ async fn read(ircd: &FakeIrcd, id: u64, outbox: &Arc<Outbox>, mut reader: impl A
     if ircd.state().connections.contains_key(&id) {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn write(ircd: &FakeIrcd, outbox: &Outbox, mut writer: impl AsyncWrite + Unpin) {

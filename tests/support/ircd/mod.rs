@@ -30,7 +30,7 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 use self::outbox::End;
 pub use self::state::{Channel, ChannelRefusals, Connection, State};
-use super::{IrcClient, tls::SelfSigned, wait};
+use super::{IrcClient, process::POLL, tls::SelfSigned, wait};
 
 /// How a fake server behaves.
 #[derive(Debug, Clone)]
@@ -422,8 +422,11 @@ impl FakeIrcd {
         let task = self.accepting().take();
         if let Some(task) = task {
             task.abort();
-            // The port is free only when the task is gone.
             let _ = task.await;
+        }
+        // A child that is just being forked may hold the listener a moment longer.
+        while tokio::net::TcpStream::connect(self.address()).await.is_ok() {
+            tokio::time::sleep(POLL).await;
         }
         self.state().crash();
         self.changed();

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     IrcdConfig, Reaction, Received,
-    caps::{Caps, Fanout, Line, server_time},
+    caps::{Caps, Fanout, Line},
     outbox::{End, Outbox},
 };
 use crate::support::IrcLine;
@@ -79,6 +79,9 @@ pub struct ChannelRefusals {
     pub speech: Option<u16>,
 }
 
+/// A test's decision on each line.
+pub type Hook = Box<dyn FnMut(&Received) -> Reaction + Send>;
+
 /// The whole server.
 pub struct State {
     /// How it behaves.
@@ -94,7 +97,7 @@ pub struct State {
     /// Every line received, if the configuration says so.
     pub log: Vec<Received>,
     /// A test's own reaction to lines.
-    pub hook: Option<Box<dyn FnMut(&Received) -> Reaction + Send>>,
+    pub hook: Option<Hook>,
     /// Answers to the command under way, for its sender.
     replies: Vec<Line>,
     last_id: u64,
@@ -229,14 +232,9 @@ impl State {
 
     // --- Answers ---
 
-    /// A line from a user or the server, stamped with the time.
-    pub fn line(&self, body: String) -> Line {
-        Line { body, time: server_time(now_ms()), ..Line::default() }
-    }
-
     /// A line that `id` causes: with its mask in front, and its account.
     pub fn line_from(&self, id: u64, rest: &str) -> Line {
-        Line { account: self.connection(id).account.clone(), ..self.line(format!(":{} {rest}", self.mask(id))) }
+        Line { account: self.connection(id).account.clone(), ..Line::new(format!(":{} {rest}", self.mask(id))) }
     }
 
     /// An answer to the sender of the command under way.
@@ -246,7 +244,7 @@ impl State {
 
     /// The same, from everything after the tags.
     pub fn reply_body(&mut self, body: String) {
-        let line = self.line(body);
+        let line = Line::new(body);
         self.reply(line);
     }
 
@@ -269,16 +267,16 @@ impl State {
         };
         let server = self.config.server_name.clone();
         match replies.as_slice() {
-            [] => outbox.push(self.line(format!(":{server} ACK")).encode(caps, &[("label", label)])),
+            [] => outbox.push(Line::new(format!(":{server} ACK")).encode(caps, &[("label", label)])),
             [line] => outbox.push(line.encode(caps, &[("label", label)])),
             lines => {
                 let batch = format!("b{}", self.fresh());
-                let start = self.line(format!(":{server} BATCH +{batch} labeled-response"));
+                let start = Line::new(format!(":{server} BATCH +{batch} labeled-response"));
                 outbox.push(start.encode(caps, &[("label", label)]));
                 for line in lines {
                     outbox.push(line.encode(caps, &[("batch", &batch)]));
                 }
-                outbox.push(self.line(format!(":{server} BATCH -{batch}")).encode(caps, &[]));
+                outbox.push(Line::new(format!(":{server} BATCH -{batch}")).encode(caps, &[]));
             }
         }
     }
@@ -366,15 +364,8 @@ impl State {
 
     /// Ends a connection as servers do: `ERROR :text`, then the wire.
     pub fn close_with_error(&mut self, id: u64, text: &str) {
-        let line = self.line(format!("ERROR :{text}"));
+        let line = Line::new(format!("ERROR :{text}"));
         self.send_to(id, &line);
         self.drop_connection(id, text, End::AfterFlush);
     }
-}
-
-/// The time, in milliseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "a server stamps its lines with the wall clock")]
-pub fn now_ms() -> u64 {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since_1970.ok().and_then(|elapsed| u64::try_from(elapsed.as_millis()).ok()).expect("the clock is after 1970")
 }

@@ -1,0 +1,184 @@
+//! Answers to what we sent: echoes, acknowledgements, errors.
+
+use super::{
+    Now, Output, Session, State,
+    channels::join_reason,
+    nicks, numeric,
+    receipts::{Proof, Verb, reason_of},
+};
+use crate::{
+    irc::{
+        caps::{Cap, Caps},
+        wire::Line,
+    },
+    model::{Failure, Reason},
+};
+
+impl Proof {
+    /// The best proof that a server with these capabilities gives.
+    pub(super) const fn of(caps: Caps) -> Self {
+        if caps.has(Cap::LabeledResponse) && caps.has(Cap::Batch) && caps.has(Cap::MessageTags) {
+            Self::Label
+        } else if caps.has(Cap::EchoMessage) {
+            Self::Echo
+        } else {
+            Self::Barrier
+        }
+    }
+}
+
+impl Session {
+    /// A line of ours came back to us: the server took it.
+    pub(super) fn own_line_came_back(&mut self, verb: Verb, line: &Line<'_>, out: &mut Vec<Output>) {
+        let (msgid, target) = (self.tag(line, "msgid"), self.text_of(line.param(0)));
+        let mapping = self.isupport.casemapping;
+        let State::On(connection) = &mut self.state else { return };
+        match connection.label_of(line) {
+            Some(label) => connection.receipts.labelled(label, Ok(msgid), out),
+            None => {
+                connection.receipts.echo(verb, &target, mapping, msgid, out);
+            }
+        }
+    }
+
+    /// `ACK`: the labelled line has no other answer.
+    pub(super) fn ack(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else { return };
+        if let Some(label) = connection.label_of(line) {
+            connection.receipts.labelled(label, Ok(None), out);
+        }
+    }
+
+    /// `FAIL command code context… :words` (<https://ircv3.net/specs/extensions/standard-replies>).
+    pub(super) fn fail_reply(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+        let mapping = self.isupport.casemapping;
+        let failure = self.refusal(Reason::Refused, line.last_param());
+        let command = self.text_of(line.param(0));
+        let params: Vec<String> = line.params().map(|param| self.text_of(param)).collect();
+        let context = params.get(2..params.len().saturating_sub(1)).unwrap_or_default();
+        if command == "JOIN" {
+            for name in context {
+                self.refuse_join(name, failure.clone(), out);
+            }
+            return;
+        }
+        let State::On(connection) = &mut self.state else { return };
+        let label = connection.label_of(line);
+        let receipts = &mut connection.receipts;
+        if let Some(label) = label {
+            receipts.labelled(label, Err(failure), out);
+        } else if !context.iter().any(|name| receipts.refused(name, Some(&command), mapping, failure.clone(), out)) {
+            receipts.refused_oldest(Some(&command), failure, out);
+        }
+    }
+
+    /// Any numeric that isn't about the server, the channel or the login: an answer to something, or nothing to us.
+    pub(super) fn answer_numeric(&mut self, number: u16, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
+        let mapping = self.isupport.casemapping;
+        let name = self.text_of(line.param(1));
+        if number == numeric::ERR_USERONCHANNEL {
+            // `443 me nick #channel`, or `443 me #channel`: we are in it already.
+            return self.already_in(line, out);
+        }
+        let words = self.text_of(line.last_param());
+        if let Some(reason) = join_reason(number, &words)
+            && self.refuse_join(&name, Failure::certain(reason).with_detail(&*words), out)
+        {
+            if number == numeric::ERR_LINKCHANNEL {
+                self.channels.forwarded(&self.text_of(line.param(2)));
+            }
+            return;
+        }
+        if self.nick_refused(number, &name, now) {
+            return;
+        }
+        let label = match &self.state {
+            State::On(connection) => connection.label_of(line),
+            _ => None,
+        };
+        let reason = reason_of(number);
+        let State::On(connection) = &mut self.state else { return };
+        let receipts = &mut connection.receipts;
+        if let Some(label) = label {
+            if reason.is_some() || (400..600).contains(&number) {
+                let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_detail(words);
+                receipts.labelled(label, Err(failure), out);
+            } else if line.tags.get("label").is_some() {
+                receipts.labelled(label, Ok(None), out);
+            }
+            return;
+        }
+        let Some(reason) = reason else { return };
+        let failure = Failure::certain(reason).with_detail(words);
+        if matches!(number, numeric::ERR_NORECIPIENT | numeric::ERR_NOTEXTTOSEND | numeric::ERR_NOPRIVILEGES) {
+            receipts.refused_oldest(None, failure, out);
+        } else {
+            receipts.refused(&name, None, mapping, failure, out);
+        }
+    }
+
+    fn already_in(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+        let mapping = self.isupport.casemapping;
+        let names: Vec<String> = line.params().skip(1).take(2).map(|param| self.text_of(param)).collect();
+        for name in names {
+            if self.channels.is_joining(&name, mapping) {
+                self.channels.joined(&name, false, mapping);
+                self.outbox.release(&name, mapping);
+                out.push(Output::Event(crate::model::IrcEvent::OwnJoined { channel: name }, None));
+            }
+        }
+    }
+
+    /// False if no JOIN of that channel was on its way.
+    fn refuse_join(&mut self, name: &str, failure: Failure, out: &mut Vec<Output>) -> bool {
+        let Some(name) = self.channels.refused(name, self.isupport.casemapping) else { return false };
+        self.join_refused(&name, failure, out);
+        true
+    }
+
+    /// Looks after the wanted nick from now on, unless we have it.
+    pub(super) fn watch_nick(&mut self, now: u64) {
+        let wanted = self.wanted_nick().to_owned();
+        let mapping = self.isupport.casemapping;
+        if let State::On(connection) = &mut self.state {
+            if mapping.same(&connection.me.nick, &wanted) {
+                connection.regain.rest();
+            } else {
+                connection.regain.wait(now);
+            }
+        }
+    }
+
+    /// The wanted nick, as long as this server takes it.
+    pub(super) fn wanted_nick(&self) -> &str {
+        nicks::wanted(&self.spec.nick, &self.isupport)
+    }
+
+    /// Somebody gave up their nick: perhaps it is the one we want.
+    pub(super) fn nick_freed(&mut self, nick: &[u8], now: Now) {
+        let wanted = self.isupport.casemapping.same_bytes(nick, self.wanted_nick().as_bytes());
+        if let State::On(connection) = &mut self.state
+            && wanted
+            && connection.regain.is_waiting()
+        {
+            connection.regain.chance(now.monotonic);
+        }
+    }
+
+    /// False if `number` is no refusal of a nick of ours.
+    fn nick_refused(&mut self, number: u16, name: &str, now: Now) -> bool {
+        let for_nick = self.isupport.casemapping.same(name, self.wanted_nick());
+        let State::On(connection) = &mut self.state else { return false };
+        match number {
+            // It won't get any better by trying again.
+            numeric::ERR_ERRONEUSNICKNAME => connection.regain.rest(),
+            numeric::ERR_NICKNAMEINUSE
+            | numeric::ERR_NICKCOLLISION
+            | numeric::ERR_BANNICKCHANGE
+            | numeric::ERR_NICKTOOFAST => connection.regain.wait(now.monotonic),
+            numeric::ERR_UNAVAILRESOURCE if for_nick => connection.regain.wait(now.monotonic),
+            _ => return false,
+        }
+        true
+    }
+}

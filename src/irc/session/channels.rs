@@ -1,0 +1,389 @@
+//! The channels of a link: which are wanted, which are joined, and which are observed.
+//!
+//! What is wanted survives reconnects; where we are doesn't. Names are compared under the network's CASEMAPPING at
+//! each look, never stored folded, so that a server that changes it needs no rebuilding. A puppet is in few
+//! channels, so a look is a walk through a short list.
+
+use super::Output;
+use crate::{
+    irc::{roster::Roster, wire::LineWriter},
+    model::{CaseMapping, Failure, IrcEvent, Isupport, Reason},
+};
+
+/// How long a JOIN may stay without an answer. In milliseconds.
+const JOIN_PATIENCE: u64 = 30_000;
+/// How many channels go into one JOIN where the server doesn't say.
+const JOIN_TARGETS: usize = 10;
+
+/// Where we are with a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Not in it, and nothing is being done about that.
+    Out,
+    /// To be joined at the next chance to send.
+    Wanted,
+    /// JOIN has gone out; until when to wait for its answer.
+    Joining(u64),
+    In,
+    /// PART has gone out.
+    Leaving,
+}
+
+/// What to do about a channel that we are in now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    Stay,
+    /// PART at once: we were forwarded to it, or it is wanted no more.
+    Leave,
+}
+
+/// How far we are with an observed channel's members.
+#[derive(Debug)]
+pub(super) enum Names {
+    /// Nothing is expected.
+    Idle,
+    /// To be asked for.
+    Wanted,
+    /// Coming.
+    Gathering(Box<Roster>),
+}
+
+/// What an observed channel's topic needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// It comes by itself, if there is any.
+    Untold,
+    /// To be asked for.
+    Wanted,
+    /// The bridge has been told.
+    Told,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    /// As the server writes it, once it has.
+    pub(super) name: Box<str>,
+    pub(super) key: Option<Box<str>>,
+    pub(super) desired: bool,
+    pub(super) observed: bool,
+    pub(super) place: Place,
+    pub(super) names: Names,
+    pub(super) topic: Topic,
+}
+
+impl Channel {
+    /// Whether everything of it is to be told: it is observed, and we are in it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.observed && matches!(self.place, Place::In | Place::Leaving)
+    }
+}
+
+/// All of a link's channels.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    list: Vec<Channel>,
+    /// Channels that the server forwarded us to; to be left at once.
+    forwards: Vec<Box<str>>,
+    /// Whether any may have something for [`Self::pull`].
+    pub(super) busy: bool,
+    /// No JOIN's patience ends before this.
+    due: Option<u64>,
+}
+
+impl Channels {
+    pub(super) fn get(&self, name: &[u8], mapping: CaseMapping) -> Option<&Channel> {
+        self.list.iter().find(|channel| mapping.same_bytes(channel.name.as_bytes(), name))
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str, mapping: CaseMapping) -> Option<&mut Channel> {
+        self.list.iter_mut().find(|channel| mapping.same(&channel.name, name))
+    }
+
+    pub(super) fn is_in(&self, name: &str, mapping: CaseMapping) -> bool {
+        self.get(name.as_bytes(), mapping).is_some_and(|channel| channel.place == Place::In)
+    }
+
+    /// Whether any channel that we are in is observed.
+    pub(super) fn any_watched(&self) -> bool {
+        self.list.iter().any(Channel::is_watched)
+    }
+
+    fn entry(&mut self, name: &str, mapping: CaseMapping) -> &mut Channel {
+        let at = self.list.iter().position(|channel| mapping.same(&channel.name, name)).unwrap_or_else(|| {
+            self.list.reserve_exact(1);
+            self.list.push(Channel {
+                name: name.into(),
+                key: None,
+                desired: false,
+                observed: false,
+                place: Place::Out,
+                names: Names::Idle,
+                topic: Topic::Untold,
+            });
+            self.list.len() - 1
+        });
+        &mut self.list[at]
+    }
+
+    /// The channel is to be joined and stayed in. A key replaces the one that is known.
+    pub(super) fn want(&mut self, name: &str, key: Option<&str>, mapping: CaseMapping) {
+        let channel = self.entry(name, mapping);
+        channel.desired = true;
+        if let Some(key) = key {
+            channel.key = Some(key.into());
+        }
+        if channel.place == Place::Out {
+            channel.place = Place::Wanted;
+            self.busy = true;
+        }
+    }
+
+    /// The channel is wanted no more. Returns where we are with it.
+    pub(super) fn unwant(&mut self, name: &str, mapping: CaseMapping) -> Place {
+        let Some(channel) = self.get_mut(name, mapping) else { return Place::Out };
+        channel.desired = false;
+        if channel.place == Place::Wanted {
+            channel.place = Place::Out;
+        }
+        let place = channel.place;
+        self.forget_unused();
+        place
+    }
+
+    /// Whether to observe the channel from now on.
+    pub(super) fn observe(&mut self, name: &str, on: bool, mapping: CaseMapping) {
+        let channel = self.entry(name, mapping);
+        if channel.observed != on {
+            channel.observed = on;
+            (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
+            if on && channel.place == Place::In {
+                (channel.names, channel.topic) = (Names::Wanted, Topic::Wanted);
+                self.busy = true;
+            }
+        }
+        self.forget_unused();
+    }
+
+    /// We are in the channel now, by our own JOIN.
+    pub(super) fn joined(&mut self, name: &str, names_follow: bool, mapping: CaseMapping) -> Joined {
+        if let Some(at) = self.forwards.iter().position(|forward| mapping.same(forward, name)) {
+            self.forwards.swap_remove(at);
+            if self.get(name.as_bytes(), mapping).is_none_or(|channel| !channel.desired) {
+                return Joined::Leave;
+            }
+        }
+        let channel = self.entry(name, mapping);
+        channel.name = name.into();
+        if matches!(channel.place, Place::Joining(_)) && !channel.desired {
+            channel.place = Place::Leaving;
+            return Joined::Leave;
+        }
+        channel.place = Place::In;
+        channel.topic = Topic::Untold;
+        if channel.observed {
+            channel.names = if names_follow { Names::Gathering(Box::default()) } else { Names::Wanted };
+            self.busy |= !names_follow;
+        }
+        Joined::Stay
+    }
+
+    /// PART goes out.
+    pub(super) fn leaving(&mut self, name: &str, mapping: CaseMapping) {
+        if let Some(channel) = self.get_mut(name, mapping) {
+            channel.place = Place::Leaving;
+        }
+    }
+
+    /// We left the channel. True if it was by our own will and is wanted again since, so that it is joined again.
+    pub(super) fn left(&mut self, name: &str, mapping: CaseMapping) -> bool {
+        let Some(channel) = self.get_mut(name, mapping) else { return false };
+        channel.desired &= channel.place == Place::Leaving;
+        channel.place = if channel.desired { Place::Wanted } else { Place::Out };
+        channel.names = Names::Idle;
+        let again = channel.desired;
+        self.busy |= again;
+        self.forget_unused();
+        again
+    }
+
+    /// Whether JOIN has gone out and not been answered.
+    pub(super) fn is_joining(&self, name: &str, mapping: CaseMapping) -> bool {
+        self.get(name.as_bytes(), mapping).is_some_and(|channel| matches!(channel.place, Place::Joining(_)))
+    }
+
+    /// We were thrown out of the channel.
+    pub(super) fn thrown_out(&mut self, name: &str, mapping: CaseMapping) {
+        if let Some(channel) = self.get_mut(name, mapping) {
+            (channel.desired, channel.place, channel.names) = (false, Place::Out, Names::Idle);
+        }
+        self.forget_unused();
+    }
+
+    /// The server refused our JOIN: the channel's name as it was asked for. `None` if no JOIN was on its way.
+    pub(super) fn refused(&mut self, name: &str, mapping: CaseMapping) -> Option<Box<str>> {
+        let joining = |channel: &&mut Channel| matches!(channel.place, Place::Joining(_));
+        let channel = self.get_mut(name, mapping).filter(joining)?;
+        channel.place = Place::Out;
+        let name = channel.name.clone();
+        self.forget_unused();
+        Some(name)
+    }
+
+    /// The server sends us to another channel, in which we don't want to be.
+    pub(super) fn forwarded(&mut self, to: &str) {
+        if self.forwards.len() < 16 {
+            self.forwards.push(to.into());
+        }
+    }
+
+    /// The connection is gone; channels that nobody wants are forgotten.
+    pub(super) fn disconnected(&mut self) {
+        for channel in &mut self.list {
+            channel.place = if channel.desired { Place::Wanted } else { Place::Out };
+            (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
+        }
+        self.forwards = Vec::new();
+        (self.busy, self.due) = (true, None);
+        self.forget_unused();
+    }
+
+    /// CASEMAPPING changed: two names may be one now.
+    pub(super) fn refold(&mut self, mapping: CaseMapping) {
+        let mut at = 0;
+        while at < self.list.len() {
+            let (before, rest) = self.list.split_at_mut(at);
+            if let Some(same) = before.iter_mut().find(|channel| mapping.same(&channel.name, &rest[0].name)) {
+                same.desired |= rest[0].desired;
+                same.observed |= rest[0].observed;
+                self.list.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// When to call [`Self::overdue`].
+    pub(super) const fn timer(&self) -> Option<u64> {
+        self.due
+    }
+
+    /// The channels whose JOIN stayed without an answer for too long; they count as refused.
+    pub(super) fn overdue(&mut self, now: u64) -> Vec<Box<str>> {
+        let mut overdue = Vec::new();
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            for channel in &mut self.list {
+                if let Place::Joining(until) = channel.place {
+                    if until <= now {
+                        channel.place = Place::Out;
+                        overdue.push(channel.name.clone());
+                    } else {
+                        self.due = Some(self.due.map_or(until, |due| due.min(until)));
+                    }
+                }
+            }
+            self.forget_unused();
+        }
+        overdue
+    }
+
+    /// Writes the next line about channels, if there is any: JOINs, packed; then what observing asks for. What can't
+    /// be written is refused in `out`.
+    pub(super) fn pull(&mut self, now: u64, isupport: &Isupport, wire: &mut Vec<u8>, out: &mut Vec<Output>) -> bool {
+        if !self.busy {
+            return false;
+        }
+        if self.pull_join(now, isupport, wire, out) || self.pull_question(isupport, wire) {
+            return true;
+        }
+        self.busy = false;
+        false
+    }
+
+    fn pull_join(&mut self, now: u64, isupport: &Isupport, wire: &mut Vec<u8>, out: &mut Vec<Output>) -> bool {
+        let most = isupport.max_join_targets.unwrap_or(JOIN_TARGETS);
+        // A line's worth: as many as fit with their keys, those with keys first, as keys are told apart by place.
+        let mut wanted: Vec<usize> = (0..self.list.len()).filter(|at| self.list[*at].place == Place::Wanted).collect();
+        wanted.sort_by_key(|at| self.list[*at].key.is_none());
+        let mut room = isupport.linelen.saturating_sub("JOIN  \r\n".len());
+        let mut picked: Vec<usize> = Vec::new();
+        for at in wanted {
+            let channel = &self.list[at];
+            let size = channel.name.len() + 1 + channel.key.as_ref().map_or(0, |key| key.len() + 1);
+            if picked.len() >= most || (size > room && !picked.is_empty()) {
+                break;
+            }
+            room = room.saturating_sub(size);
+            picked.push(at);
+        }
+        if picked.is_empty() {
+            return false;
+        }
+        let names: Vec<_> = picked.iter().map(|at| (&*self.list[*at].name, self.list[*at].key.as_deref())).collect();
+        let written = LineWriter::new(wire, isupport.linelen).join(&names).is_ok();
+        let until = now + JOIN_PATIENCE;
+        for at in picked {
+            let channel = &mut self.list[at];
+            if written {
+                channel.place = Place::Joining(until);
+            } else {
+                // Names and keys were checked when they came, so that only their length is left as a cause.
+                channel.place = Place::Out;
+                let failure = Failure::certain(Reason::BadName);
+                out.push(Output::Event(IrcEvent::JoinRefused { channel: channel.name.to_string(), failure }, None));
+            }
+        }
+        self.due = Some(self.due.map_or(until, |due| due.min(until)));
+        written
+    }
+
+    fn pull_question(&mut self, isupport: &Isupport, wire: &mut Vec<u8>) -> bool {
+        for channel in self.list.iter_mut().filter(|channel| channel.is_watched()) {
+            // The topic first: the members' end tells that there was none.
+            if channel.topic == Topic::Wanted {
+                channel.topic = Topic::Untold;
+                return LineWriter::new(wire, isupport.linelen).ask_topic(&channel.name).is_ok();
+            }
+            if matches!(channel.names, Names::Wanted) {
+                channel.names = Names::Gathering(Box::default());
+                return LineWriter::new(wire, isupport.linelen).names(&channel.name).is_ok();
+            }
+        }
+        false
+    }
+
+    /// Forgets channels that nobody wants, in which we aren't.
+    fn forget_unused(&mut self) {
+        self.list.retain(|channel| channel.desired || channel.observed || channel.place != Place::Out);
+    }
+}
+
+/// What an error numeric means for a JOIN; `None` if it isn't about that. `words` decide where servers use one
+/// numeric for several things.
+pub(super) fn join_reason(numeric: u16, words: &str) -> Option<Reason> {
+    use super::numeric as n;
+    Some(match numeric {
+        n::ERR_NOSUCHCHANNEL => Reason::NoSuchChannel,
+        n::ERR_TOOMANYCHANNELS => Reason::TooManyChannels,
+        n::ERR_CHANNELISFULL => Reason::ChannelFull,
+        n::ERR_INVITEONLYCHAN => Reason::InviteOnly,
+        n::ERR_BANNEDFROMCHAN => Reason::Banned,
+        n::ERR_BADCHANNELKEY => Reason::BadKey,
+        n::ERR_BADCHANMASK => Reason::BadName,
+        n::ERR_NEEDREGGEDNICK => Reason::NeedsAccount,
+        n::ERR_TARGETTOOFAST | n::ERR_TARGCHANGE | n::ERR_TOOMANYJOINS => Reason::TooFast,
+        n::ERR_THROTTLE if words.to_ascii_lowercase().contains("throttl") => Reason::TooFast,
+        n::ERR_LINKCHANNEL => Reason::Forwarded,
+        n::ERR_THROTTLE
+        | n::ERR_SECUREONLYCHAN
+        | n::ERR_UNAVAILRESOURCE
+        | n::ERR_TOOMANYTARGETS
+        | n::ERR_OPERONLY
+        | n::ERR_NOPRIVILEGES => Reason::Refused,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

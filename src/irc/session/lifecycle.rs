@@ -1,0 +1,276 @@
+//! From dial to dial: how a connection begins, is lost, refused or closed, and what time does to it.
+
+use super::{
+    Now, Output, Session, State,
+    connection::{Connection, Phase, Silence},
+    nicks::NickWalk,
+    receipts::Proof,
+    refusal::{self, Closing},
+    registration::Negotiation,
+};
+use crate::{
+    irc::wire::LineWriter,
+    model::{Failure, IrcEvent, LinkState, Reason, Source},
+    translate,
+};
+
+/// From the socket to 001. In milliseconds.
+const REGISTRATION: u64 = 90_000;
+/// How long the server may take to say goodbye. In milliseconds.
+const GOODBYE: u64 = 2_000;
+
+impl Session {
+    pub(super) fn start(&mut self, out: &mut Vec<Output>) {
+        if matches!(self.state, State::New | State::Refused(_)) {
+            self.dial(out);
+        }
+    }
+
+    fn dial(&mut self, out: &mut Vec<Output>) {
+        self.state = State::Dialing;
+        out.push(Output::State(LinkState::Connecting { server: self.server().to_owned() }));
+        out.push(Output::Dial);
+    }
+
+    pub(super) fn dial_failed(&mut self, failure: Failure, now: Now, out: &mut Vec<Output>) {
+        if matches!(self.state, State::Dialing) {
+            self.wait(Closing::Lost, failure, now, out);
+        }
+    }
+
+    /// The socket is there: everything that needs no answer is said at once, so that a server without CAP, which
+    /// ignores or refuses the first line, registers us all the same.
+    pub(super) fn connected(&mut self, now: Now, out: &mut Vec<Output>) {
+        if !matches!(self.state, State::Dialing) {
+            out.push(Output::Hangup);
+            return;
+        }
+        let walk = NickWalk::new(&self.spec.nick, self.isupport.nicklen);
+        let nick = walk.current(&self.spec.nick, &self.spec.alternatives).unwrap_or_default();
+        let me = Source { nick: nick.clone(), user: None, host: None };
+        let phase = Phase::Negotiating(Box::<Negotiation>::default());
+        let deadline = now.monotonic + REGISTRATION;
+        self.state = State::On(Box::new(Connection::new(me, walk, phase, deadline, now.monotonic)));
+        self.urgent(out, |line| line.cap("LS", Some("302")));
+        if let Some(password) = &self.network.password {
+            let password = password.clone();
+            self.urgent(out, |line| line.pass(password.expose()));
+        }
+        self.urgent(out, |line| line.nick(&nick));
+        let realname = translate::one_line(&self.spec.realname);
+        let username = self.spec.username.clone();
+        self.urgent(out, |line| line.user(&username, &realname));
+    }
+
+    /// Gives out a line that needn't wait. A line that can't be written isn't: what users wrote is mended before.
+    pub(super) fn urgent(
+        &self,
+        out: &mut Vec<Output>,
+        write: impl FnOnce(LineWriter<'_>) -> Result<(), crate::irc::wire::Illegal>,
+    ) -> bool {
+        let mut wire = Vec::new();
+        let written = write(LineWriter::new(&mut wire, self.isupport.linelen)).is_ok();
+        if written {
+            out.push(Output::Line(wire));
+        }
+        written
+    }
+
+    pub(super) fn disconnected(&mut self, reason: &str, now: Now, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else {
+            if matches!(self.state, State::Dialing) {
+                self.wait(Closing::Lost, Failure::certain(Reason::LinkLost).with_detail(reason), now, out);
+            }
+            return;
+        };
+        if matches!(connection.phase, Phase::Draining) {
+            return self.closed(out);
+        }
+        let verdict = connection.verdict.take();
+        let (closing, words) = verdict.map_or((Closing::Lost, reason.to_owned()), |verdict| *verdict);
+        self.end(closing, words, now, out);
+    }
+
+    /// `ERROR :words`: the server closes the connection.
+    pub(super) fn error_line(&mut self, words: &str, now: Now, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else { return };
+        out.push(Output::Hangup);
+        if matches!(connection.phase, Phase::Draining) {
+            return self.closed(out);
+        }
+        // A numeric that came before says it better than the goodbye.
+        let verdict = connection.verdict.take();
+        let (closing, words) = verdict.map_or_else(|| (refusal::classify(words), words.to_owned()), |verdict| *verdict);
+        self.end(closing, words, now, out);
+    }
+
+    /// We give the connection up.
+    pub(super) fn hang_up(&mut self, closing: Closing, words: &str, now: Now, out: &mut Vec<Output>) {
+        out.push(Output::Hangup);
+        self.end(closing, words.to_owned(), now, out);
+    }
+
+    /// The connection has ended.
+    fn end(&mut self, closing: Closing, words: String, now: Now, out: &mut Vec<Output>) {
+        match closing {
+            Closing::Banned => self.refuse(Failure::certain(Reason::LinkRefused).with_detail(words), out),
+            _ => self.wait(closing, Failure::certain(Reason::LinkLost).with_detail(words), now, out),
+        }
+    }
+
+    /// Forgets the connection: what was on its way is uncertain now, what waits goes on waiting.
+    fn wait(&mut self, closing: Closing, failure: Failure, now: Now, out: &mut Vec<Output>) {
+        let lost = Failure { certain: false, ..failure.clone() };
+        self.abandon(&Failure { reason: Reason::LinkLost, ..lost }, out);
+        if let State::On(connection) = &self.state
+            && let Phase::Ready { since } = connection.phase
+        {
+            self.backoff.was_ready(now.monotonic.saturating_sub(since));
+        }
+        let isupport = std::sync::Arc::clone(&self.isupport);
+        self.outbox.hold(|target| isupport.is_channel(target));
+        self.channels.disconnected();
+        self.fail_unwanted(out);
+        self.server = self.server.wrapping_add(1);
+        let wait = self.backoff.next(closing);
+        self.state = State::Waiting(now.monotonic + wait);
+        let until = now.unix.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX));
+        out.push(Output::State(LinkState::Waiting { until, failure: Some(failure) }));
+    }
+
+    /// What is on its way, or half out, won't be heard of any more.
+    fn abandon(&mut self, failure: &Failure, out: &mut Vec<Output>) {
+        if let State::On(connection) = &mut self.state {
+            if let Some(current) = self.outbox.current.take() {
+                connection.receipts.complete(current.id, Some(failure.clone()), out);
+            }
+            connection.receipts.abandon(failure, out);
+        }
+    }
+
+    /// The network doesn't want us: terminal until a person acts (R44).
+    fn refuse(&mut self, failure: Failure, out: &mut Vec<Output>) {
+        self.abandon(&Failure { certain: false, ..failure.clone() }, out);
+        self.outbox.fail_all(&failure, out);
+        self.channels.disconnected();
+        self.backoff.was_ready(u64::MAX);
+        out.push(Output::State(LinkState::Refused { failure: failure.clone() }));
+        self.state = State::Refused(Box::new(failure));
+    }
+
+    /// Says goodbye. What is on its way still has a chance to be answered before the server hangs up.
+    pub(super) fn close(&mut self, reason: &str, now: Now, out: &mut Vec<Output>) {
+        if let State::On(connection) = &mut self.state {
+            if matches!(connection.phase, Phase::Draining) {
+                return;
+            }
+            if let Some(current) = self.outbox.current.take() {
+                let failure = Failure::uncertain(Reason::Interrupted);
+                connection.receipts.complete(current.id, Some(failure), out);
+            }
+            let question = (!connection.receipts.is_empty()).then(|| connection.receipts.ask(now.monotonic));
+            connection.phase = Phase::Draining;
+            connection.deadline = now.monotonic + GOODBYE;
+            if let Some(question) = question {
+                self.urgent(out, |line| line.ping(&format!("fb{question}")));
+            }
+            let reason = translate::one_line(reason);
+            self.urgent(out, |line| line.quit(&reason));
+            self.outbox.fail_all(&Failure::certain(Reason::Interrupted), out);
+        } else if !matches!(self.state, State::Closed) {
+            self.closed(out);
+        }
+    }
+
+    fn closed(&mut self, out: &mut Vec<Output>) {
+        self.abandon(&Failure::uncertain(Reason::Interrupted), out);
+        self.outbox.fail_all(&Failure::certain(Reason::Interrupted), out);
+        self.state = State::Closed;
+        out.push(Output::State(LinkState::Closed));
+    }
+
+    /// Time has passed. Each part looks for itself whether it was meant.
+    pub(super) fn timer(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.outbox.expire(now.monotonic, out);
+        for channel in self.channels.overdue(now.monotonic) {
+            let failure = Failure::certain(Reason::NotJoined);
+            self.join_refused(&channel, failure, out);
+        }
+        let idle = !self.outbox.has_ready();
+        let State::On(connection) = &mut self.state else {
+            if let State::Waiting(until) = self.state
+                && until <= now.monotonic
+            {
+                self.dial(out);
+            }
+            return;
+        };
+        if connection.deadline <= now.monotonic {
+            return self.deadline(now, out);
+        }
+        if connection.receipts.is_gone(now.monotonic) {
+            return self.hang_up(Closing::Lost, "the server answers no more", now, out);
+        }
+        if connection.is_ready() {
+            if connection.receipts.is_due(idle, now.monotonic) {
+                connection.receipts.due = true;
+            }
+            if connection.regain.timer().is_some_and(|at| at <= now.monotonic) {
+                connection.regain.chance(now.monotonic);
+            }
+        }
+        match connection.silence(now.monotonic) {
+            Silence::Fine => {}
+            Silence::Ask => {
+                self.urgent(out, |line| line.ping("footbridge"));
+            }
+            Silence::Dead => self.hang_up(Closing::Lost, "the server was silent for too long", now, out),
+        }
+    }
+
+    /// The phase has lasted for too long.
+    fn deadline(&mut self, now: Now, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else { return };
+        match connection.phase {
+            Phase::Draining => {
+                out.push(Output::Hangup);
+                self.closed(out);
+            }
+            // A server without any end to its greeting.
+            Phase::Settling(_) => self.ready(now, out),
+            ref phase => {
+                let words = match phase {
+                    Phase::Authenticating(_) => "the login (SASL) was not answered in time",
+                    _ => "the server did not let us in in time",
+                };
+                let verdict = connection.verdict.take().unwrap_or_else(|| Box::new((Closing::Lost, words.to_owned())));
+                self.hang_up(verdict.0, &verdict.1, now, out);
+            }
+        }
+    }
+
+    /// On the network: everything that waited may begin.
+    pub(super) fn ready(&mut self, now: Now, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else { return };
+        let Phase::Settling(draft) = std::mem::replace(&mut connection.phase, Phase::Ready { since: now.monotonic })
+        else {
+            return;
+        };
+        connection.deadline = u64::MAX;
+        connection.receipts.proof = Proof::of(connection.caps);
+        self.set_isupport(*draft);
+        self.watch_nick(now.monotonic);
+        self.mark_as_bot();
+        let State::On(connection) = &self.state else { return };
+        out.push(Output::State(LinkState::Ready {
+            nick: connection.me.nick.clone(),
+            isupport: std::sync::Arc::clone(&self.isupport),
+        }));
+    }
+
+    /// A JOIN was refused: so is what waits for it.
+    pub(super) fn join_refused(&mut self, channel: &str, failure: Failure, out: &mut Vec<Output>) {
+        self.outbox.fail_channel(channel, self.isupport.casemapping, &failure, out);
+        out.push(Output::Event(IrcEvent::JoinRefused { channel: channel.to_owned(), failure }, None));
+    }
+}

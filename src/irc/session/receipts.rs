@@ -1,0 +1,319 @@
+//! What became of the lines that went out.
+//!
+//! Proof, best first: the answer that carries the line's label (labeled-response); our own line coming back
+//! (echo-message); the answer to a PING sent after it, without an error in between (the *barrier*). A line that is
+//! still undecided after [`PATIENCE`] is asked about with a barrier in any case, so that none pends for ever.
+//!
+//! A command is decided when all of its lines are: delivered only if each was. Its fate is told exactly once.
+
+use std::collections::VecDeque;
+
+use super::Output;
+use crate::model::{CaseMapping, CommandId, Failure, Fate, Reason};
+
+/// How long an echo or a labelled answer may take before we ask. In milliseconds.
+const PATIENCE: u64 = 10_000;
+/// Without echo or labels: the shortest time between two questions, in milliseconds ...
+const PAUSE: u64 = 2_000;
+/// ... unless so many lines have gone out since the last one.
+const MANY: usize = 20;
+/// A server that doesn't answer a question for so long is gone. In milliseconds.
+const SILENCE: u64 = 180_000;
+
+/// How this server proves that it took a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// By the label of its answer.
+    Label,
+    /// By our line coming back.
+    Echo,
+    /// By the order of its answers alone.
+    Barrier,
+}
+
+/// What kind of line went out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Privmsg,
+    Notice,
+    Topic,
+    Kick,
+}
+
+impl Verb {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Privmsg => "PRIVMSG",
+            Self::Notice => "NOTICE",
+            Self::Topic => "TOPIC",
+            Self::Kick => "KICK",
+        }
+    }
+}
+
+/// A line on its way.
+#[derive(Debug)]
+struct Sent {
+    serial: u64,
+    command: CommandId,
+    verb: Verb,
+    target: Box<str>,
+    /// Whom it is about besides its target: who is to be kicked.
+    about: Option<Box<str>>,
+    at: u64,
+}
+
+/// A command of which lines have gone out.
+#[derive(Debug)]
+struct Tally {
+    command: CommandId,
+    undecided: u32,
+    /// Whether all lines of the command have gone out.
+    complete: bool,
+    failure: Option<Failure>,
+    msgid: Option<String>,
+}
+
+/// The lines on their way, and what is known of their commands.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    pub(super) proof: Proof,
+    sent: VecDeque<Sent>,
+    commands: Vec<Tally>,
+    next: u64,
+    /// Lines before this serial have been asked about.
+    asked: u64,
+    /// When the last question went out.
+    asked_at: u64,
+    /// When the oldest question without an answer went out.
+    unanswered_since: Option<u64>,
+    /// A question is due, whatever the rest says.
+    pub(super) due: bool,
+}
+
+impl Receipts {
+    pub(super) const fn new() -> Self {
+        Self {
+            proof: Proof::Barrier,
+            sent: VecDeque::new(),
+            commands: Vec::new(),
+            next: 0,
+            asked: 0,
+            asked_at: 0,
+            unanswered_since: None,
+            due: false,
+        }
+    }
+
+    /// The serial of the line to be written next: its label.
+    pub(super) const fn next_serial(&self) -> u64 {
+        self.next
+    }
+
+    /// A line goes out. `last` if it is the command's last.
+    pub(super) fn sent(
+        &mut self,
+        command: CommandId,
+        verb: Verb,
+        target: &str,
+        about: Option<&str>,
+        last: bool,
+        now: u64,
+    ) {
+        let (serial, target, about) = (self.next, target.into(), about.map(Into::into));
+        self.next += 1;
+        self.sent.push_back(Sent { serial, command, verb, target, about, at: now });
+        let tally = self.tally(command);
+        tally.undecided += 1;
+        tally.complete = last;
+    }
+
+    /// No more lines of the command will go out. With a failure, it has failed.
+    pub(super) fn complete(&mut self, command: CommandId, failure: Option<Failure>, out: &mut Vec<Output>) {
+        let tally = self.tally(command);
+        tally.complete = true;
+        if tally.failure.is_none() {
+            tally.failure = failure;
+        }
+        self.conclude(command, out);
+    }
+
+    /// Whether a line of the command has failed already.
+    pub(super) fn has_failed(&self, command: CommandId) -> bool {
+        self.commands.iter().any(|tally| tally.command == command && tally.failure.is_some())
+    }
+
+    /// Our own line came back. False if none like it is on its way.
+    pub(super) fn echo(
+        &mut self,
+        verb: Verb,
+        target: &str,
+        mapping: CaseMapping,
+        msgid: Option<String>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let at = self.sent.iter().position(|sent| sent.verb == verb && mapping.same(&sent.target, target));
+        at.is_some_and(|at| self.decide(at, Ok(msgid), out))
+    }
+
+    /// An answer with a label came.
+    pub(super) fn labelled(&mut self, serial: u64, verdict: Result<Option<String>, Failure>, out: &mut Vec<Output>) {
+        if let Ok(at) = self.sent.binary_search_by_key(&serial, |sent| sent.serial) {
+            self.decide(at, verdict, out);
+        }
+    }
+
+    /// An error for `name` (a target, or whom a line was about) came: it is the oldest such line's. With a verb, only
+    /// lines of that kind are meant.
+    pub(super) fn refused(
+        &mut self,
+        name: &str,
+        verb: Option<&str>,
+        mapping: CaseMapping,
+        failure: Failure,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let at = self.sent.iter().position(|sent| {
+            verb.is_none_or(|verb| sent.verb.name().eq_ignore_ascii_case(verb))
+                && (mapping.same(&sent.target, name)
+                    || sent.about.as_deref().is_some_and(|about| mapping.same(about, name)))
+        });
+        at.is_some_and(|at| self.decide(at, Err(failure), out))
+    }
+
+    /// An error that names no target came: it is the oldest line's (of that kind, if a verb is named).
+    pub(super) fn refused_oldest(&mut self, verb: Option<&str>, failure: Failure, out: &mut Vec<Output>) -> bool {
+        let mut sent = self.sent.iter();
+        let at = sent.position(|sent| verb.is_none_or(|verb| sent.verb.name().eq_ignore_ascii_case(verb)));
+        at.is_some_and(|at| self.decide(at, Err(failure), out))
+    }
+
+    /// The question `serial` was answered: everything that went out before it was taken.
+    pub(super) fn answered(&mut self, serial: u64, now: u64, out: &mut Vec<Output>) {
+        if serial > self.asked {
+            return; // Never asked: somebody plays tricks.
+        }
+        while self.sent.front().is_some_and(|sent| sent.serial < serial) {
+            self.decide(0, Ok(None), out);
+        }
+        // An answer counts for every question before it.
+        self.unanswered_since = if self.asked > serial { Some(now) } else { None };
+    }
+
+    /// The connection is over: what is undecided stays so.
+    pub(super) fn abandon(&mut self, failure: &Failure, out: &mut Vec<Output>) {
+        while !self.sent.is_empty() {
+            self.decide(0, Err(failure.clone()), out);
+        }
+        self.due = false;
+        self.unanswered_since = None;
+    }
+
+    /// Whether a question is due now. `idle`: nothing else waits to be sent.
+    pub(super) fn is_due(&self, idle: bool, now: u64) -> bool {
+        self.due || self.due_at(idle).is_some_and(|at| at <= now)
+    }
+
+    /// When a question will be due; `None` if there is nothing to ask.
+    fn due_at(&self, idle: bool) -> Option<u64> {
+        let first = self.sent.partition_point(|sent| sent.serial < self.asked);
+        let oldest = self.sent.get(first)?;
+        let patient = oldest.at + PATIENCE;
+        Some(match self.proof {
+            Proof::Barrier if self.sent.len() - first >= MANY => 0,
+            Proof::Barrier if idle && self.asked == 0 => 0,
+            Proof::Barrier if idle => patient.min(self.asked_at + PAUSE),
+            _ => patient,
+        })
+    }
+
+    /// When to look again: at a question that will be due, or a server that is gone.
+    pub(super) fn timer(&self, idle: bool) -> Option<u64> {
+        let gone = self.unanswered_since.map(|since| since + SILENCE);
+        // What is due already only waits to be pulled.
+        let due = if self.due { None } else { self.due_at(idle) };
+        gone.into_iter().chain(due).min()
+    }
+
+    /// Whether a question has been without an answer for too long.
+    pub(super) fn is_gone(&self, now: u64) -> bool {
+        self.unanswered_since.is_some_and(|since| now >= since + SILENCE)
+    }
+
+    /// Asks: the number that the PING is to carry.
+    pub(super) fn ask(&mut self, now: u64) -> u64 {
+        self.due = false;
+        self.asked = self.next;
+        self.asked_at = now;
+        self.unanswered_since.get_or_insert(now);
+        self.asked
+    }
+
+    /// Whether anything is undecided.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    fn tally(&mut self, command: CommandId) -> &mut Tally {
+        let at = self.commands.iter().position(|tally| tally.command == command).unwrap_or_else(|| {
+            self.commands.push(Tally { command, undecided: 0, complete: false, failure: None, msgid: None });
+            self.commands.len() - 1
+        });
+        &mut self.commands[at]
+    }
+
+    fn decide(&mut self, at: usize, verdict: Result<Option<String>, Failure>, out: &mut Vec<Output>) -> bool {
+        let Some(sent) = self.sent.remove(at) else { return false };
+        let tally = self.tally(sent.command);
+        tally.undecided -= 1;
+        match verdict {
+            Ok(Some(msgid)) => tally.msgid = Some(msgid),
+            Ok(None) => {}
+            Err(failure) => {
+                tally.failure.get_or_insert(failure);
+            }
+        }
+        self.conclude(sent.command, out);
+        true
+    }
+
+    fn conclude(&mut self, command: CommandId, out: &mut Vec<Output>) {
+        let done = self.commands.iter().position(|t| t.command == command && t.complete && t.undecided == 0);
+        if let Some(at) = done {
+            let tally = self.commands.remove(at);
+            let fate = tally.failure.map_or(Fate::Delivered { msgid: tally.msgid }, Fate::Failed);
+            out.push(Output::Fate(command, fate));
+        }
+        if self.sent.is_empty() && self.commands.is_empty() && self.sent.capacity() > 16 {
+            // A quiet link keeps nothing of its busy hour.
+            (self.sent, self.commands) = (VecDeque::new(), Vec::new());
+        }
+    }
+}
+
+/// What an error numeric means for something that was sent; `None` if it isn't about that.
+pub(super) const fn reason_of(numeric: u16) -> Option<Reason> {
+    use super::numeric as n;
+    Some(match numeric {
+        n::ERR_NOSUCHNICK | n::ERR_USERNOTINCHANNEL => Reason::NoSuchNick,
+        n::ERR_NOSUCHCHANNEL => Reason::NoSuchChannel,
+        n::ERR_CANNOTSENDTOCHAN => Reason::CannotSend,
+        n::ERR_NOTONCHANNEL => Reason::NotJoined,
+        n::ERR_NEEDREGGEDNICK | n::ERR_NONONREG | n::ERR_SECUREONLYCHAN => Reason::NeedsAccount,
+        n::ERR_TARGETTOOFAST | n::ERR_TARGCHANGE => Reason::TooFast,
+        n::ERR_NOSUCHSERVER
+        | n::ERR_TOOMANYTARGETS
+        | n::ERR_NORECIPIENT
+        | n::ERR_NOTEXTTOSEND
+        | n::ERR_BADMASK
+        | n::ERR_UNAVAILRESOURCE
+        | n::ERR_NOPRIVILEGES
+        | n::ERR_CHANOPRIVSNEEDED
+        | n::ERR_CANTSENDTOUSER
+        | n::ERR_TARGUMODEG => Reason::Refused,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

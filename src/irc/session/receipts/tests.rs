@@ -1,0 +1,187 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const ASCII: CaseMapping = CaseMapping::Ascii;
+
+fn refusal() -> Failure {
+    Failure::certain(Reason::CannotSend)
+}
+
+fn delivered(command: u64) -> Output {
+    Output::Fate(CommandId(command), Fate::Delivered { msgid: None })
+}
+
+fn failed(command: u64, failure: Failure) -> Output {
+    Output::Fate(CommandId(command), Fate::Failed(failure))
+}
+
+fn say(receipts: &mut Receipts, command: u64, target: &str, last: bool, now: u64) {
+    receipts.sent(CommandId(command), Verb::Privmsg, target, None, last, now);
+}
+
+#[test]
+fn a_barrier_settles_what_went_before_it_and_nothing_after() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say(&mut receipts, 1, "#a", true, 0);
+    let question = receipts.ask(0);
+    say(&mut receipts, 2, "#a", true, 1);
+    receipts.answered(question, 5, &mut out);
+    assert_eq!(out, [delivered(1)]);
+    assert!(!receipts.is_empty());
+}
+
+#[test]
+fn an_error_before_the_answer_is_the_oldest_lines_of_that_target() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say(&mut receipts, 1, "#a", true, 0);
+    say(&mut receipts, 2, "#B", true, 0);
+    say(&mut receipts, 3, "#b", true, 0);
+    let question = receipts.ask(0);
+    assert!(receipts.refused("#b", None, ASCII, refusal(), &mut out));
+    assert!(!receipts.refused("#c", None, ASCII, refusal(), &mut out));
+    receipts.answered(question, 5, &mut out);
+    assert_eq!(out, [failed(2, refusal()), delivered(1), delivered(3)]);
+}
+
+#[test]
+fn a_command_is_delivered_only_if_all_its_lines_were() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say(&mut receipts, 1, "#a", false, 0);
+    say(&mut receipts, 1, "#a", true, 0);
+    receipts.echo(Verb::Privmsg, "#a", ASCII, None, &mut out);
+    assert_eq!(out, []);
+    receipts.refused("#a", None, ASCII, refusal(), &mut out);
+    assert_eq!(out, [failed(1, refusal())]);
+}
+
+#[test]
+fn echoes_count_in_order_per_target_and_kind() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    receipts.proof = Proof::Echo;
+    say(&mut receipts, 1, "#a", true, 0);
+    receipts.sent(CommandId(2), Verb::Notice, "#a", None, true, 0);
+    say(&mut receipts, 3, "bob", true, 0);
+    assert!(receipts.echo(Verb::Privmsg, "BOB", ASCII, Some("id".into()), &mut out));
+    assert!(receipts.echo(Verb::Notice, "#a", ASCII, None, &mut out));
+    assert!(!receipts.echo(Verb::Notice, "#a", ASCII, None, &mut out));
+    assert_eq!(out, [Output::Fate(CommandId(3), Fate::Delivered { msgid: Some("id".into()) }), delivered(2)]);
+}
+
+#[test]
+fn a_kick_is_refused_by_its_channel_or_by_whom_it_is_about() {
+    for name in ["#a", "bob"] {
+        let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+        receipts.sent(CommandId(1), Verb::Kick, "#a", Some("bob"), true, 0);
+        assert!(receipts.refused(name, None, ASCII, refusal(), &mut out), "{name}");
+    }
+}
+
+#[test]
+fn questions_are_asked_when_idle_but_not_all_the_time() {
+    let mut receipts = Receipts::new();
+    assert!(!receipts.is_due(true, 0));
+    say(&mut receipts, 1, "#a", true, 100);
+    assert!(receipts.is_due(true, 100), "the first is asked about at once");
+    assert!(!receipts.is_due(false, 100), "not while more is to be said");
+    receipts.ask(100);
+    assert!(!receipts.is_due(true, 100));
+    say(&mut receipts, 2, "#a", true, 200);
+    assert!(!receipts.is_due(true, 200));
+    assert_eq!(receipts.timer(true), Some(2_100));
+    assert!(receipts.is_due(true, 2_100));
+    for n in 0..MANY as u64 {
+        say(&mut receipts, 3 + n, "#a", true, 200);
+    }
+    assert!(receipts.is_due(false, 200), "many lines are asked about even while busy");
+}
+
+#[test]
+fn a_missing_echo_is_asked_about_after_a_while() {
+    let mut receipts = Receipts::new();
+    receipts.proof = Proof::Echo;
+    say(&mut receipts, 1, "NickServ", true, 100);
+    assert!(!receipts.is_due(true, 10_099));
+    assert!(receipts.is_due(true, 10_100));
+    assert_eq!(receipts.timer(true), Some(10_100));
+}
+
+#[test]
+fn a_server_that_never_answers_is_gone() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say(&mut receipts, 1, "#a", true, 0);
+    receipts.ask(0);
+    say(&mut receipts, 2, "#a", true, 100_000);
+    let question = receipts.ask(100_000);
+    assert!(!receipts.is_gone(179_999));
+    assert!(receipts.is_gone(180_000));
+    receipts.answered(question, 150_000, &mut out);
+    assert_eq!(receipts.timer(true), None);
+    assert!(!receipts.is_gone(u64::MAX / 2));
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Sent(u8, bool),
+    Echo(u8),
+    Refused(u8),
+    Label(u64),
+    Ask,
+    Answer(u64),
+    Complete,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (0_u8..4, any::<bool>()).prop_map(|(target, last)| Happening::Sent(target, last)),
+        (0_u8..4).prop_map(Happening::Echo),
+        (0_u8..4).prop_map(Happening::Refused),
+        (0_u64..30).prop_map(Happening::Label),
+        Just(Happening::Ask),
+        (0_u64..30).prop_map(Happening::Answer),
+        Just(Happening::Complete),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_command_has_exactly_one_fate(happenings in prop::collection::vec(happening(), 0..60)) {
+        let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+        let (mut command, mut open, mut begun) = (0_u64, false, Vec::new());
+        for (now, happening) in (0_u64..).zip(happenings) {
+            match happening {
+                Happening::Sent(target, last) => {
+                    if !open {
+                        command += 1;
+                        begun.push(command);
+                    }
+                    open = !last;
+                    say(&mut receipts, command, &format!("#{target}"), last, now);
+                }
+                Happening::Echo(target) => {
+                    receipts.echo(Verb::Privmsg, &format!("#{target}"), ASCII, None, &mut out);
+                }
+                Happening::Refused(target) => {
+                    receipts.refused(&format!("#{target}"), None, ASCII, refusal(), &mut out);
+                }
+                Happening::Label(serial) => receipts.labelled(serial, Ok(None), &mut out),
+                Happening::Ask => { receipts.ask(now); }
+                Happening::Answer(serial) => receipts.answered(serial, now, &mut out),
+                Happening::Complete => if std::mem::take(&mut open) {
+                    receipts.complete(CommandId(command), None, &mut out);
+                },
+            }
+        }
+        if open {
+            receipts.complete(CommandId(command), None, &mut out);
+        }
+        receipts.abandon(&Failure::uncertain(Reason::LinkLost), &mut out);
+        let mut told: Vec<u64> = out.iter().map(|output| match output {
+            Output::Fate(CommandId(id), _) => *id,
+            other => panic!("{other:?}"),
+        }).collect();
+        told.sort_unstable();
+        prop_assert_eq!(told, begun);
+        prop_assert!(receipts.commands.is_empty() && receipts.is_empty());
+    }
+}
