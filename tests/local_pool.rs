@@ -175,11 +175,11 @@ impl Rig {
         assert_eq!(self.body().await, PoolEventBody::Irc(IrcEvent::OwnJoined { channel: "#a".into() }));
     }
 
-    fn say(&self, link: &LinkId, command: u64, line: &str, txn: Option<i64>) -> Result<(), SendRefused> {
+    fn say(&self, link: &LinkId, command: u64, text: &str, txn: Option<i64>) -> Result<(), SendRefused> {
         let action = IrcAction::Say {
             target: "#a".into(),
             kind: TextKind::Privmsg,
-            lines: vec![line.to_owned()],
+            lines: vec![text.to_owned()],
             expires: i64::MAX,
             journal: txn.map(|txn| MatrixKey { txn, index: 0 }),
         };
@@ -374,8 +374,8 @@ async fn what_goes_on_is_counted() {
     rig.body().await;
     let counted = |name: &str| {
         let text = metrics.render();
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in:\n{text}"));
-        line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+        let found = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in:\n{text}"));
+        found.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
     };
     assert_eq!(counted(r#"footbridge_irc_links{network="test",state="ready"}"#), 1);
     assert_eq!(counted(r#"footbridge_irc_links{network="test",state="connecting"}"#), 0);

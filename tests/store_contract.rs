@@ -1,4 +1,4 @@
-//! The store's contract, on `SQLite` and PostgreSQL alike. A story that holds on one engine only has no place here.
+//! The store's contract, on SQLite and PostgreSQL alike. A story that holds on one engine only has no place here.
 
 mod store;
 

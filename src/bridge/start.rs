@@ -108,7 +108,7 @@ impl Bridge {
     /// Loads what is known, takes up what the last run left, and begins to connect.
     ///
     /// # Errors
-    /// [`StartError`]; nothing has been dialled then.
+    /// [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, store, journal, matrix, noise, pool, clock, pings } = parts;
         let stop = CancellationToken::new();
@@ -170,21 +170,17 @@ impl Bridge {
             clock,
             input: input.clone(),
         };
-        load(&mut core, rooms).await?;
         let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
-        let specs: Vec<_> = core
-            .networks
-            .values()
-            .map(|network| (network.spec(pems.remove(&network.id)), network.bot_spec()))
-            .collect();
+        // Open before any room can ask the bot into a channel. What the links tell waits until the last run's work is taken up.
+        for network in core.networks.values() {
+            pool.configure(network.spec(pems.remove(&network.id)));
+            pool.open(network.bot_spec());
+        }
+        load(&mut core, rooms).await?;
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         if !aliases.is_empty() {
             tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, stop.clone()));
-        }
-        for (network, bot) in specs {
-            pool.configure(network);
-            pool.open(bot);
         }
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone()));
         Ok(Self { input, outbox, pool, journal, store, pings, core, intake, stop })

@@ -2,7 +2,7 @@
 //!
 //! A [`Dialer`] is made once per network and shared by its links, with one TLS configuration: loading the trusted
 //! certificates again for every link would cost ten times what the link itself does. What a certificate is checked
-//! against is [`trust`]'s business.
+//! against is `trust`'s business.
 
 mod trust;
 

@@ -1,5 +1,7 @@
 //! Why the database did not do what it was asked, sorted by the reaction it calls for.
 
+use std::fmt;
+
 use crate::model::NetworkId;
 
 /// The store failed. Each message reads alone, and says what to do where a person can do something.
@@ -40,7 +42,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Something stored in `place` can't be read back.
-    pub(super) fn unreadable(place: impl Into<String>, problem: impl ToString) -> Self {
+    pub(super) fn unreadable(place: impl Into<String>, problem: impl fmt::Display) -> Self {
         Self::Unreadable { place: place.into(), problem: problem.to_string() }
     }
 
@@ -67,7 +69,7 @@ impl From<sqlx::Error> for StoreError {
 /// Whether the database complains of the data itself, rather than of its own state.
 ///
 /// PostgreSQL: classes 22 (data), 23 (constraint), 54 (too large), P0 (raised by a trigger), see
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>. `SQLite`: TOOBIG, CONSTRAINT, MISMATCH, see
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>. SQLite: TOOBIG, CONSTRAINT, MISMATCH, see
 /// <https://www.sqlite.org/rescode.html>; the low byte is the primary code.
 fn refuses_data(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };

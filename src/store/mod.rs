@@ -1,7 +1,7 @@
 //! What outlives a restart: the journal of events whose fate isn't known yet, and the directory of portals, queries,
 //! puppets, ghosts and networks.
 //!
-//! [`open`] gives the [`Store`]: each method is atomic in itself, and no transaction travels. `SQLite` and PostgreSQL are
+//! [`open`] gives the [`Store`]: each method is atomic in itself, and no transaction travels. SQLite and PostgreSQL are
 //! behind the same implementation ([`sql`]) with the same SQL text. [`Journal`] owns the journal's tables: everything
 //! about accepted events goes through its one writer task, which commits a burst at a time.
 //!

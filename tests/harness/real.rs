@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 
 use crate::support::{
     IrcClient,
-    process::{Daemon, POLL, answers, folder},
+    process::{Launch, POLL, answers, folder},
     real::{InspIrcd, NgIrcd, Postgres, Synapse},
     wait::DEADLINE,
 };
@@ -126,7 +126,7 @@ fn a_child_ends_with_its_owner_and_leaves_nothing() {
         let mut command = Command::new("/bin/sh");
         // A child with a child of its own, neither of which would end by itself.
         command.args(["-c", "sleep 1000 & echo $! >grandchild; wait"]).current_dir(&folder);
-        Daemon::spawn("sh", command, None, &folder.join("log"), Some(&folder))
+        Launch { cleanup: Some(&folder), ..Launch::new("sh", &folder.join("log")) }.start(command)
     };
     let mut child = spawn();
     let written = || std::fs::read_to_string(folder.join("grandchild")).is_ok_and(|pid| pid.ends_with('\n'));
@@ -170,5 +170,5 @@ fn a_child_that_ends_too_early_shows_its_log() {
     let folder = folder("early", None);
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "echo the reason why; exit 3"]);
-    Daemon::spawn("sh", command, None, &folder.path().join("log"), None).wait_until("it answers", || false);
+    Launch::new("sh", &folder.path().join("log")).start(command).wait_until("it answers", || false);
 }

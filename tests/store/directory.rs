@@ -109,26 +109,26 @@ async fn r41_user_names_are_unique_stable_and_short(database: Database) {
     let name = async |network: &NetworkId, user: &UserId, base: &str| {
         store.puppet_identity(network, user, base).await.unwrap().username
     };
-    let [a, b, c, d, e, f] = ["@a:x", "@b:x", "@c:x", "@d:x", "@e:x", "@f:x"].map(|id| UserId::parse(id).unwrap());
-    assert_eq!(name(&libera, &a, "alexander").await, "alexander");
-    assert_eq!(name(&libera, &b, "alexanderthegreat").await, "alexa1", "cut to nine, that is taken");
-    assert_eq!(name(&libera, &c, "alexa2").await, "alexa2", "free");
-    assert_eq!(name(&libera, &d, "alexander").await, "alexa3", "2 is somebody's own name");
-    assert_eq!(name(&libera, &e, "").await, "u1");
-    assert_eq!(name(&libera, &f, "Ünix-~!\0").await, "nix", "what IRC may refuse is left out");
-    assert_eq!(name(&oftc, &b, "alexander").await, "alexander", "another network");
-    assert_eq!(name(&libera, &b, "else").await, "alexa1", "stable");
-    store.set_puppet_nick(&libera, &b, "Alex[m]").await.unwrap();
-    store.set_puppet_nick(&oftc, &a, "nobody").await.unwrap();
+    let user = |name: &str| UserId::parse(format!("@{name}:example.org")).unwrap();
+    assert_eq!(name(&libera, &user("first"), "alexander").await, "alexander");
+    assert_eq!(name(&libera, &user("long"), "alexanderthegreat").await, "alexa1", "cut to nine, that is taken");
+    assert_eq!(name(&libera, &user("other"), "alexa2").await, "alexa2", "free");
+    assert_eq!(name(&libera, &user("like"), "alexander").await, "alexa3", "2 is somebody's own name");
+    assert_eq!(name(&libera, &user("empty"), "").await, "u1");
+    assert_eq!(name(&libera, &user("odd"), "Ünix-~!\0").await, "nix", "what IRC may refuse is left out");
+    assert_eq!(name(&oftc, &user("long"), "alexander").await, "alexander", "another network");
+    assert_eq!(name(&libera, &user("long"), "else").await, "alexa1", "stable");
+    store.set_puppet_nick(&libera, &user("long"), "Alex[m]").await.unwrap();
+    store.set_puppet_nick(&oftc, &user("first"), "nobody").await.unwrap();
 
     let store = database.open().await;
     let known = PuppetIdentity {
         network: libera.clone(),
-        user: b.clone(),
+        user: user("long"),
         username: "alexa1".into(),
         nick: Some("Alex[m]".into()),
     };
-    assert_eq!(store.puppet_identity(&libera, &b, "else").await.unwrap(), known, "after a restart");
+    assert_eq!(store.puppet_identity(&libera, &known.user, "else").await.unwrap(), known, "after a restart");
     let puppets = store.puppets().await.unwrap();
     assert_eq!(puppets.len(), 7);
     assert!(puppets.contains(&known));

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use super::{
     Registration,
-    process::{Daemon, POLL, folder},
+    process::{Daemon, Launch, POLL, folder},
     tls::{self, SelfSigned},
     wait::DEADLINE,
 };
@@ -259,7 +259,7 @@ impl Bridge {
     /// Starts it without waiting; see [`Self::wait_ready`].
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "the bridge runs already");
-        self.daemon = Some(Daemon::spawn("footbridge", self.command("run"), None, &self.log_file(), None));
+        self.daemon = Some(Launch::new("footbridge", &self.log_file()).start(self.command("run")));
     }
 
     /// Runs `footbridge <subcommand> --config <its configuration> <more>` to its end.

@@ -14,8 +14,8 @@
 //! [`wait::DEADLINE`] turns "never" into a failure that prints what was seen instead. Nothing is skipped: a missing program is a
 //! panic that says how to install it. Nothing outlives the test, even if the test is killed (see [`process`]).
 //!
-//! Each test binary and each benchmark compiles its own copy (`mod support;`) and uses its own part, so unused items are no sign
-//! of dead code here.
+//! Each test binary compiles its own copy (`mod support;`, a benchmark with `#[path = "../tests/support/mod.rs"]`) and uses its own
+//! part, so unused items are no sign of dead code here.
 #![allow(clippy::allow_attributes, reason = "`expect` would fail in the binaries that use everything")]
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "no item of a test binary can be reached from outside")]

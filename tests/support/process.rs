@@ -99,6 +99,69 @@ pub fn program(path: impl Into<PathBuf>) -> PathBuf {
     path
 }
 
+/// What the watchdog does with the group `$1` when its standard input ends: first, if the leader deserves more than SIGKILL, it gets
+/// the signal `$3`, again and again for five seconds because it may ignore it while starting; then everything is killed, and the
+/// folder `$2` removed.
+const WATCHDOG: &str = r#"
+read -r _
+tries=50
+while [ "$3" != KILL ] && [ $tries -gt 0 ] && [ -d "/proc/$1" ] && ! grep -q "^State:.*Z" "/proc/$1/status"; do
+    kill -s "$3" "$1" 2>/dev/null
+    sleep 0.1
+    tries=$((tries - 1))
+done
+kill -s KILL -- "-$1" 2>/dev/null
+[ -z "$2" ] || rm -rf -- "$2"
+"#;
+
+/// How a child is started.
+pub struct Launch<'a> {
+    /// What it is called in messages.
+    pub name: &'a str,
+    /// The file to which everything it prints goes.
+    pub log: &'a Path,
+    /// The user it runs as, if not as ourselves.
+    pub owner: Option<Owner>,
+    /// A folder that goes with it.
+    pub cleanup: Option<&'a Path>,
+    /// The signal that ends it: `KILL`, unless it would leave something behind then.
+    pub stop: &'a str,
+}
+
+impl<'a> Launch<'a> {
+    /// A child that runs as ourselves and is simply killed.
+    pub fn new(name: &'a str, log: &'a Path) -> Self {
+        Self { name, log, owner: None, cleanup: None, stop: "KILL" }
+    }
+
+    /// Starts it.
+    pub fn start(self, mut command: Command) -> Daemon {
+        let Self { name, log, .. } = self;
+        let open = || {
+            let opened = File::options().create(true).append(true).open(log);
+            opened.unwrap_or_else(|error| panic!("cannot write {name}'s log {}: {error}", log.display()))
+        };
+        if let Some(owner) = self.owner {
+            command.gid(owner.gid).uid(owner.uid);
+        }
+        command.process_group(0).stdin(Stdio::null()).stdout(open()).stderr(open());
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().display()));
+        let group = child.id().to_string();
+        let watchdog = Command::new("/bin/sh")
+            .args(["-c", WATCHDOG, "watchdog", &group])
+            .arg(self.cleanup.unwrap_or(Path::new("")))
+            .arg(self.stop)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("every machine has /bin/sh");
+        Daemon { name: name.to_owned(), child, watchdog, log: log.to_owned() }
+    }
+}
+
 /// A running child with its log and its watchdog.
 pub struct Daemon {
     name: String,
@@ -108,33 +171,6 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a program. What it prints goes to `log`; `cleanup`, if any, is a folder that the watchdog removes after the end.
-    pub fn spawn(name: &str, mut command: Command, owner: Option<&Owner>, log: &Path, cleanup: Option<&Path>) -> Self {
-        let open = || {
-            File::options().create(true).append(true).open(log).unwrap_or_else(|error| {
-                panic!("cannot write {name}'s log {}: {error}", log.display());
-            })
-        };
-        if let Some(owner) = owner {
-            command.gid(owner.gid).uid(owner.uid);
-        }
-        command.process_group(0).stdin(Stdio::null()).stdout(open()).stderr(open());
-        let child =
-            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().display()));
-        let group = child.id().to_string();
-        let script = r#"read -r _; kill -s KILL -- "-$1" 2>/dev/null; test -z "$2" || rm -rf -- "$2""#;
-        let watchdog = Command::new("/bin/sh")
-            .args(["-c", script, "watchdog", &group])
-            .arg(cleanup.unwrap_or(Path::new("")))
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("every machine has /bin/sh");
-        Self { name: name.to_owned(), child, watchdog, log: log.to_owned() }
-    }
-
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -143,11 +179,6 @@ impl Daemon {
     /// How the child ended, if it did.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child is ours")
-    }
-
-    /// Waits until the child has ended by itself. Blocks the thread.
-    pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().expect("the child is ours")
     }
 
     /// What the child has printed so far.
@@ -182,7 +213,7 @@ impl Daemon {
         assert!(sent.is_ok_and(|status| status.success()), "cannot send {signal} to {}", self.name);
     }
 
-    /// Ends the child and all its children at once (SIGKILL), and waits until they are gone.
+    /// Ends the child and all its children, and waits until it is gone.
     pub fn kill(&mut self) {
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();

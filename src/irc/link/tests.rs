@@ -269,9 +269,9 @@ async fn what_was_held_when_the_connection_went_never_goes_out() {
     let fate = rig.event().await.body;
     let PoolEventBody::Fate { command, fate: Fate::Failed(failure) } = fate else { panic!("{fate:?}") };
     assert!(command == lost && !failure.certain, "{failure:?}");
-    rig.let_through();
     let mut peer = rig.accept().await;
     peer.says("WELCOME").await;
+    rig.let_through();
     peer.hears_nothing().await;
     rig.say(&link, &["2"], None).unwrap();
     peer.hears("SAY 2").await;

@@ -188,3 +188,37 @@ fn in_words(error: &io::Error) -> String {
         _ => format!("the connection failed ({error})"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn r44_what_came_before_the_connection_broke_is_read_after_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut there, _) = listener.accept().await.unwrap();
+        let mut wire = Wire::new(Stream::Plain(here));
+        wire.push(b"NICK alice\r\n");
+        poll_fn(|cx| wire.poll_write(cx, Instant::now())).await;
+        there.readable().await.unwrap();
+        there.write_all(b"ERROR :you are banned\r\n").await.unwrap();
+        // It has not read what we wrote: that makes the end a reset.
+        drop(there);
+        while wire.broken.is_none() {
+            wire.push(b"USER alice\r\n");
+            poll_fn(|cx| wire.poll_write(cx, Instant::now())).await;
+            tokio::task::yield_now().await;
+        }
+        let mut lines = Vec::new();
+        while matches!(poll_fn(|cx| wire.poll_read(cx, |line| lines.push(line.to_vec()))).await, Read::Some) {}
+        assert_eq!(lines, [b"ERROR :you are banned"]);
+    }
+}

@@ -12,6 +12,8 @@
 
 mod bits;
 mod ledger;
+#[cfg(test)]
+mod tests;
 mod types;
 mod writer;
 
@@ -46,12 +48,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            matrix: 50_000,
-            irc: 200_000,
-            keep: Duration::from_secs(24 * 60 * 60),
-            accept_wait: Duration::from_secs(5),
-        }
+        Self { matrix: 50_000, irc: 200_000, keep: Duration::from_hours(24), accept_wait: Duration::from_secs(5) }
     }
 }
 

@@ -23,7 +23,7 @@ const BURST: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often to look for rows that are old enough to be deleted, and the pause between two batches of them.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
 const PRUNE_PAUSE: Duration = Duration::from_millis(20);
 /// How long to go on trying when nobody holds the journal any more.
 const LAST_TRIES: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl Writer {
                 self.commit().await;
                 self.report();
             }
-            if self.prune_at <= now && self.outage.is_none() && give_up_at.is_none() {
+            if self.prune_at <= now && give_up_at.is_none() {
                 self.prune().await;
             }
         }
@@ -164,6 +164,10 @@ impl Writer {
             progress: self.ledger.progress(),
             settled_lines: self.ledger.settled_lines().to_vec(),
         };
+        if burst.is_empty() {
+            // All that was waited for is on disk already; that says nothing about whether an outage is over.
+            return self.answer_waiting();
+        }
         match store(self.store.as_ref(), &burst).await {
             Ok(StoredBurst { transactions, lines }) => {
                 self.ledger.committed();
@@ -201,28 +205,29 @@ impl Writer {
         store(self.store.as_ref(), &Burst { progress, settled_lines, ..empty(now) }).await?;
         self.ledger.committed();
         while let Some((transaction, _)) = self.transactions.first() {
-            let stored = store(self.store.as_ref(), &Burst { transactions: vec![transaction], ..empty(now) }).await;
-            let refused = refusal(&stored);
-            let stored = if refused.is_some() { None } else { stored?.transactions.pop() };
+            let burst = Burst { transactions: vec![transaction], ..empty(now) };
+            let stored = or_refused(store(self.store.as_ref(), &burst).await)?;
             let (transaction, reply) = self.transactions.remove(0);
             match stored {
-                Some(stored) => self.answer_transaction(reply, stored),
-                None => {
-                    tracing::error!(txn_id = transaction.txn_id, "a transaction is refused by the database and lost");
-                    drop(reply.send(Err(AcceptError::Refused(refused.unwrap_or_default()))));
+                Ok(mut stored) => {
+                    let stored = stored.transactions.pop().expect("a stored burst has an answer for each transaction");
+                    self.answer_transaction(reply, stored);
+                }
+                Err(refused) => {
+                    tracing::error!(txn_id = transaction.txn_id, error = %refused, "a transaction is refused");
+                    drop(reply.send(Err(refused)));
                 }
             }
         }
         while let Some((lines, _)) = self.lines.first() {
-            let stored = store(self.store.as_ref(), &Burst { lines: lines.iter().collect(), ..empty(now) }).await;
-            let refused = refusal(&stored);
-            let stored = if refused.is_some() { None } else { Some(stored?.lines) };
+            let burst = Burst { lines: lines.iter().collect(), ..empty(now) };
+            let stored = or_refused(store(self.store.as_ref(), &burst).await)?;
             let (lines, reply) = self.lines.remove(0);
             match stored {
-                Some(stored) => self.answer_lines(&lines, reply, stored),
-                None => {
-                    tracing::error!(lines = lines.len(), "lines of IRC are refused by the database and lost");
-                    drop(reply.send(Err(AcceptError::Refused(refused.unwrap_or_default()))));
+                Ok(stored) => self.answer_lines(&lines, reply, stored.lines),
+                Err(refused) => {
+                    tracing::error!(lines = lines.len(), error = %refused, "lines of IRC are refused");
+                    drop(reply.send(Err(refused)));
                 }
             }
         }
@@ -258,9 +263,7 @@ impl Writer {
 
     /// The database works: all that waited is done, and an outage is over.
     fn recovered(&mut self) {
-        for reply in self.waiting.drain(..) {
-            let _ = reply.send(());
-        }
+        self.answer_waiting();
         if let Some(outage) = self.outage.take() {
             self.tell_outage.send_replace(None);
             let seconds = outage.since.elapsed().as_secs();
@@ -268,15 +271,21 @@ impl Writer {
         }
     }
 
+    fn answer_waiting(&mut self) {
+        for reply in self.waiting.drain(..) {
+            // Whoever doesn't wait any more needn't know.
+            let _ = reply.send(());
+        }
+    }
+
     fn failed(&mut self, error: &StoreError) {
         counter!("footbridge_store_journal_errors_total").increment(1);
         let now = Instant::now();
-        let (since, pause) = match &self.outage {
-            Some(outage) => (outage.since, (outage.pause * 2).min(LONGEST_PAUSE)),
-            None => {
-                tracing::error!(%error, "the journal can't be written; nothing new is accepted until it can");
-                (now, FIRST_PAUSE)
-            }
+        let (since, pause) = if let Some(outage) = &self.outage {
+            (outage.since, (outage.pause * 2).min(LONGEST_PAUSE))
+        } else {
+            tracing::error!(%error, "the journal can't be written; nothing new is accepted until it can");
+            (now, FIRST_PAUSE)
         };
         self.outage = Some(Outage { since, pause, retry_at: now + pause });
         self.tell_outage.send_replace(Some(error.to_string()));
@@ -290,7 +299,9 @@ impl Writer {
             Ok(_) => PRUNE_PAUSE,
             Err(error) => {
                 counter!("footbridge_store_journal_errors_total").increment(1);
-                tracing::warn!(%error, "old rows of the journal can't be deleted; trying again in a minute");
+                if self.outage.is_none() {
+                    tracing::warn!(%error, "old rows of the journal can't be deleted; trying again in a minute");
+                }
                 PRUNE_EVERY
             }
         };
@@ -306,20 +317,18 @@ impl Writer {
 }
 
 async fn store(store: &dyn JournalStore, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
-    if burst.is_empty() {
-        return Ok(StoredBurst::default());
-    }
     let begun = Instant::now();
     let stored = store.commit(burst).await?;
     histogram!("footbridge_store_commit_seconds").record(begun.elapsed());
     Ok(stored)
 }
 
-/// What the database said, if it refuses the data itself.
-fn refusal<T>(result: &Result<T, StoreError>) -> Option<String> {
+/// Tells a refusal of the data, which concerns one request, from failures that concern all.
+fn or_refused<T>(result: Result<T, StoreError>) -> Result<Result<T, AcceptError>, StoreError> {
     match result {
-        Err(StoreError::Refused(problem)) => Some(problem.clone()),
-        _ => None,
+        Ok(stored) => Ok(Ok(stored)),
+        Err(StoreError::Refused(problem)) => Ok(Err(AcceptError::Refused(problem))),
+        Err(error) => Err(error),
     }
 }
 

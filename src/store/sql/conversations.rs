@@ -31,7 +31,7 @@ impl PortalKind {
 /// Reads a column into a type that checks itself.
 pub(super) fn parse<T>(row: &Row, index: usize, place: &str) -> Result<T, StoreError>
 where
-    T: TryFrom<String, Error: ToString>,
+    T: TryFrom<String, Error: std::fmt::Display>,
 {
     T::try_from(row.get(index)?).map_err(|error| StoreError::unreadable(place, error))
 }

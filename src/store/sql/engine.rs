@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::store::StoreError;
 
 /// How long PostgreSQL may take over one statement. The server ends it then, and so do we a little later, in case the
-/// server can't be reached any more. `SQLite` is on this machine and bounded by its busy timeout.
+/// server can't be reached any more. SQLite is on this machine and bounded by its busy timeout.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 const NO_ANSWER: Duration = Duration::from_secs(12);
 
@@ -28,7 +28,7 @@ pub(super) const CHUNK: usize = 100;
 /// An open database.
 #[derive(Debug, Clone)]
 pub(super) enum Db {
-    /// One connection writes, since `SQLite` takes one writer at a time; others read meanwhile.
+    /// One connection writes, since SQLite takes one writer at a time; others read meanwhile.
     Sqlite { writer: SqlitePool, readers: SqlitePool },
     /// One pool for everything.
     Postgres(PgPool),
@@ -209,10 +209,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.busy || self.in_transaction {
-            if let Some(connection) = self.connection.take() {
-                on_either!(connection, c => drop(c.detach()));
-            }
+        if (self.busy || self.in_transaction)
+            && let Some(connection) = self.connection.take()
+        {
+            on_either!(connection, c => drop(c.detach()));
         }
     }
 }

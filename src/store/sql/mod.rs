@@ -1,4 +1,4 @@
-//! The store on SQL: one implementation and one SQL text for `SQLite` and PostgreSQL.
+//! The store on SQL: one implementation and one SQL text for SQLite and PostgreSQL.
 //!
 //! `engine` is the only file that knows the difference once `open` is done; the others hold the statements, a file per
 //! group of methods.
@@ -6,6 +6,8 @@
 mod conversations;
 mod engine;
 mod facts;
+#[cfg(test)]
+mod full_disk;
 mod journal;
 mod open;
 mod people;

@@ -162,7 +162,10 @@ fn explain_file(path: &str, error: &io::Error) -> String {
 
 fn explain_sqlite(path: &str, error: MigrateError) -> StoreError {
     explain_migration(&SQLITE, error, |cause| {
-        let code = cause.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<i32>().ok());
+        let code = cause
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .and_then(|code| code.parse::<i32>().ok());
         // https://www.sqlite.org/rescode.html
         let advice = match code.map(|code| code & 0xff) {
             Some(5 | 6) => "another program holds it locked; stop that program (is footbridge running already?)",
@@ -180,7 +183,7 @@ fn explain_postgres(options: &PgConnectOptions, error: MigrateError) -> StoreErr
     let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
     let database = options.get_database().unwrap_or(user);
     explain_migration(&POSTGRES, error, |cause| {
-        let code = cause.as_database_error().and_then(|e| e.code().map(|code| code.into_owned()));
+        let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
         // https://www.postgresql.org/docs/current/errcodes-appendix.html
         let advice = match (code.as_deref(), cause) {
             (Some("28P01" | "28000"), _) => {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::SocketAddr, process::Command};
 use super::write;
 use crate::support::{
     IrcClient,
-    process::{Daemon, Owner, answers, folder, free_port, irc_answers, program},
+    process::{Daemon, Launch, Owner, answers, folder, free_port, irc_answers, program},
     tls::SelfSigned,
 };
 
@@ -77,7 +77,8 @@ impl InspIrcd {
             .arg("--nofork")
             .arg(format!("--config={}", folder.join("inspircd.conf").display()))
             .current_dir(&folder);
-        let daemon = Daemon::spawn("InspIRCd", command, owner.as_ref(), &folder.join("out.log"), Some(&folder));
+        let daemon =
+            Launch { owner, cleanup: Some(&folder), ..Launch::new("InspIRCd", &folder.join("out.log")) }.start(command);
         let mut server =
             Self { daemon, plain: ([127, 0, 0, 1], plain).into(), tls: ([127, 0, 0, 1], tls).into(), certificate };
         let (plain, tls) = (server.plain, server.tls);

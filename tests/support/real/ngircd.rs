@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command};
 use super::write;
 use crate::support::{
     IrcClient,
-    process::{Daemon, Owner, folder, free_port, irc_answers, program},
+    process::{Daemon, Launch, Owner, folder, free_port, irc_answers, program},
 };
 
 /// A running `ngIRCd`, without TLS.
@@ -39,7 +39,8 @@ impl NgIrcd {
         );
         let mut command = Command::new(binary);
         command.arg("-n").arg("-f").arg(&config).current_dir(&folder);
-        let daemon = Daemon::spawn("ngIRCd", command, owner.as_ref(), &folder.join("out.log"), Some(&folder));
+        let daemon =
+            Launch { owner, cleanup: Some(&folder), ..Launch::new("ngIRCd", &folder.join("out.log")) }.start(command);
         let mut server = Self { daemon, address: ([127, 0, 0, 1], port).into() };
         let address = server.address;
         server.daemon.wait_until("it answers", || irc_answers(address));

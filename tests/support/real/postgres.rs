@@ -9,10 +9,17 @@ use std::{
     },
 };
 
-use crate::support::process::{Daemon, Owner, folder, free_port, program};
+use crate::support::process::{Daemon, Launch, Owner, folder, free_port, program};
 
 /// Where Debian puts the programs.
 const BINARIES: &str = "/usr/lib/postgresql/15/bin";
+
+/// Makes a cluster in the current folder with `$1` (initdb), then becomes `$2` (postgres) on port `$3`.
+const START: &str = r#"
+"$1" --no-sync --no-instructions -A trust -U postgres -E UTF8 --locale=C -D data
+exec "$2" -D data -p "$3" -k "$PWD" -c listen_addresses=127.0.0.1 -c max_connections=200 -c shared_buffers=32MB \
+    -c fsync=off -c full_page_writes=off -c synchronous_commit=off
+"#;
 
 /// A running `PostgreSQL` 15 whose data is lost with it: nothing is ever synchronised to disk.
 pub struct Postgres {
@@ -30,43 +37,16 @@ impl Postgres {
 
     /// Makes a cluster and starts it.
     pub fn start() -> Self {
-        let postgres = tool("postgres");
         let owner = Owner::find("postgres");
         let folder = folder("postgres", owner.as_ref()).keep();
-        let data = folder.join("data");
-        let log = folder.join("out.log");
-        let mut initdb = Command::new(tool("initdb"));
-        initdb.args([
-            "--no-sync",
-            "--no-instructions",
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-D",
-        ]);
-        initdb.arg(&data).current_dir(&folder);
-        let mut initdb = Daemon::spawn("initdb", initdb, owner.as_ref(), &log, None);
-        let status = initdb.wait();
-        assert!(status.success(), "initdb failed ({status}):\n{}", initdb.log());
-
         let port = free_port();
-        let mut command = Command::new(postgres);
-        command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-k"]).arg(&folder).current_dir(&folder);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "fsync=off",
-            "full_page_writes=off",
-            "synchronous_commit=off",
-            "max_connections=200",
-            "shared_buffers=32MB",
-        ] {
-            command.args(["-c", setting]);
-        }
-        let daemon = Daemon::spawn("PostgreSQL", command, owner.as_ref(), &log, Some(&folder));
+        let mut command = Command::new("/bin/sh");
+        command.args(["-ec", START, "postgres"]).arg(tool("initdb")).arg(tool("postgres")).arg(port.to_string());
+        command.current_dir(&folder);
+        let log = folder.join("out.log");
+        // Killed, it would leave a segment of shared memory behind; there are only so many.
+        let launch = Launch { owner, cleanup: Some(&folder), stop: "QUIT", ..Launch::new("PostgreSQL", &log) };
+        let daemon = launch.start(command);
         let mut server = Self { daemon, port, databases: AtomicU32::new(0) };
         // It accepts connections before it is ready for them, so the question is asked in its own words.
         server.daemon.wait_until("it answers", || {
@@ -88,7 +68,7 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// Ends it at once, as a power cut does.
+    /// Ends it without warning to its clients.
     pub fn kill(&mut self) {
         self.daemon.kill();
     }

@@ -15,7 +15,7 @@ use sha1::Sha1;
 use super::write;
 use crate::support::{
     MatrixUser, Registration,
-    process::{Daemon, folder, free_port, http_status, program},
+    process::{Daemon, Launch, folder, free_port, http_status, program},
     tls,
 };
 
@@ -74,7 +74,8 @@ impl Synapse {
         write(&folder.join("signing.key"), "ed25519 a_test ikxQxWXU2YxOzsyXgK5ZqJ7kZbUqO3GrNJV4HMbuzVU\n");
         let mut command = Command::new(python);
         command.args(["-m", "synapse.app.homeserver", "-c"]).arg(&config).current_dir(&folder);
-        let daemon = Daemon::spawn("Synapse", command, None, &folder.join("out.log"), Some(&folder));
+        let daemon =
+            Launch { cleanup: Some(&folder), ..Launch::new("Synapse", &folder.join("out.log")) }.start(command);
         let mut server =
             Self { daemon, address: ([127, 0, 0, 1], port).into(), spare: Mutex::new(registrations.to_vec()) };
         let address = server.address;

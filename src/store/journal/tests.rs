@@ -1,0 +1,150 @@
+//! The writer's manners, on a store that obeys the test; what a database makes of it is the contract suite's business.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::*;
+use crate::{
+    model::{Millis, SystemClock},
+    store::{Burst, JournalState, OpenTransaction, StoredBurst},
+};
+
+/// One open transaction of a thousand events; commits as many bursts as it has permits for.
+struct Gate {
+    permits: Semaphore,
+    /// What commits say, where they don't succeed.
+    error: Mutex<Option<StoreError>>,
+    commits: Mutex<Vec<Instant>>,
+    prunes: Mutex<u32>,
+}
+
+#[async_trait]
+impl JournalStore for Gate {
+    async fn state(&self) -> Result<JournalState, StoreError> {
+        let thousand = OpenTransaction { txn: 1, events: 1000, sending: Bits::default(), settled: Bits::default() };
+        Ok(JournalState { transactions: vec![thousand], lines: vec![] })
+    }
+
+    async fn commit(&self, _: &Burst<'_>) -> Result<StoredBurst, StoreError> {
+        self.permits.acquire().await.unwrap().forget();
+        self.commits.lock().unwrap().push(Instant::now());
+        self.error.lock().unwrap().clone().map_or(Ok(StoredBurst::default()), Err)
+    }
+
+    async fn unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn prune(&self, _: Millis) -> Result<u64, StoreError> {
+        *self.prunes.lock().unwrap() += 1;
+        Ok(0)
+    }
+}
+
+async fn start(permits: usize, error: Option<StoreError>) -> (Journal, JoinHandle<()>, Arc<Gate>) {
+    let gate = Arc::new(Gate {
+        permits: Semaphore::new(permits),
+        error: Mutex::new(error),
+        commits: Mutex::default(),
+        prunes: Mutex::default(),
+    });
+    let (journal, task) = Journal::start(gate.clone(), Arc::new(SystemClock), Limits::default()).await.unwrap();
+    (journal, task, gate)
+}
+
+fn away() -> Option<StoreError> {
+    Some(StoreError::Unavailable("it is away".to_owned()))
+}
+
+fn transaction() -> NewTransaction {
+    NewTransaction { txn_id: "1".to_owned(), events: vec![] }
+}
+
+fn key(index: u32) -> MatrixKey {
+    MatrixKey { txn: 1, index }
+}
+
+#[tokio::test]
+async fn what_comes_in_during_a_commit_is_committed_at_once() {
+    let (journal, _task, gate) = start(0, None).await;
+    let marks: Vec<_> = (0..1000)
+        .map(|index| {
+            let journal = journal.clone();
+            tokio::spawn(async move {
+                journal.mark_sending(&[key(index)]).await.unwrap();
+                journal.settle_matrix(key(index)).await;
+            })
+        })
+        .collect();
+    // Each task has had its turn when the last one has; the first commit hangs meanwhile.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    gate.permits.add_permits(1000);
+    for mark in marks {
+        mark.await.unwrap();
+    }
+    journal.flush().await.unwrap();
+    let commits = gate.commits.lock().unwrap().len();
+    assert!(commits <= 4, "{commits} commits for 1000 marks and 1000 settlements");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_waits_five_seconds_for_a_database_that_hangs() {
+    let (journal, _task, _gate) = start(0, None).await;
+    let begun = Instant::now();
+    let refused = journal.accept_transaction(transaction()).await;
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    assert_eq!(refused, Err(AcceptError::Unavailable("the database did not answer within 5 s".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_and_settlements_wait_for_as_long_as_it_takes_with_growing_pauses() {
+    let (journal, _task, gate) = start(usize::MAX >> 4, away()).await;
+    let begun = Instant::now();
+    journal.settle_matrix(key(0)).await;
+    let marking = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.mark_sending(&[key(1)]).await }
+    });
+    let refused = journal.accept_transaction(transaction()).await;
+    assert_eq!(refused, Err(AcceptError::Unavailable("the database is unavailable: it is away".to_owned())));
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(!marking.is_finished());
+    let tries = gate.commits.lock().unwrap().clone();
+    assert!((300..310).contains(&tries.len()), "{} tries in ten minutes", tries.len());
+    let pauses: Vec<u128> = tries.windows(2).take(7).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
+
+    *gate.error.lock().unwrap() = None;
+    assert_eq!(marking.await.unwrap(), Ok(()));
+    assert!(begun.elapsed() < Duration::from_mins(10) + Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_task_sleeps_in_an_outage_too() {
+    let (journal, _task, gate) = start(usize::MAX >> 4, away()).await;
+    journal.accept_transaction(transaction()).await.unwrap_err();
+    let tries = gate.commits.lock().unwrap().len();
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(gate.commits.lock().unwrap().len(), tries, "nobody waits for anything");
+    let prunes = *gate.prunes.lock().unwrap();
+    assert!((10..=12).contains(&prunes), "{prunes} looks for old rows in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_gives_up_some_time_after_the_last_handle_is_gone() {
+    let (journal, task, _gate) = start(usize::MAX >> 4, away()).await;
+    journal.settle_matrix(key(0)).await;
+    let begun = Instant::now();
+    drop(journal);
+    task.await.unwrap();
+    assert!(begun.elapsed() <= Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(5), "it tried: {:?}", begun.elapsed());
+}
