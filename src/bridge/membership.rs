@@ -24,7 +24,7 @@ const BOT_RETRY: std::time::Duration = std::time::Duration::from_mins(5);
 
 // Our own links.
 impl Core {
-    pub(super) async fn on_bot_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
+    pub(super) fn on_bot_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
         let Some(network) = self.networks.get_mut(link.network()) else { return };
         network.bot_state = BotState::On;
         let mapping = isupport.casemapping;
