@@ -65,6 +65,10 @@ impl Core {
         if !state.present.contains(link) {
             state.present.push(link.clone());
         }
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            // It may have been forced in by the network.
+            puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
+        }
         self.observe(&key).await;
     }
 
@@ -75,8 +79,9 @@ impl Core {
 
     /// A link is not in a channel any more.
     pub(super) async fn absent(&mut self, link: &LinkId, key: &ChannelRef) {
-        if let Some(channel) = self.directory.channels.get_mut(key) {
-            channel.present.retain(|present| present != link);
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        if let Some(place) = channel.present.iter().position(|present| present == link) {
+            channel.present.remove(place);
             self.observe(key).await;
         }
     }

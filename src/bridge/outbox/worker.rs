@@ -14,6 +14,7 @@ use crate::{
     matrix::{CreateRoom, MatrixApi, MatrixError, Membership, Preset},
     model::{MatrixKey, Millis},
     store,
+    telemetry::metric,
 };
 
 /// Who speaks for the bridge in a room.
@@ -247,7 +248,7 @@ impl Worker {
                     return;
                 }
                 metrics::counter!(
-                    "footbridge_bridge_irc_messages_total",
+                    metric::BRIDGE_IRC_MESSAGES,
                     "network" => ghost.network.to_string(),
                     "outcome" => if said.is_ok() { "delivered" } else { "failed" },
                 )
