@@ -105,7 +105,9 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
         match entered.await {
             Ok(members) => {
                 let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
-                queue.load(ours.into_iter().filter(|m| m.membership == Membership::Join).map(|m| m.user).collect());
+                // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
+                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.bot);
+                queue.load(ghosts.map(|m| m.user).collect());
                 let members = people
                     .into_iter()
                     .filter(|m| m.membership == Membership::Join)
