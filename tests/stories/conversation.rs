@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{assert_same, ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
+use super::world::{ALICE, BOT, DORA, TEA, World, assert_same, on_both_kinds_of_server};
 use crate::support::IrcdConfig;
 
 on_both_kinds_of_server!(
@@ -152,7 +152,8 @@ async fn nothing_comes_back_to_where_it_was_said(ircd: IrcdConfig) {
     for text in ["alice says", "bob says", "bob notes"] {
         assert_eq!(world.read(text), 1, "{text}");
     }
-    let ghosts = |members: Vec<String>| members.into_iter().filter(|user| user.starts_with("@irc_")).collect::<Vec<_>>();
+    let ghosts =
+        |members: Vec<String>| members.into_iter().filter(|user| user.starts_with("@irc_")).collect::<Vec<_>>();
     assert_eq!(ghosts(world.alice.joined_members(&world.room).await), [DORA], "no puppet has a ghost");
 }
 

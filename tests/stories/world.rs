@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::support::{
-    Bridge, Event, FakeHomeserver, FakeIrcd, IrcClient, IrcdConfig, MatrixUser, Network, Registration, bridge::BridgeBuilder,
-    process::free_port,
+    Bridge, Event, FakeHomeserver, FakeIrcd, IrcClient, IrcdConfig, MatrixUser, Network, Registration,
+    bridge::BridgeBuilder, process::free_port,
 };
 
 /// The channel of the scene.
@@ -124,7 +124,9 @@ impl World {
     pub fn told(&self) -> Vec<(String, String)> {
         let state = self.homeserver.state();
         let notices = state.rooms.values().flat_map(|room| &room.timeline);
-        notices.flat_map(|notice| undelivered(notice).map(|event| (event.to_owned(), notice.body().to_owned()))).collect()
+        notices
+            .flat_map(|notice| undelivered(notice).map(|event| (event.to_owned(), notice.body().to_owned())))
+            .collect()
     }
 }
 
