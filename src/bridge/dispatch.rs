@@ -284,7 +284,7 @@ impl Core {
             LinkState::Ready { nick, isupport } => {
                 tracing::info!(link.id = %link, nick, "on the network");
                 if link.is_bot() {
-                    self.on_bot_ready(link, isupport).await;
+                    self.on_bot_ready(link, isupport);
                 }
                 self.on_own_nick(link, &nick);
             }
