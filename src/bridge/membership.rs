@@ -371,8 +371,9 @@ impl Core {
         let channels = room.channels.clone();
         match member.membership.as_str() {
             "join" => {
-                let before = room.members.insert(target.to_owned(), member.displayname.clone());
-                if before.is_none() {
+                room.members.insert(target.to_owned(), member.displayname.clone());
+                // Not by whether they were a known member: the list of members may be newer than this event.
+                if !event.was_joined() {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target).await {
                             return self.told(origin, &failure);
