@@ -16,10 +16,24 @@ step() { printf '\n==> %s\n' "$*"; }
 # fail TEXT: tells why it can't go on, and ends.
 fail() { printf '\n%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
-# quietly NAME COMMAND…: runs the command with its output in build/log/NAME.log, which is shown if it fails.
+# quietly NAME COMMAND…: runs the command with its output in build/log/NAME.log, which is shown if it fails. On a
+# terminal, its newest line is shown meanwhile.
 quietly() {
-    local log=build/log/$1.log; shift
-    if ! "$@" >"$log" 2>&1; then
+    local log=build/log/$1.log begin=$SECONDS ticker= ok=yes; shift
+    : >"$log"
+    if [ -t 1 ]; then
+        while sleep 1 && kill -0 $$ 2>/dev/null; do
+            printf '\r\033[K    %3d s  %.65s' $((SECONDS - begin)) "$(tail -n 1 "$log" | tr -d '\r\033')"
+        done &
+        ticker=$!
+    fi
+    "$@" >"$log" 2>&1 || ok=
+    if [ -n "$ticker" ]; then
+        kill "$ticker" 2>/dev/null
+        wait "$ticker" 2>/dev/null || true
+        printf '\r\033[K'
+    fi
+    if [ -z "$ok" ]; then
         tail -n 40 "$log" >&2
         fail "this failed: $* (all of its output is in $log)"
     fi
@@ -40,6 +54,8 @@ need_packages() {
     step "Installing Debian packages: ${missing[*]}"
     command -v apt-get >/dev/null || fail "no apt-get here: install the packages ${missing[*]} by hand, then start again"
     [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "not root, and no sudo: run as root: apt-get install ${missing[*]}"
+    # A password is asked for now, where the question can be seen.
+    [ "$(id -u)" = 0 ] || sudo -v
     quietly apt-update as_root apt-get update
     # https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt: 101 forbids every start of a service.
     local policy=/usr/sbin/policy-rc.d ours=
@@ -78,10 +94,15 @@ need_cargo_deny() {
     build/tools/bin/cargo-deny --version >/dev/null || fail "build/tools/bin/cargo-deny doesn't run; remove build/tools and start again"
 }
 
-# need_rust: what rustup installs, and a C compiler for the parts that are C.
-need_rust() {
+# need_compiler: cargo, and a C compiler for the parts that are C.
+need_compiler() {
     need_packages build-essential ca-certificates
     command -v cargo >/dev/null || fail "no cargo here: install Rust with rustup (see Cargo.toml for the oldest version that works)"
+}
+
+# need_rust: the same, with the other tools that rustup installs.
+need_rust() {
+    need_compiler
     local tool
     for tool in fmt clippy; do
         cargo "$tool" --version >/dev/null 2>&1 || fail "no cargo $tool here: rustup component add rustfmt clippy"

@@ -70,32 +70,24 @@ pub mod metric {
     }
 
     metrics! {
-        APPSERVICE_TRANSACTIONS = "footbridge_appservice_transactions_total", describe_counter, Count,
-            "Transactions taken from the homeserver, by kind (new, repeated)";
-        APPSERVICE_EVENTS = "footbridge_appservice_events_total", describe_counter, Count,
-            "Events in them";
-        MATRIX_REQUESTS = "footbridge_matrix_requests_total", describe_counter, Count,
-            "Requests to the homeserver, by kind (ok, retried, failed)";
-        MATRIX_REQUEST_DURATION = "footbridge_matrix_request_seconds", describe_histogram, Seconds,
-            "Time until the homeserver answered";
+        BRIDGE_MATRIX_MESSAGES = "footbridge_bridge_matrix_messages_total", describe_counter, Count,
+            "Matrix events that went to IRC, by outcome (delivered, failed, uncertain); of the latter two the sender was told";
+        BRIDGE_IRC_MESSAGES = "footbridge_bridge_irc_messages_total", describe_counter, Count,
+            "Lines that people said on IRC, by network and outcome (delivered, failed), once for each room";
+        BRIDGE_UNDER_WAY = "footbridge_bridge_under_way", describe_gauge, Count,
+            "Matrix events handed to IRC connections whose fate isn't known yet";
         IRC_LINKS = "footbridge_irc_links", describe_gauge, Count,
-            "Connections to a network, by kind (ready, connecting, refused)";
-        IRC_CONNECTS = "footbridge_irc_connects_total", describe_counter, Count,
-            "Attempts to connect, by kind (ok, failed, refused)";
-        IRC_LINES_IN = "footbridge_irc_lines_received_total", describe_counter, Count,
-            "Lines that came from a network";
-        IRC_LINES_OUT = "footbridge_irc_lines_sent_total", describe_counter, Count,
-            "Lines that went to a network";
-        JOURNAL_PENDING = "footbridge_journal_pending", describe_gauge, Count,
-            "Accepted and not yet settled events, by kind (matrix, irc)";
-        JOURNAL_OLDEST = "footbridge_journal_oldest_seconds", describe_gauge, Seconds,
-            "Age of the oldest of them, by kind (matrix, irc)";
-        BRIDGE_DELIVERED = "footbridge_bridge_delivered_total", describe_counter, Count,
-            "Messages that arrived, by network and kind (out, in)";
-        BRIDGE_FAILED = "footbridge_bridge_failed_total", describe_counter, Count,
-            "Messages whose sender was told that they did not (or may not) arrive, by network and kind (the reason)";
-        BRIDGE_DELAY = "footbridge_bridge_delay_seconds", describe_histogram, Seconds,
-            "Time from accepting a message to its fate, by network and kind (out, in)";
+            "Connections, by network and state";
+        IRC_LINES = "footbridge_irc_lines_total", describe_counter, Count,
+            "Lines, by network and direction (in, out)";
+        IRC_DROPPED_LINES = "footbridge_irc_dropped_lines_total", describe_counter, Count,
+            "Lines from a network that were longer than lines may be, by network";
+        STORE_JOURNAL_UNSETTLED = "footbridge_store_journal_unsettled", describe_gauge, Count,
+            "Accepted and not yet settled events, by direction (matrix, irc)";
+        STORE_JOURNAL_ERRORS = "footbridge_store_journal_errors_total", describe_counter, Count,
+            "Commits of the journal that failed and were tried again";
+        STORE_COMMIT_SECONDS = "footbridge_store_commit_seconds", describe_histogram, Seconds,
+            "Time that a commit of the journal took";
     }
 }
 
@@ -105,7 +97,7 @@ mod tests {
 
     #[test]
     fn metrics_are_named_alike_and_once() {
-        let rooms = ["appservice", "matrix", "irc", "journal", "bridge"];
+        let rooms = ["bridge", "irc", "matrix", "store"];
         for (n, name) in metric::ALL.iter().enumerate() {
             let room = name.strip_prefix("footbridge_").and_then(|rest| rest.split('_').next());
             assert!(room.is_some_and(|room| rooms.contains(&room)), "{name}");

@@ -1,6 +1,11 @@
-//! Stories of the whole bridge.
+//! Stories of the whole bridge: the real program between a fake homeserver and a fake IRC server, as people on both sides see it.
+//!
+//! One file per subject; [`world`] builds the scene and holds the questions that many stories ask. To add a story, write a test
+//! in the file of its subject, or a new file and its line below.
 
 mod support;
 
-#[path = "stories/first.rs"]
-mod first;
+#[path = "stories/conversation.rs"]
+mod conversation;
+#[path = "stories/world.rs"]
+mod world;

@@ -100,13 +100,7 @@ fn explain(config: &Config, error: &MatrixError) -> anyhow::Error {
 
 /// Connects to one server as a link would, TLS included, and goes away again.
 pub(crate) async fn check_server(id: &NetworkId, network: &Network, server: &ServerAddress) -> anyhow::Result<String> {
-    let ca_pem = match &network.tls_ca {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .with_context(|| format!("network.{id}.tls_ca: could not read {}", path.display()))?,
-        ),
-        None => None,
-    };
+    let ca_pem = network.tls_ca_pem().map_err(|problem| anyhow::anyhow!("network.{id}.tls_ca: {problem}"))?;
     let spec = NetworkSpec {
         network: id.clone(),
         servers: vec![server.to_string()],

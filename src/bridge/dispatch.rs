@@ -31,6 +31,7 @@ use crate::{
     matrix::MatrixApi,
     model::{Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason},
     store::{Journal, Portal, PuppetIdentity, Store, StoreError},
+    telemetry::metric,
     translate::irc_to_matrix,
 };
 
@@ -199,7 +200,7 @@ impl Core {
             "a Matrix event did not surely reach IRC; its sender is told"
         );
         metrics::counter!(
-            "footbridge_bridge_matrix_messages_total",
+            metric::BRIDGE_MATRIX_MESSAGES,
             "outcome" => if failure.certain { "failed" } else { "uncertain" }
         )
         .increment(1);
@@ -222,7 +223,7 @@ impl Core {
     pub(super) async fn on_fate(&mut self, command: CommandId, fate: Fate) {
         match self.delivery.decided(command, fate) {
             Some((origin, None)) => {
-                metrics::counter!("footbridge_bridge_matrix_messages_total", "outcome" => "delivered").increment(1);
+                metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
                 self.journal.settle_matrix(origin.key).await;
             }
             // It was never sent, and the next run can.
@@ -230,7 +231,7 @@ impl Core {
             Some((origin, Some(failure))) => self.told(&origin, &failure),
             None => {}
         }
-        metrics::gauge!("footbridge_bridge_under_way").set(u32::try_from(self.delivery.len()).unwrap_or(u32::MAX));
+        metrics::gauge!(metric::BRIDGE_UNDER_WAY).set(u32::try_from(self.delivery.len()).unwrap_or(u32::MAX));
     }
 
     async fn on_pool(&mut self, event: PoolEvent) {
@@ -283,7 +284,7 @@ impl Core {
             LinkState::Ready { nick, isupport } => {
                 tracing::info!(link.id = %link, nick, "on the network");
                 if link.is_bot() {
-                    self.on_bot_ready(link, isupport).await;
+                    self.on_bot_ready(link, isupport);
                 }
                 self.on_own_nick(link, &nick);
             }
@@ -312,13 +313,11 @@ impl Core {
         {
             network.bot_state = BotState::Off(why());
         }
-        let left: Vec<ChannelRef> = self
-            .directory
-            .channels
-            .iter()
-            .filter(|(_, channel)| channel.present.contains(link))
-            .map(|(key, _)| key.clone())
-            .collect();
+        // A puppet is only where it was told to be, so that what this costs doesn't grow with the network.
+        let left: Vec<ChannelRef> = match self.puppets.links.get(link) {
+            Some(puppet) => puppet.wanted.keys().map(|folded| (link.network().clone(), folded.clone())).collect(),
+            None => self.directory.channels.keys().filter(|channel| channel.0 == *link.network()).cloned().collect(),
+        };
         for channel in left {
             self.absent(link, &channel).await;
         }

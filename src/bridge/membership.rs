@@ -24,7 +24,7 @@ const BOT_RETRY: std::time::Duration = std::time::Duration::from_mins(5);
 
 // Our own links.
 impl Core {
-    pub(super) async fn on_bot_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
+    pub(super) fn on_bot_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
         let Some(network) = self.networks.get_mut(link.network()) else { return };
         network.bot_state = BotState::On;
         let mapping = isupport.casemapping;
@@ -65,6 +65,10 @@ impl Core {
         if !state.present.contains(link) {
             state.present.push(link.clone());
         }
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            // It may have been forced in by the network.
+            puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
+        }
         self.observe(&key).await;
     }
 
@@ -75,8 +79,9 @@ impl Core {
 
     /// A link is not in a channel any more.
     pub(super) async fn absent(&mut self, link: &LinkId, key: &ChannelRef) {
-        if let Some(channel) = self.directory.channels.get_mut(key) {
-            channel.present.retain(|present| present != link);
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        if let Some(place) = channel.present.iter().position(|present| present == link) {
+            channel.present.remove(place);
             self.observe(key).await;
         }
     }

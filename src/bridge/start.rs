@@ -80,14 +80,12 @@ pub enum StartError {
         problem: TemplateError,
     },
     /// A certificate can't be read.
-    #[error("network.{network}.tls_ca: could not read {}: {problem}", path.display())]
+    #[error("network.{network}.tls_ca: {problem}")]
     Certificate {
         /// The network.
         network: NetworkId,
-        /// The file.
-        path: std::path::PathBuf,
         /// What is wrong.
-        problem: std::io::Error,
+        problem: String,
     },
 }
 
@@ -108,7 +106,7 @@ impl Bridge {
     /// Loads what is known, takes up what the last run left, and begins to connect.
     ///
     /// # Errors
-    /// [`StartError`]; nothing has been dialled then.
+    /// [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { config, store, journal, matrix, noise, pool, clock, pings } = parts;
         let stop = CancellationToken::new();
@@ -120,14 +118,9 @@ impl Bridge {
             let isupport = store.isupport(id).await?;
             let network = Network::new(id.clone(), settings.clone(), server, isupport)
                 .map_err(|problem| StartError::Template { network: id.clone(), problem })?;
-            if let Some(path) = &settings.tls_ca {
-                let pem = std::fs::read_to_string(path).map_err(|problem| StartError::Certificate {
-                    network: id.clone(),
-                    path: path.clone(),
-                    problem,
-                })?;
-                pems.insert(id.clone(), pem);
-            }
+            let pem = settings.tls_ca_pem();
+            let pem = pem.map_err(|problem| StartError::Certificate { network: id.clone(), problem })?;
+            pems.extend(pem.map(|pem| (id.clone(), pem)));
             networks.insert(id.clone(), network);
         }
         let is_ours = {
@@ -170,21 +163,17 @@ impl Bridge {
             clock,
             input: input.clone(),
         };
-        load(&mut core, rooms).await?;
         let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
-        let specs: Vec<_> = core
-            .networks
-            .values()
-            .map(|network| (network.spec(pems.remove(&network.id)), network.bot_spec()))
-            .collect();
+        // Open before any room can ask the bot into a channel. What the links tell waits until the last run's work is taken up.
+        for network in core.networks.values() {
+            pool.configure(network.spec(pems.remove(&network.id)));
+            pool.open(network.bot_spec());
+        }
+        load(&mut core, rooms).await?;
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         if !aliases.is_empty() {
             tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, stop.clone()));
-        }
-        for (network, bot) in specs {
-            pool.configure(network);
-            pool.open(bot);
         }
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone()));
         Ok(Self { input, outbox, pool, journal, store, pings, core, intake, stop })

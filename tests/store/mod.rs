@@ -84,7 +84,7 @@ impl Database {
                 SqliteConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap();
             }
             Engine::Postgres(_) => {
-                PgConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap()
+                PgConnection::connect(&self.url).await.unwrap().execute(sql).await.map(drop).unwrap();
             }
         }
     }

@@ -164,7 +164,7 @@ async fn a_commit_whose_answer_is_lost_is_found_again(database: Database) {
 }
 
 async fn one_poisoned_request_does_not_fail_the_others(database: Database) {
-    let limits = Limits { accept_wait: Duration::from_secs(60), ..Limits::default() };
+    let limits = Limits { accept_wait: Duration::from_mins(1), ..Limits::default() };
     let journal = TestJournal::start(database.open().await, Arc::default(), limits).await;
     let txn = journal.accept("0", &["$0", "$00"]).await.txn;
     match database.engine {

@@ -4,14 +4,14 @@ use crate::support::{Bridge, FakeHomeserver, FakeIrcd, IrcdConfig, Network, Regi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn smoke() {
-    let registration = Registration::new("hs.test", free_port(), &["net"]);
+    let registration = Registration::new("hs.test", crate::support::process::free_port(), &["net"]);
     let homeserver = FakeHomeserver::start(&registration).await;
     let ircd = FakeIrcd::start(IrcdConfig::modern()).await;
     let alice = homeserver.user("alice");
     let room = alice.create_room(json!({"preset": "public_chat"})).await;
     let dora = ircd.client("dora").await;
     dora.join("#tea").await;
-    let _bridge = Bridge::of(&homeserver.url(), &registration)
+    let _bridge = Bridge::of(homeserver.url(), &registration)
         .network(Network::new("net", ircd.address()).plumb("#tea", &room))
         .start()
         .await;
@@ -20,8 +20,4 @@ async fn smoke() {
     alice.expect_message(&room, |from| from == "@irc_net_dora:hs.test", "hello").await;
     alice.say(&room, "hi dora").await;
     dora.expect_text("#tea", |from| from == "alice[m]", "hi dora").await;
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -14,6 +14,7 @@ use crate::{
     matrix::{CreateRoom, MatrixApi, MatrixError, Membership, Preset},
     model::{MatrixKey, Millis},
     store,
+    telemetry::metric,
 };
 
 /// Who speaks for the bridge in a room.
@@ -104,7 +105,9 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
         match entered.await {
             Ok(members) => {
                 let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
-                queue.load(ours.into_iter().filter(|m| m.membership == Membership::Join).map(|m| m.user).collect());
+                // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
+                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.bot);
+                queue.load(ghosts.map(|m| m.user).collect());
                 let members = people
                     .into_iter()
                     .filter(|m| m.membership == Membership::Join)
@@ -247,7 +250,7 @@ impl Worker {
                     return;
                 }
                 metrics::counter!(
-                    "footbridge_bridge_irc_messages_total",
+                    metric::BRIDGE_IRC_MESSAGES,
                     "network" => ghost.network.to_string(),
                     "outcome" => if said.is_ok() { "delivered" } else { "failed" },
                 )

@@ -55,6 +55,15 @@ pub struct Network {
 }
 
 impl Network {
+    /// The text of the file that `tls_ca` names, if it names one.
+    ///
+    /// # Errors
+    /// The file and what is wrong with it, in words.
+    pub fn tls_ca_pem(&self) -> Result<Option<String>, String> {
+        let Some(path) = &self.tls_ca else { return Ok(None) };
+        std::fs::read_to_string(path).map(Some).map_err(|error| format!("could not read {}: {error}", path.display()))
+    }
+
     pub(super) fn read(given: &str, section: &Section<'_>) -> Option<(NetworkId, Self)> {
         let id = match given.parse::<NetworkId>() {
             Ok(id) => Some(id),

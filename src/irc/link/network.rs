@@ -13,6 +13,7 @@ use crate::{
         transport::{Dialer, Stream},
     },
     model::{Failure, LinkState, Reason},
+    telemetry::metric,
 };
 
 /// A [`LinkState`] without its details, for metrics.
@@ -64,9 +65,8 @@ impl Network {
         let connects_per_minute = spec.limits.connects_per_minute;
         let unchanged = before.filter(|old| old.spec.limits.connects_per_minute == connects_per_minute);
         let name = spec.network.to_string();
-        let lines =
-            |direction| counter!("footbridge_irc_lines_total", "network" => name.clone(), "direction" => direction);
-        let gauge = |state| gauge!("footbridge_irc_links", "network" => name.clone(), "state" => state);
+        let lines = |direction| counter!(metric::IRC_LINES, "network" => name.clone(), "direction" => direction);
+        let gauge = |state| gauge!(metric::IRC_LINKS, "network" => name.clone(), "state" => state);
         Self {
             isupports: before.map(|old| Arc::clone(&old.isupports)).unwrap_or_default(),
             dialer: Dialer::new(&spec),
@@ -75,7 +75,7 @@ impl Network {
                 .map_or_else(|| Arc::new(ConnectBudget::new(connects_per_minute)), |old| Arc::clone(&old.connects)),
             received: lines("in"),
             sent: lines("out"),
-            dropped: counter!("footbridge_irc_dropped_lines_total", "network" => name.clone()),
+            dropped: counter!(metric::IRC_DROPPED_LINES, "network" => name.clone()),
             links: ["waiting", "connecting", "ready", "refused"].map(gauge),
             spec: Arc::new(spec),
         }

@@ -58,6 +58,7 @@ async fn start(permits: usize, error: Option<StoreError>) -> (Journal, JoinHandl
     (journal, task, gate)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what a store in trouble answers")]
 fn away() -> Option<StoreError> {
     Some(StoreError::Unavailable("it is away".to_owned()))
 }

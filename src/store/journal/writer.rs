@@ -15,6 +15,7 @@ use crate::{
         AcceptError, AcceptedTransaction, Burst, JournalState, JournalStore, NewIrcLine, NewTransaction, StoreError,
         StoredBurst, StoredLine, StoredTransaction,
     },
+    telemetry::metric,
 };
 
 /// Requests taken into one commit.
@@ -279,7 +280,7 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &StoreError) {
-        counter!("footbridge_store_journal_errors_total").increment(1);
+        counter!(metric::STORE_JOURNAL_ERRORS).increment(1);
         let now = Instant::now();
         let (since, pause) = if let Some(outage) = &self.outage {
             (outage.since, (outage.pause * 2).min(LONGEST_PAUSE))
@@ -298,7 +299,7 @@ impl Writer {
             Ok(0) => PRUNE_EVERY,
             Ok(_) => PRUNE_PAUSE,
             Err(error) => {
-                counter!("footbridge_store_journal_errors_total").increment(1);
+                counter!(metric::STORE_JOURNAL_ERRORS).increment(1);
                 if self.outage.is_none() {
                     tracing::warn!(%error, "old rows of the journal can't be deleted; trying again in a minute");
                 }
@@ -310,16 +311,15 @@ impl Writer {
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     fn report(&self) {
-        gauge!("footbridge_store_journal_unsettled", "direction" => "matrix")
-            .set(self.ledger.unsettled_events() as f64);
-        gauge!("footbridge_store_journal_unsettled", "direction" => "irc").set(self.ledger.unsettled_lines() as f64);
+        gauge!(metric::STORE_JOURNAL_UNSETTLED, "direction" => "matrix").set(self.ledger.unsettled_events() as f64);
+        gauge!(metric::STORE_JOURNAL_UNSETTLED, "direction" => "irc").set(self.ledger.unsettled_lines() as f64);
     }
 }
 
 async fn store(store: &dyn JournalStore, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
     let begun = Instant::now();
     let stored = store.commit(burst).await?;
-    histogram!("footbridge_store_commit_seconds").record(begun.elapsed());
+    histogram!(metric::STORE_COMMIT_SECONDS).record(begun.elapsed());
     Ok(stored)
 }
 
