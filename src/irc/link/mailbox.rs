@@ -17,9 +17,6 @@ use crate::{
     model::{CommandId, IrcAction},
 };
 
-/// Actions that may wait for a link to look at them. What waits for IRC waits in the session.
-const CAPACITY: usize = 64;
-
 /// Something said to a link.
 #[derive(Debug)]
 pub(in crate::irc) enum Mail {
@@ -32,8 +29,10 @@ pub(in crate::irc) enum Mail {
 }
 
 /// A link's mailbox; the pool and the link each hold one end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::irc) struct Mailbox {
+    /// Actions that may wait for the link to look at them.
+    capacity: usize,
     queue: Mutex<Queue>,
     reader: AtomicWaker,
 }
@@ -46,6 +45,12 @@ struct Queue {
 }
 
 impl Mailbox {
+    /// A mailbox for so many actions. What waits for IRC waits in the session; as much as may wait there may come at
+    /// once, since the bridge can be faster than a link whose turn hasn't come yet.
+    pub(in crate::irc) fn new(capacity: usize) -> Self {
+        Self { capacity, queue: Mutex::default(), reader: AtomicWaker::new() }
+    }
+
     /// Asks the link to begin (again).
     pub(in crate::irc) fn open(&self, opening: Opening) {
         let mut queue = self.lock();
@@ -74,7 +79,7 @@ impl Mailbox {
         if queue.closed {
             return Err(SendRefused::NotOpen);
         }
-        if queue.mail.len() >= CAPACITY {
+        if queue.mail.len() >= self.capacity {
             return Err(SendRefused::QueueFull);
         }
         queue.mail.push_back(Mail::Act(command, Box::new(action)));

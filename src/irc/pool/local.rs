@@ -126,7 +126,8 @@ impl ConnectionPool for LocalPool {
             entry.mailbox.open(opening);
             return;
         }
-        let (id, mailbox) = (opening.spec.link.clone(), Arc::new(Mailbox::default()));
+        let mailbox = Arc::new(Mailbox::new(opening.network.spec.limits.most_waiting()));
+        let id = opening.spec.link.clone();
         let registrar: Arc<dyn Registrar> = Arc::clone(&self.links) as _;
         let link = Link::new(opening, Arc::clone(&self.common), registrar, Arc::clone(&mailbox));
         entries.insert(id, Entry { mailbox, task: tokio::spawn(link).abort_handle() });

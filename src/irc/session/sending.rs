@@ -82,7 +82,7 @@ impl Session {
                 let reason = reason.map(|reason| translate::one_line(&reason));
                 let what = What::Part { channel, reason };
                 let command = Command { id, what, expires: u64::MAX, journal: None };
-                self.outbox.push(command, false, self.network.limits.queue, out);
+                self.outbox.push(command, false, self.network.limits.most_waiting(), out);
             }
             // The JOIN that is on its way is answered with a PART when it has come back.
             _ => self.fail_channel(&channel, &Failure::certain(Reason::NotJoined), out),
@@ -134,13 +134,16 @@ impl Session {
             return;
         }
         if channel {
-            // Who speaks in a channel wants to be in it (R3).
-            self.outbox.cancel_part(target, mapping);
+            // Who speaks in a channel wants to be in it (R3). A PART waits only for one that isn't wanted any more, and
+            // looking for it takes the longer the more waits.
+            if !self.channels.is_wanted(target, mapping) {
+                self.outbox.cancel_part(target, mapping);
+            }
             self.channels.want(target, None, mapping);
         }
         let held = channel && !self.channels.is_in(target, mapping);
         let command = Command { id, what, expires: now.monotonic.saturating_add(left), journal };
-        self.outbox.push(command, held, self.network.limits.queue, out);
+        self.outbox.push(command, held, self.network.limits.most_waiting(), out);
     }
 
     /// What waits for a channel, or is half said in it, fails.
