@@ -204,9 +204,11 @@ def say_goodbye(servers, dora):
     status = servers.bridge.stop()
     if status != 0:
         raise Failed(f"footbridge did not stop cleanly (exit status {status})")
-    lines(["Dora saw, when the bridge was asked to stop:", ""])
+    lines(["The bridge was asked to stop (SIGTERM). What Dora saw then:"])
     for nick in (r"Alice\[m\]", "footbridge"):
         lines(f"  {line}" for line in dora.expect("", rf"\* {nick} has quit \(.*\)"))
+    servers.stop()
+    lines(["Everything has ended."])
 
 
 def show_logs(servers):
@@ -217,13 +219,11 @@ def show_logs(servers):
 
 def run(servers, once):
     """The whole demonstration; returns the exit status."""
-    stayed = False
     try:
         alice, dora = start(servers)
         converse(servers, alice, dora)
         if not once:
             explain(servers)
-            stayed = True
             try:
                 stay(servers, alice, dora)
             except Stopped:

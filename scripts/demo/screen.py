@@ -4,6 +4,7 @@ import shutil
 import sys
 import textwrap
 import threading
+import unicodedata
 
 LOCK = threading.Lock()
 # Two columns need some room; wider ones are hard to read.
@@ -46,12 +47,18 @@ def row(left, right):
     height = max(len(left), len(right))
     for n in range(height):
         a, b = (side[n] if n < len(side) else "" for side in (left, right))
-        say(f"  {a:<{COLUMN}} │ {b}".rstrip())
+        say(f"  {a}{' ' * (COLUMN - _width(a))} │ {b}".rstrip())
 
 
 def _wrap(texts):
-    paragraphs = [part for text in texts for part in text.split("\n")]
+    """The lines of a column; what continues a message is indented."""
+    paragraphs = [f"{'    ' if n else ''}{part}" for text in texts for n, part in enumerate(text.split("\n"))]
     return [line for part in paragraphs for line in textwrap.wrap(part, COLUMN, subsequent_indent="    ")]
+
+
+def _width(text):
+    """How many columns of a terminal a text takes: East Asian letters and most pictures take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
 
 
 def setup():

@@ -159,8 +159,14 @@ class Servers:
     def footbridge_command(self, *arguments):
         """Runs a command of the bridge that ends by itself; returns what it said."""
         command = [self.footbridge, *arguments, "--config", self.config]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_SECONDS)
-        said = (done.stdout + done.stderr).strip().splitlines()
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                timeout=START_SECONDS, process_group=0,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failed(f"could not run footbridge: {error}") from None
+        said = done.stdout.strip().splitlines()
         if done.returncode:
             raise Failed("\n  ".join([f"footbridge {arguments[0]} failed:", *said]))
         return said

@@ -60,6 +60,9 @@ pub(super) struct Member {
     pub(super) displayname: Option<String>,
     #[serde(default)]
     pub(super) reason: Option<String>,
+    /// Whether an invitation is to a chat of two.
+    #[serde(default)]
+    pub(super) is_direct: bool,
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub(super) struct Ghost {
 
 /// Registers ghosts and keeps their names right.
 pub(super) struct Ghosts {
-    matrix: Arc<dyn MatrixApi>,
     store: Arc<dyn Store>,
     stop: CancellationToken,
     /// User to the display name that the homeserver has.
@@ -37,15 +36,15 @@ pub(super) struct Ghosts {
 }
 
 impl Ghosts {
-    pub(super) fn new(matrix: Arc<dyn MatrixApi>, store: Arc<dyn Store>, stop: CancellationToken) -> Self {
-        Self { matrix, store, stop, known: Cache::new(REMEMBERED) }
+    pub(super) fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
+        Self { store, stop, known: Cache::new(REMEMBERED) }
     }
 
-    /// Makes sure that the ghost exists and is called what it should be.
+    /// Makes sure, by way of `matrix`, that the ghost exists and is called what it should be.
     ///
     /// # Errors
     /// What the homeserver refuses; while it's away this waits.
-    pub(super) async fn ensure(&self, ghost: &Ghost) -> Result<(), MatrixError> {
+    pub(super) async fn ensure(&self, matrix: &dyn MatrixApi, ghost: &Ghost) -> Result<(), MatrixError> {
         if self.known.get(&ghost.user).is_some_and(|name| *name == *ghost.display_name) {
             return Ok(());
         }
@@ -53,14 +52,12 @@ impl Ghosts {
         // The database is a cache here: without it we only ask the homeserver more than needed.
         let stored = self.store.ghost(localpart).await.unwrap_or_default();
         if stored.is_none() {
-            persist(RetryPolicy::default(), &self.stop, || self.matrix.register(localpart)).await?;
+            persist(RetryPolicy::default(), &self.stop, || matrix.register(localpart)).await?;
         }
         let named = stored.and_then(|ghost| ghost.display_name);
         if named.as_deref() != Some(&ghost.display_name) {
-            persist(RetryPolicy::default(), &self.stop, || {
-                self.matrix.set_display_name(&ghost.user, &ghost.display_name)
-            })
-            .await?;
+            persist(RetryPolicy::default(), &self.stop, || matrix.set_display_name(&ghost.user, &ghost.display_name))
+                .await?;
             self.remember(ghost).await;
         }
         self.known.insert(ghost.user.clone(), ghost.display_name.as_str().into());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Input;
 use crate::{
@@ -63,9 +64,28 @@ async fn accept(
 }
 
 /// Takes the pool's events: what people said goes to the journal, a burst in one commit; then all go on in order.
-pub(super) async fn from_pool(mut events: mpsc::Receiver<PoolEvent>, journal: Journal, input: mpsc::Sender<Input>) {
+///
+/// The pool outlives its links, so the stream of events has no end of its own: once `quiet` says that all links are
+/// gone, this hands over what they left and ends.
+pub(super) async fn from_pool(
+    mut events: mpsc::Receiver<PoolEvent>,
+    journal: Journal,
+    input: mpsc::Sender<Input>,
+    quiet: CancellationToken,
+) {
     let mut batch = Vec::with_capacity(BATCH);
-    while events.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = events.recv_many(&mut batch, BATCH) => count,
+            () = quiet.cancelled(), if !events.is_closed() => {
+                events.close();
+                continue;
+            }
+        };
+        if count == 0 {
+            return;
+        }
         let said: Vec<NewIrcLine> = batch.iter().filter_map(line).collect();
         if !said.is_empty() {
             keep(&journal, &mut batch, said).await;
@@ -123,5 +143,38 @@ impl WriteAhead for JournalAhead {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(std::time::Duration::from_secs(5));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        model::{CommandId, Epoch, Fate, IrcKey, LinkId, NetworkId, SystemClock},
+        store::{self, Limits},
+    };
+
+    #[tokio::test]
+    async fn what_the_links_left_is_handed_over_and_then_the_intake_ends_though_the_pool_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store::open(&format!("sqlite://{}", folder.path().join("test.db").display())).await.unwrap();
+        let (journal, _writer) = Journal::start(store, Arc::new(SystemClock), Limits::default()).await.unwrap();
+        let (pool, events) = mpsc::channel(4);
+        let (input, mut inputs) = mpsc::channel(4);
+        let last = PoolEvent {
+            link: LinkId::bot(NetworkId::try_from("net".to_owned()).unwrap()),
+            key: IrcKey { epoch: Epoch(1), seq: 0 },
+            at: 0,
+            body: PoolEventBody::Fate { command: CommandId(1), fate: Fate::Delivered { msgid: None } },
+        };
+        pool.send(last.clone()).await.unwrap();
+        let quiet = CancellationToken::new();
+        quiet.cancel();
+        let intake = from_pool(events, journal, input, quiet);
+        tokio::time::timeout(Duration::from_secs(30), intake).await.expect("it ends");
+        let handed_over = inputs.recv().await;
+        assert!(matches!(handed_over, Some(Input::Irc(batch)) if batch == [last]));
     }
 }

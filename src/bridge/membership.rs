@@ -393,7 +393,7 @@ impl Core {
     /// Somebody did something about one of our own users.
     async fn on_our_member(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         match member.membership.as_str() {
-            "invite" if *target == self.bot => self.on_bot_invited(event, origin).await,
+            "invite" if *target == self.bot => self.on_bot_invited(member, event, origin).await,
             "invite" => self.on_ghost_invited(target, event, origin).await,
             "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
             _ => self.journal.settle_matrix(origin.key).await,
@@ -436,11 +436,12 @@ impl Core {
         }
     }
 
-    async fn on_bot_invited(&mut self, event: &Event<'_>, origin: &Origin) {
+    async fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) => room.lane.invited(),
-            RoomKind::Unknown => self.accept_control(event),
-            RoomKind::Query(_) | RoomKind::Control(_) => {}
+            RoomKind::Unknown if member.is_direct => self.accept_control(event),
+            // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
+            RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}
         }
         self.journal.settle_matrix(origin.key).await;
     }

@@ -169,9 +169,9 @@ impl Core {
         let topic = translate::one_line(topic);
         let ours = source.is_some_and(|source| self.link_of(&key.0, source).is_some());
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        let changed = channel.topic.replace(topic.clone()).is_none_or(|old| old != topic);
+        let before = channel.topic.replace(topic.clone()).unwrap_or_default();
         // At our own join the topic is news only for rooms made for the channel; a plumbed room has its own.
-        if !changed || ours {
+        if before == topic || ours {
             return;
         }
         for room in &channel.rooms {

@@ -99,6 +99,8 @@ pub struct Bridge {
     pings: Arc<Pings>,
     core: JoinHandle<()>,
     intake: JoinHandle<()>,
+    /// All links are gone.
+    quiet: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -175,8 +177,9 @@ impl Bridge {
         if !aliases.is_empty() {
             tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, stop.clone()));
         }
-        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone()));
-        Ok(Self { input, outbox, pool, journal, store, pings, core, intake, stop })
+        let quiet = CancellationToken::new();
+        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
+        Ok(Self { input, outbox, pool, journal, store, pings, core, intake, quiet, stop })
     }
 
     /// Where the homeserver's transactions go.
@@ -203,7 +206,8 @@ impl Bridge {
     pub async fn stop(self, reason: &str) {
         let _ = self.input.send(Input::Stopping).await;
         self.pool.shutdown(reason).await;
-        // The pool's events end with it; once all are handled the dispatcher ends too.
+        // Once all that the links left is handled, the dispatcher ends too.
+        self.quiet.cancel();
         let _ = self.intake.await;
         let _ = self.input.send(Input::End).await;
         let _ = self.core.await;

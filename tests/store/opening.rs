@@ -96,7 +96,8 @@ async fn a_database_of_the_first_schema_is_brought_along(database: Database) {
     let unsettled = journal.unsettled_matrix().await.unwrap();
     let events: Vec<_> = unsettled.iter().map(|event| (event.key, event.json.get(), event.sending)).collect();
     // Sending: bits 0 and 5. Settled: bit 6, and of the second byte bits 1 to 6, which are beyond the ninth event.
-    let expected = [0, 1, 2, 3, 4, 5, 7, 8].map(|index: u32| (key(2, index), format!("\"{index}\""), index.is_multiple_of(5)));
+    let expected =
+        [0, 1, 2, 3, 4, 5, 7, 8].map(|index: u32| (key(2, index), format!("\"{index}\""), index.is_multiple_of(5)));
     assert_eq!(events, expected.each_ref().map(|(key, json, sending)| (*key, json.as_str(), *sending)));
     assert_eq!(journal.accept("settled", &["$new"]).await.fresh, [0; 0]);
     assert_eq!(journal.accept("new", &["$seen", "$open", "$new"]).await.fresh, [2]);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::support::{
-    Bridge, Event, FakeHomeserver, FakeIrcd, IrcClient, IrcdConfig, MatrixUser, Network, Registration, bridge::BridgeBuilder,
-    process::free_port,
+    Bridge, Event, FakeHomeserver, FakeIrcd, IrcClient, IrcdConfig, MatrixUser, Network, Registration,
+    bridge::BridgeBuilder, process::free_port,
 };
 
 /// The channel of the scene.
@@ -124,7 +124,9 @@ impl World {
     pub fn told(&self) -> Vec<(String, String)> {
         let state = self.homeserver.state();
         let notices = state.rooms.values().flat_map(|room| &room.timeline);
-        notices.flat_map(|notice| undelivered(notice).map(|event| (event.to_owned(), notice.body().to_owned()))).collect()
+        notices
+            .flat_map(|notice| undelivered(notice).map(|event| (event.to_owned(), notice.body().to_owned())))
+            .collect()
     }
 }
 
@@ -141,6 +143,18 @@ pub async fn expect_told(homeserver: &FakeHomeserver, event_id: &str) -> Arc<Eve
             notices.find(|notice| undelivered(notice).any(|event| event == event_id)).cloned()
         })
         .await
+}
+
+/// Compares long lists so that a failure says what is missing, too much, or out of order.
+pub fn assert_same(seen: &[String], expected: &[String]) {
+    if seen == expected {
+        return;
+    }
+    let missing: Vec<_> = expected.iter().filter(|item| !seen.contains(item)).collect();
+    let twice: Vec<_> = seen.iter().enumerate().filter(|(at, item)| seen[..*at].contains(item)).collect();
+    let foreign: Vec<_> = seen.iter().filter(|item| !expected.contains(item)).collect();
+    let place = seen.iter().zip(expected).position(|(seen, expected)| seen != expected);
+    panic!("differs from place {place:?}; missing: {missing:?}; twice: {twice:?}; unexpected: {foreign:?}");
 }
 
 /// Runs each of these stories on a server without any capability and on one with all of them.

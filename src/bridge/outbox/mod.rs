@@ -184,7 +184,7 @@ impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
         let OutboxParts { bot, matrix, noise, store, journal, core, is_ours, stop } = parts;
         Arc::new(Self {
-            ghosts: Ghosts::new(matrix.clone(), store.clone(), stop.clone()),
+            ghosts: Ghosts::new(store.clone(), stop.clone()),
             matrix,
             noise,
             store,

@@ -128,7 +128,7 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
 
 async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> bool {
     let accepted = async {
-        out.ghosts.ensure(ghost).await?;
+        out.ghosts.ensure(&*out.matrix, ghost).await?;
         out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
         keep_query(out, room, ghost, user).await;
         Ok(())
@@ -138,7 +138,7 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
 
 async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Option<OwnedRoomId> {
     let made = async {
-        out.ghosts.ensure(ghost).await?;
+        out.ghosts.ensure(&*out.matrix, ghost).await?;
         let request = CreateRoom {
             as_user: Some(ghost.user.clone()),
             invite: vec![user.to_owned()],
@@ -324,7 +324,7 @@ impl Worker {
 
     /// Sees to it that the ghost exists, is called what it should be, and is in the room.
     async fn bring_in(&self, matrix: &dyn MatrixApi, ghost: &Arc<Ghost>) -> Result<(), MatrixError> {
-        self.out.ghosts.ensure(ghost).await?;
+        self.out.ghosts.ensure(matrix, ghost).await?;
         if self.queue.has_joined(&ghost.user) {
             return Ok(());
         }

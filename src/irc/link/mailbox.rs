@@ -17,6 +17,10 @@ use crate::{
     model::{CommandId, IrcAction},
 };
 
+/// Actions that may wait for a link to look at them. How much may wait for IRC is the session's to say; this bounds what
+/// comes at once, before the link has had its turn: a transaction, or all that an earlier run left undone.
+pub(super) const CAPACITY: usize = 20_000;
+
 /// Something said to a link.
 #[derive(Debug)]
 pub(in crate::irc) enum Mail {
@@ -29,10 +33,8 @@ pub(in crate::irc) enum Mail {
 }
 
 /// A link's mailbox; the pool and the link each hold one end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::irc) struct Mailbox {
-    /// Actions that may wait for the link to look at them.
-    capacity: usize,
     queue: Mutex<Queue>,
     reader: AtomicWaker,
 }
@@ -45,12 +47,6 @@ struct Queue {
 }
 
 impl Mailbox {
-    /// A mailbox for so many actions. What waits for IRC waits in the session; as much as may wait there may come at
-    /// once, since the bridge can be faster than a link whose turn hasn't come yet.
-    pub(in crate::irc) fn new(capacity: usize) -> Self {
-        Self { capacity, queue: Mutex::default(), reader: AtomicWaker::new() }
-    }
-
     /// Asks the link to begin (again).
     pub(in crate::irc) fn open(&self, opening: Opening) {
         let mut queue = self.lock();
@@ -79,7 +75,7 @@ impl Mailbox {
         if queue.closed {
             return Err(SendRefused::NotOpen);
         }
-        if queue.mail.len() >= self.capacity {
+        if queue.mail.len() >= CAPACITY {
             return Err(SendRefused::QueueFull);
         }
         queue.mail.push_back(Mail::Act(command, Box::new(action)));

@@ -126,8 +126,7 @@ impl ConnectionPool for LocalPool {
             entry.mailbox.open(opening);
             return;
         }
-        let mailbox = Arc::new(Mailbox::new(opening.network.spec.limits.most_waiting()));
-        let id = opening.spec.link.clone();
+        let (id, mailbox) = (opening.spec.link.clone(), Arc::new(Mailbox::default()));
         let registrar: Arc<dyn Registrar> = Arc::clone(&self.links) as _;
         let link = Link::new(opening, Arc::clone(&self.common), registrar, Arc::clone(&mailbox));
         entries.insert(id, Entry { mailbox, task: tokio::spawn(link).abort_handle() });

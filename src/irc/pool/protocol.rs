@@ -48,14 +48,6 @@ pub struct Limits {
     pub queue: u32,
 }
 
-impl Limits {
-    /// [`Self::queue`], which is bounded even where it sets no limit.
-    #[must_use]
-    pub fn most_waiting(&self) -> usize {
-        if self.queue == 0 { 1000 } else { usize::try_from(self.queue).unwrap_or(usize::MAX) }
-    }
-}
-
 /// Everything one link needs beyond its network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkSpec {

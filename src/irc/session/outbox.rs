@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use super::{Output, receipts::Verb};
 use crate::model::{CaseMapping, CommandId, Failure, Fate, MatrixKey, Reason, TextKind};
 
+/// How much may wait where the configuration sets no limit.
+const DEFAULT_LIMIT: usize = 1000;
+
 /// What to say.
 #[derive(Debug)]
 pub(super) enum What {
@@ -92,9 +95,10 @@ impl Outbox {
         Self { ready: VecDeque::new(), held: VecDeque::new(), current: None, expiry: u64::MAX }
     }
 
-    /// Adds a command, to be held if its channel isn't joined. It fails at once when `limit` are
+    /// Adds a command, to be held if its channel isn't joined. It fails at once when `limit` (0: the default) are
     /// waiting.
-    pub(super) fn push(&mut self, command: Command, held: bool, limit: usize, out: &mut Vec<Output>) {
+    pub(super) fn push(&mut self, command: Command, held: bool, limit: u32, out: &mut Vec<Output>) {
+        let limit = if limit == 0 { DEFAULT_LIMIT } else { usize::try_from(limit).unwrap_or(usize::MAX) };
         if command.has_fate() && self.ready.len() + self.held.len() >= limit {
             return command.fail(Failure::certain(Reason::QueueFull), out);
         }
@@ -228,12 +232,12 @@ mod tests {
     #[test]
     fn r9_what_is_held_for_one_channel_stops_nothing_else() {
         let (mut outbox, mut out) = (Outbox::new(), Vec::new());
-        outbox.push(say(1, "#a", 9), true, 9, &mut out);
-        outbox.push(say(2, "bob", 9), false, 9, &mut out);
-        outbox.push(say(3, "#a", 9), true, 9, &mut out);
+        outbox.push(say(1, "#a", 9), true, 0, &mut out);
+        outbox.push(say(2, "bob", 9), false, 0, &mut out);
+        outbox.push(say(3, "#a", 9), true, 0, &mut out);
         assert_eq!(outbox.pop().unwrap().id.0, 2);
         assert!(!outbox.has_ready());
-        outbox.push(say(4, "bob", 9), false, 9, &mut out);
+        outbox.push(say(4, "bob", 9), false, 0, &mut out);
         outbox.release("#A", ASCII);
         assert_eq!(ids(&mut outbox), [1, 3, 4]);
         assert_eq!(out, []);
@@ -258,10 +262,10 @@ mod tests {
     #[test]
     fn a_lost_connection_holds_what_is_for_channels() {
         let (mut outbox, mut out) = (Outbox::new(), Vec::new());
-        outbox.push(say(1, "#a", 9), false, 9, &mut out);
-        outbox.push(say(2, "bob", 9), false, 9, &mut out);
+        outbox.push(say(1, "#a", 9), false, 0, &mut out);
+        outbox.push(say(2, "bob", 9), false, 0, &mut out);
         let part = What::Part { channel: "#b".into(), reason: None };
-        outbox.push(Command { id: CommandId(3), what: part, expires: u64::MAX, journal: None }, false, 9, &mut out);
+        outbox.push(Command { id: CommandId(3), what: part, expires: u64::MAX, journal: None }, false, 0, &mut out);
         outbox.hold(|target| target.starts_with('#'));
         assert_eq!(ids(&mut outbox), [2]);
         outbox.release("#a", ASCII);

@@ -82,7 +82,7 @@ impl Session {
                 let reason = reason.map(|reason| translate::one_line(&reason));
                 let what = What::Part { channel, reason };
                 let command = Command { id, what, expires: u64::MAX, journal: None };
-                self.outbox.push(command, false, self.network.limits.most_waiting(), out);
+                self.outbox.push(command, false, self.network.limits.queue, out);
             }
             // The JOIN that is on its way is answered with a PART when it has come back.
             _ => self.fail_channel(&channel, &Failure::certain(Reason::NotJoined), out),
@@ -143,7 +143,7 @@ impl Session {
         }
         let held = channel && !self.channels.is_in(target, mapping);
         let command = Command { id, what, expires: now.monotonic.saturating_add(left), journal };
-        self.outbox.push(command, held, self.network.limits.most_waiting(), out);
+        self.outbox.push(command, held, self.network.limits.queue, out);
     }
 
     /// What waits for a channel, or is half said in it, fails.
