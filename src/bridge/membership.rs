@@ -285,12 +285,17 @@ impl Core {
             channel.roster.insert(new.clone(), renamed.clone());
             let all = channel.roster.len() < join_below;
             for lane in self.lanes(&key) {
-                // The same ghost if only the case changed; its name follows when it speaks or joins.
-                if let Some(before) = before.as_ref().filter(|_| old != new) {
-                    lane.depart(before.user.clone(), Some(format!("is now {nick}")));
-                }
-                if let Some(after) = after.as_ref().filter(|_| all) {
-                    lane.arrive(after.clone());
+                match (&before, &after) {
+                    // The same ghost, written another way.
+                    (_, Some(after)) if old == new => lane.push(Job::Rename(after.clone())),
+                    _ => {
+                        if let Some(before) = &before {
+                            lane.depart(before.user.clone(), Some(format!("is now {nick}")));
+                        }
+                        if let Some(after) = after.as_ref().filter(|_| all) {
+                            lane.arrive(after.clone());
+                        }
+                    }
                 }
             }
         }
