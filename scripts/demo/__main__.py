@@ -96,7 +96,7 @@ def in_a_room_by_alias(alice, dora):
     alias = f"#irc_demo_#lounge:{SERVER_NAME}"
     heading(f"A room that comes to be when Alice joins it: {alias}", "Dora in #lounge", "Alice in the room")
     dora.join("#lounge")
-    room = alice.join(alias)
+    room = alice.join_alias(alias)
     talk = Talk(alice, room, dora, "#lounge")
     both(dora.expect("#lounge", r"\* Alice\[m\] has joined #lounge"), alice.expect(room, r"\* Alice joined the room"))
     both([], alice.expect(room, r"\* dora joined the room"))

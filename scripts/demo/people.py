@@ -194,6 +194,18 @@ class MatrixUser(Person):
     def join(self, room):
         return self._request("POST", f"/_matrix/client/v3/join/{urllib.parse.quote(room, safe='')}", {})["room_id"]
 
+    def join_alias(self, alias):
+        """The bridge answers within a second whether there is such a room. On a busy machine it may take longer to make
+        it; then Alice does as everybody does, and tries again."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                return self.join(alias)
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
     def say(self, room, text):
         path = f"/_matrix/client/v3/rooms/{urllib.parse.quote(room)}/send/m.room.message/demo{next(self._txn)}"
         self._request("PUT", path, {"msgtype": "m.text", "body": text})
