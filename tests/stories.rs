@@ -7,5 +7,13 @@ mod support;
 
 #[path = "stories/conversation.rs"]
 mod conversation;
+#[path = "stories/ghosts.rs"]
+mod ghosts;
+#[path = "stories/membership.rs"]
+mod membership;
+#[path = "stories/portals.rs"]
+mod portals;
+#[path = "stories/puppets.rs"]
+mod puppets;
 #[path = "stories/world.rs"]
 mod world;

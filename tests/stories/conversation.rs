@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
+use super::world::{ALICE, BOT, DORA, TEA, World, assert_same, on_both_kinds_of_server};
 use crate::support::IrcdConfig;
 
 on_both_kinds_of_server!(
@@ -66,8 +66,9 @@ async fn r15_a_burst_keeps_its_order_both_ways(ircd: IrcdConfig) {
         world.dora.texts(TEA).into_iter().map(|(_, text)| text).filter(|text| from_alice.contains(text)).collect();
     let read: Vec<String> =
         world.homeserver.messages(&world.room).into_iter().filter(|text| from_dora.contains(text)).collect();
-    assert_eq!(heard, from_alice);
-    assert_eq!(read, from_dora);
+    assert_same(&heard, &from_alice);
+    assert_same(&read, &from_dora);
+    assert_eq!(world.told(), []);
 }
 
 async fn r62_long_lines_are_split_exactly(ircd: IrcdConfig) {

@@ -145,6 +145,18 @@ pub async fn expect_told(homeserver: &FakeHomeserver, event_id: &str) -> Arc<Eve
         .await
 }
 
+/// Compares long lists so that a failure says what is missing, too much, or out of order.
+pub fn assert_same(seen: &[String], expected: &[String]) {
+    if seen == expected {
+        return;
+    }
+    let missing: Vec<_> = expected.iter().filter(|item| !seen.contains(item)).collect();
+    let twice: Vec<_> = seen.iter().enumerate().filter(|(at, item)| seen[..*at].contains(item)).collect();
+    let foreign: Vec<_> = seen.iter().filter(|item| !expected.contains(item)).collect();
+    let place = seen.iter().zip(expected).position(|(seen, expected)| seen != expected);
+    panic!("differs from place {place:?}; missing: {missing:?}; twice: {twice:?}; unexpected: {foreign:?}");
+}
+
 /// Runs each of these stories on a server without any capability and on one with all of them.
 macro_rules! on_both_kinds_of_server {
     ($($story:ident),* $(,)?) => {

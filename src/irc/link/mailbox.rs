@@ -17,8 +17,9 @@ use crate::{
     model::{CommandId, IrcAction},
 };
 
-/// Actions that may wait for a link to look at them. What waits for IRC waits in the session.
-const CAPACITY: usize = 64;
+/// Actions that may wait for a link to look at them. How much may wait for IRC is the session's to say; this bounds what
+/// comes at once, before the link has had its turn: a transaction, or all that an earlier run left undone.
+pub(super) const CAPACITY: usize = 20_000;
 
 /// Something said to a link.
 #[derive(Debug)]

@@ -354,8 +354,8 @@ async fn a_full_mailbox_refuses_more_but_not_the_close() {
     let mut rig = Rig::new(NO_LIMITS).await;
     let (link, mut peer) = rig.ready("alice").await;
     // Nothing is awaited meanwhile: the link can't take any of it.
-    let sent = (0..100).filter(|_| rig.say(&link, &["x"], None).is_ok()).count();
-    assert_eq!(sent, 64);
+    let sent = (0..=super::mailbox::CAPACITY).filter(|_| rig.say(&link, &["x"], None).is_ok()).count();
+    assert_eq!(sent, super::mailbox::CAPACITY);
     assert_eq!(rig.say(&link, &["x"], None), Err(SendRefused::QueueFull));
     rig.pool.close(&link, "enough");
     loop {

@@ -1,0 +1,179 @@
+//! Ghosts and private chats: who stands for an IRC user, under which id and name, and ids that stand for nobody.
+
+use serde_json::json;
+
+use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
+use crate::support::IrcdConfig;
+
+on_both_kinds_of_server!(
+    r80_every_nick_has_one_valid_id,
+    a_ghost_follows_its_nick,
+    a_matrix_user_opens_a_private_chat,
+    an_irc_user_opens_a_private_chat,
+    hostile_ids_are_nobody,
+    r2_a_private_message_to_nobody_is_told,
+);
+
+async fn r80_every_nick_has_one_valid_id(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    for (nick, localpart) in [
+        ("Eve", "eve"),
+        ("[x]\\`^{}", "=7bx=7d=7c=60=5e=7b=7d"),
+        ("a_b-c|d", "a_b-c=7cd"),
+        ("Upper~".trim_end_matches('~'), "upper"),
+    ] {
+        let ghost = format!("@irc_net_{localpart}:hs.test");
+        let client = world.ircd.client(nick).await;
+        client.join(TEA).await;
+        let text = format!("I am {nick}");
+        client.say(TEA, &text).await;
+        world.alice.expect_message(&world.room, |from| from == ghost, &text).await;
+        let member = world.alice.expect_membership(&world.room, &ghost, "join").await;
+        assert_eq!(member.content["displayname"], nick);
+        client.quit("bye").await;
+        world.alice.expect_membership(&world.room, &ghost, "leave").await;
+    }
+    // The same nick in another case is the same person (rfc1459).
+    let eve = world.ircd.client("EVE").await;
+    eve.join(TEA).await;
+    eve.say(TEA, "loud").await;
+    world.alice.expect_message(&world.room, |from| from == "@irc_net_eve:hs.test", "loud").await;
+}
+
+async fn a_ghost_follows_its_nick(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.dora.say(TEA, "I am dora").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "I am dora").await;
+    world.dora.raw("NICK dora_away").await;
+    world.alice.expect_membership(&world.room, "@irc_net_dora_away:hs.test", "join").await;
+    world.alice.expect_membership(&world.room, DORA, "leave").await;
+    world.dora.say(TEA, "now I am away").await;
+    world.alice.expect_message(&world.room, |from| from == "@irc_net_dora_away:hs.test", "now I am away").await;
+    // Another case of the same nick is the same ghost under another name.
+    world.dora.raw("NICK DORA").await;
+    world.alice.expect_membership(&world.room, DORA, "join").await;
+    world.dora.say(TEA, "loud").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "loud").await;
+    world
+        .alice
+        .wait_for(&world.room, "the name DORA", |timeline| {
+            timeline.iter().find(|e| e.is_membership(DORA, "join") && e.content["displayname"] == "DORA").map(|_| ())
+        })
+        .await;
+}
+
+async fn a_matrix_user_opens_a_private_chat(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let chat =
+        world.alice.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world.alice.say(&chat, "psst").await;
+    world.dora.expect_text(ALICE_HEARD_BY_DORA, |from| from == ALICE, "psst").await;
+    world.dora.say(ALICE, "yes?").await;
+    world.alice.expect_message(&chat, |from| from == DORA, "yes?").await;
+    world.dora.action(ALICE, "listens").await;
+    assert_eq!(world.alice.expect_message(&chat, |from| from == DORA, "listens").await.msgtype(), "m.emote");
+    world.dora.notice(ALICE, "noted").await;
+    assert_eq!(world.alice.expect_message(&chat, |from| from == DORA, "noted").await.msgtype(), "m.notice");
+    // It is still the same chat after a restart.
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.alice.say(&chat, "still there?").await;
+    world.dora.expect_text(ALICE_HEARD_BY_DORA, |from| from == ALICE, "still there?").await;
+    world.dora.say(ALICE, "sure").await;
+    world.alice.expect_message(&chat, |from| from == DORA, "sure").await;
+    assert!(!world.homeserver.messages(&world.room).contains(&"psst".to_owned()), "a secret is in the channel's room");
+}
+
+/// What is said in private to Dora has her nick as its target.
+const ALICE_HEARD_BY_DORA: &str = "dora";
+
+async fn an_irc_user_opens_a_private_chat(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.homeserver.auto_join(world.alice.id());
+    world.dora.say(ALICE, "hi alice").await;
+    let chat = world
+        .homeserver
+        .wait_until("a private chat with what dora said", |state| {
+            let mut rooms = state.rooms.values();
+            rooms
+                .find(|room| room.timeline.iter().any(|event| event.sender == DORA && event.body() == "hi alice"))
+                .map(|room| room.id.clone())
+        })
+        .await;
+    assert_ne!(chat, world.room);
+    let members = world.alice.joined_members(&chat).await;
+    assert_eq!(members, [world.alice.id(), DORA]);
+    world.alice.say(&chat, "hi dora").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "hi dora").await;
+    world.dora.say(ALICE, "second").await;
+    world.alice.expect_message(&chat, |from| from == DORA, "second").await;
+    // A second chat partner has a second room.
+    let eve = world.ircd.client("eve").await;
+    eve.say(ALICE, "and me").await;
+    let other = world
+        .homeserver
+        .wait_until("a private chat with eve", |state| {
+            let mut rooms = state.rooms.values();
+            rooms.find(|room| room.timeline.iter().any(|event| event.body() == "and me")).map(|room| room.id.clone())
+        })
+        .await;
+    assert_ne!(other, chat);
+    // Third parties are told, and left alone.
+    let bob = world.homeserver.user("bob");
+    world.alice.invite(&chat, bob.id()).await;
+    world
+        .alice
+        .wait_for(&chat, "dora's ghost to say that this is for two", |timeline| {
+            timeline.iter().find(|event| event.sender == DORA && event.msgtype() == "m.notice").map(|_| ())
+        })
+        .await;
+}
+
+async fn hostile_ids_are_nobody(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    let lines_before = world.ircd.lines_from(ALICE).len();
+    for localpart in
+        ["a,b", "#tea", "a=20b", "=23tea", "=0aquit", "=00", "a=2cb", "", "1abc", "DORA", "=64ora", &"x".repeat(60)]
+    {
+        let ghost = format!("@irc_net_{localpart}:hs.test");
+        let chat = world.alice.create_room(json!({ "preset": "private_chat" })).await;
+        let path = format!("/_matrix/client/v3/rooms/{chat}/invite");
+        let invited = world.alice.try_request(axum::http::Method::POST, &path, json!({ "user_id": ghost })).await;
+        if invited.is_err() {
+            continue;
+        }
+        world.alice.say(&chat, "secret for nobody").await;
+        world.settle(&format!("after {localpart:?}")).await;
+        let state = world.homeserver.state();
+        assert_ne!(state.rooms[&chat].membership(&ghost), Some("join"), "{ghost} came");
+        assert!(!state.users.contains_key(&ghost), "{ghost} was registered");
+    }
+    let lines = world.ircd.lines_from(ALICE);
+    let strange: Vec<_> = lines[lines_before..]
+        .iter()
+        .filter(|line| {
+            !line.starts_with("PRIVMSG #tea :from alice: after")
+                && !line.starts_with("@label=")
+                && !line.starts_with("PING")
+                && !line.starts_with("PONG")
+        })
+        .collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    assert!(!world.ircd.state().log.iter().any(|received| received.line.contains("secret for nobody")));
+}
+
+async fn r2_a_private_message_to_nobody_is_told(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let chat = world
+        .alice
+        .create_room(json!({ "preset": "trusted_private_chat", "invite": ["@irc_net_nobody:hs.test"] }))
+        .await;
+    world.alice.expect_membership(&chat, "@irc_net_nobody:hs.test", "join").await;
+    let message = world.alice.say(&chat, "anybody?").await;
+    let told = world.expect_told(&message).await;
+    assert_eq!((told.room_id.as_str(), told.content["msgtype"].as_str()), (chat.as_str(), Some("m.notice")));
+    assert!(told.body().contains("nobody of that name"), "{}", told.body());
+}

@@ -1,0 +1,199 @@
+//! Coming and going on one side, as the other side sees it, and the topic.
+
+use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcClient, IrcdConfig};
+
+on_both_kinds_of_server!(
+    irc_users_come_and_go,
+    in_large_channels_ghosts_join_when_they_speak,
+    matrix_users_come_and_go,
+    a_kick_on_irc_is_a_kick_on_matrix,
+    a_kick_on_matrix_is_a_kick_on_irc,
+    the_topic_follows_both_ways,
+    the_bot_comes_back_into_its_channel_and_room,
+);
+
+async fn irc_users_come_and_go(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let (alice, room) = (&world.alice, &world.room);
+    // Who was there before us comes at once.
+    alice.expect_membership(room, DORA, "join").await;
+    let leave = async |nick: &str, how: &str| {
+        let client = world.ircd.client(nick).await;
+        let ghost = format!("@irc_net_{nick}:hs.test");
+        client.join(TEA).await;
+        alice.expect_membership(room, &ghost, "join").await;
+        match how {
+            "part" => client.part(TEA, "tea is over").await,
+            "quit" => client.quit("gone home").await,
+            "kick" => world.dora.raw(&format!("KICK {TEA} {nick} :too loud")).await,
+            "cut" => drop(client),
+            _ => unreachable!(),
+        }
+        let left = alice.expect_membership(room, &ghost, "leave").await;
+        left.content["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(leave("p", "part").await, "tea is over");
+    assert!(leave("q", "quit").await.contains("gone home"));
+    assert_eq!(leave("k", "kick").await, "kicked by dora: too loud");
+    leave("c", "cut").await;
+    // They can all come back.
+    let q = world.ircd.client("q").await;
+    q.join(TEA).await;
+    alice.expect_membership(room, "@irc_net_q:hs.test", "join").await;
+}
+
+async fn in_large_channels_ghosts_join_when_they_speak(ircd: IrcdConfig) {
+    let stage = super::world::Stage::set(ircd).await;
+    let mut crowd: Vec<IrcClient> = Vec::new();
+    for n in 0..12 {
+        let client = stage.ircd.client(&format!("silent{n}")).await;
+        client.join(TEA).await;
+        crowd.push(client);
+    }
+    let bridge = stage.bridge().network(stage.network().set("ghosts", "join_below", "10"));
+    let world = stage.start(bridge).await;
+    world.settle("one").await;
+    let ghosts = async || {
+        let members = world.alice.joined_members(&world.room).await;
+        members.into_iter().filter(|user| user.starts_with("@irc_")).collect::<Vec<_>>()
+    };
+    assert_eq!(ghosts().await, [DORA], "only who spoke");
+    crowd[3].say(TEA, "not so silent").await;
+    world.alice.expect_message(&world.room, |from| from == "@irc_net_silent3:hs.test", "not so silent").await;
+    assert_eq!(ghosts().await, [DORA, "@irc_net_silent3:hs.test"]);
+    crowd[4].quit("boring").await;
+    crowd[3].quit("bye").await;
+    world.alice.expect_membership(&world.room, "@irc_net_silent3:hs.test", "leave").await;
+    world.settle("two").await;
+    let heard_of: Vec<_> = world.homeserver.timeline(&world.room);
+    assert!(
+        !heard_of.iter().any(|event| event.state_key.as_deref() == Some("@irc_net_silent4:hs.test")),
+        "no leave without a join"
+    );
+}
+
+async fn matrix_users_come_and_go(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    for (name, how) in [("leaver", "leave"), ("kicked", "kick"), ("banned", "ban")] {
+        let user = world.homeserver.user(name);
+        let nick = format!("{name}[m]");
+        user.join(&world.room).await;
+        world.ircd.expect_on_channel(&nick, TEA).await;
+        match how {
+            "leave" => user.leave(&world.room).await,
+            "kick" => world.alice.kick(&world.room, user.id(), "rude\r\nQUIT :x").await,
+            _ => world.alice.ban(&world.room, user.id(), "").await,
+        }
+        let gone = world
+            .dora
+            .expect(&format!("{nick} to go"), |line| {
+                ["PART", "QUIT"].contains(&line.command.as_str()) && line.nick() == nick
+            })
+            .await;
+        match how {
+            "kick" => assert!(gone.text().contains("kicked by @alice:hs.test: rude"), "{gone}"),
+            "ban" => assert!(gone.text().contains("banned by @alice:hs.test"), "{gone}"),
+            _ => {}
+        }
+        world.ircd.expect_gone(&nick).await;
+        assert_eq!(
+            world.dora.lines().iter().filter(|line| line.nick() == nick && !line.is("JOIN")).count(),
+            1,
+            "{nick} goes once"
+        );
+    }
+}
+
+async fn a_kick_on_irc_is_a_kick_on_matrix(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    // The room is Alice's, and the bot needs power to kick.
+    let levels = serde_json::json!({ "users": { "@footbridge:hs.test": 50 }, "users_default": 0, "kick": 50, "ban": 50, "state_default": 50, "events_default": 0 });
+    world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("KICK {TEA} bob[m] :off topic")).await;
+    let left = world.alice.expect_membership(&world.room, bob.id(), "leave").await;
+    assert_eq!(left.sender, "@footbridge:hs.test");
+    assert!(left.content["reason"].as_str().unwrap_or_default().contains("kicked by dora: off topic"), "{left}");
+    // He may come again, on both sides.
+    bob.join(&world.room).await;
+    bob.say(&world.room, "sorry").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "sorry").await;
+}
+
+async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    world.alice.expect_membership(&world.room, "@irc_net_eve:hs.test", "join").await;
+    world.dora.raw(&format!("MODE {TEA} +o {ALICE}")).await;
+    world.alice.kick(&world.room, "@irc_net_eve:hs.test", "spam").await;
+    let kicked = eve.expect("the kick", |line| line.is("KICK") && line.param(1) == "eve").await;
+    assert_eq!((kicked.nick(), kicked.text()), (ALICE, "spam"));
+    // Who may not kick on IRC is told so.
+    world.dora.raw(&format!("MODE {TEA} -o {ALICE}")).await;
+    world.alice.kick(&world.room, DORA, "you too").await;
+    let kick = world.alice.expect_membership(&world.room, DORA, "leave").await;
+    world.expect_told(&kick.event_id).await;
+}
+
+async fn the_topic_follows_both_ways(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let levels = serde_json::json!({ "users": { "@footbridge:hs.test": 50 }, "users_default": 0, "state_default": 50, "events_default": 0 });
+    world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
+    world.alice_speaks().await;
+    world.dora.raw(&format!("MODE {TEA} -t")).await;
+    world.dora.raw(&format!("TOPIC {TEA} :all about \u{2}tea\u{2}")).await;
+    let topic_is = async |topic: &str| {
+        world
+            .alice
+            .wait_for(&world.room, &format!("the topic {topic:?}"), |timeline| {
+                timeline
+                    .iter()
+                    .rev()
+                    .find(|event| event.kind == "m.room.topic")
+                    .filter(|event| event.content["topic"] == topic)
+                    .cloned()
+            })
+            .await
+    };
+    topic_is("all about tea").await;
+    world.alice.set_topic(&world.room, "all about\r\nQUIT :milk").await;
+    let set = world.dora.expect("the topic", |line| line.is("TOPIC") && line.nick() == ALICE).await;
+    assert_eq!(set.text(), "all about QUIT :milk");
+    world.settle("end").await;
+    let topics = world.homeserver.timeline(&world.room).iter().filter(|event| event.kind == "m.room.topic").count();
+    assert_eq!(topics, 2, "it doesn't go round in circles");
+    // Refused on IRC: told.
+    world.dora.raw(&format!("MODE {TEA} +t")).await;
+    world.dora.sync().await;
+    let refused = world.alice.set_state(&world.room, "m.room.topic", "", serde_json::json!({ "topic": "mine" })).await;
+    world.expect_told(&refused).await;
+    // A plumbed room keeps its own topic when the bridge comes back.
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.settle("back").await;
+    assert_eq!(world.alice.state(&world.room, "m.room.topic", "").await.unwrap()["topic"], "mine");
+}
+
+async fn the_bot_comes_back_into_its_channel_and_room(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    // Out of the channel: a puppet watches it meanwhile, so that nothing is missed, and the room is told.
+    world.dora.raw(&format!("KICK {TEA} {BOT} :no bots")).await;
+    world
+        .alice
+        .wait_for(&world.room, "the news of the kick", |timeline| {
+            timeline
+                .iter()
+                .find(|event| event.sender == "@footbridge:hs.test" && event.body().contains("kicked by dora: no bots"))
+                .map(|_| ())
+        })
+        .await;
+    world.settle("without the bot").await;
+    assert_eq!(world.read("from dora: without the bot"), 1);
+}

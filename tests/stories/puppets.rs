@@ -1,0 +1,223 @@
+//! Puppets: the IRC connection of each Matrix user, how it is opened, and by what it is known.
+
+use serde_json::json;
+
+use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
+use crate::support::{FakeIrcd, IrcClient, IrcdConfig};
+
+on_both_kinds_of_server!(
+    r3_the_first_message_opens_the_puppet_and_follows_its_join,
+    r3_many_first_messages_make_one_connection,
+    r72_nicks_are_transliterated_cut_and_told_apart_for_good,
+    r41_r42_a_puppet_is_known_by_user_name_and_real_name,
+    a_puppet_leaves_with_its_user_and_comes_back,
+    a_link_that_is_killed_comes_back,
+);
+
+/// What a connection said it is: user name and real name of its USER line.
+fn user_line(ircd: &FakeIrcd, nick: &str) -> (String, String) {
+    let lines = ircd.lines_from(nick);
+    let line = lines.iter().find(|line| line.starts_with("USER ")).unwrap_or_else(|| panic!("{nick} sent no USER"));
+    let (head, realname) = line.split_once(" :").expect("a real name is the last parameter");
+    (head.split(' ').nth(1).expect("a user name").to_owned(), realname.to_owned())
+}
+
+/// How many connections have said this USER name.
+fn connections_of(ircd: &FakeIrcd, username: &str) -> usize {
+    let start = format!("USER {username} ");
+    ircd.state().log.iter().filter(|received| received.line.starts_with(&start)).count()
+}
+
+async fn r3_the_first_message_opens_the_puppet_and_follows_its_join(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    assert!(world.ircd.state().find(ALICE).is_none(), "who has never said anything has no puppet");
+    world.alice.say(&world.room, "first").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "first").await;
+    let lines = world.ircd.lines_from(ALICE);
+    let place = |start: &str| {
+        lines.iter().position(|line| line.contains(start)).unwrap_or_else(|| panic!("no {start}: {lines:?}"))
+    };
+    assert!(place("JOIN") < place("PRIVMSG"), "{lines:?}");
+    assert_eq!(world.told(), []);
+}
+
+async fn r3_many_first_messages_make_one_connection(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    for n in 0..20 {
+        world.alice.say(&world.room, &format!("message {n}")).await;
+    }
+    world.settle("end").await;
+    let heard: Vec<String> = world.dora.texts(TEA).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(heard[..20], (0..20).map(|n| format!("message {n}")).collect::<Vec<_>>());
+    assert_eq!(connections_of(&world.ircd, "alice"), 1);
+}
+
+async fn r72_nicks_are_transliterated_cut_and_told_apart_for_good(ircd: IrcdConfig) {
+    let mut world = World::new(IrcdConfig { nick_len: 16, ..ircd }).await;
+    let names = [
+        ("jurgen", "Jürgen Müller", "Jurgen_Muller[m]"),
+        ("masha", "Маша", "Masha[m]"),
+        ("digit", "1234", "_1234[m]"),
+        ("long", "A very long name indeed", "A_very_long_n[m]"),
+        ("emoji", "🍵🍵", "tea"),
+        ("twin", "Маша", "Masha"),
+        ("nameless", "", "nameless[m]"),
+    ];
+    let mut nicks = Vec::new();
+    for (localpart, name, expected) in names {
+        let user = world.homeserver.user(localpart);
+        if !name.is_empty() {
+            user.set_display_name(name).await;
+        }
+        user.join(&world.room).await;
+        let text = format!("I am {localpart}");
+        user.say(&world.room, &text).await;
+        let line = world.dora.expect(&text, |line| line.is("PRIVMSG") && line.text() == text).await;
+        let nick = line.nick().to_owned();
+        assert!(nick.starts_with(expected) && nick.len() <= 16 && nick.ends_with("[m]"), "{name:?}: {nick}");
+        assert!(!nicks.contains(&nick), "{nick} twice");
+        nicks.push(nick);
+    }
+    assert_eq!(nicks[5], "Masha1[m]", "a taken nick gets a number before the template's end");
+    // The number stays, whoever comes first after a restart.
+    world.bridge.terminate().await;
+    world.ircd.expect_gone("Masha1[m]").await;
+    world.bridge.restart().await;
+    for nick in &nicks {
+        world.ircd.expect_on_channel(nick, TEA).await;
+    }
+    for ((localpart, ..), nick) in names.iter().zip(&nicks) {
+        let text = format!("I am still {localpart}");
+        world.homeserver.user(localpart).say(&world.room, &text).await;
+        world.dora.expect_text(TEA, |from| from == nick, &text).await;
+    }
+}
+
+async fn r41_r42_a_puppet_is_known_by_user_name_and_real_name(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let mut seen = Vec::new();
+    // Localparts that differ only where IRC user names can't.
+    for localpart in ["carol.of.the.hills", "carol_of_the_hills", "carol.of.the.hills2"] {
+        let user = world.homeserver.user(localpart);
+        user.join(&world.room).await;
+        let text = format!("I am {localpart}");
+        user.say(&world.room, &text).await;
+        let nick = world.dora.expect(&text, |line| line.text() == text).await.nick().to_owned();
+        let (username, realname) = user_line(&world.ircd, &nick);
+        assert!(realname.starts_with(user.id()), "{realname:?} doesn't begin with {}", user.id());
+        assert!(username.len() <= 9 && username.bytes().all(|b| b.is_ascii_alphanumeric()), "{username}");
+        seen.push((localpart, nick, username));
+    }
+    for (at, (_, _, username)) in seen.iter().enumerate() {
+        assert!(!seen[..at].iter().any(|(_, _, other)| other == username), "{username} twice: {seen:?}");
+    }
+    world.bridge.kill();
+    for (_, nick, _) in &seen {
+        world.ircd.expect_gone(nick).await;
+    }
+    world.ircd.state().log.clear();
+    world.bridge.restart().await;
+    for (localpart, nick, username) in &seen {
+        world.ircd.expect_on_channel(nick, TEA).await;
+        assert_eq!(user_line(&world.ircd, nick).0, *username, "{localpart} has another user name after a restart");
+    }
+}
+
+/// R42: what is cut of an id that is too long leaves the server's name whole, and other users' names different.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r42_a_long_id_keeps_what_tells_it_apart() {
+    let world = World::new(IrcdConfig { isupport: vec!["NAMELEN=40".to_owned()], ..IrcdConfig::modern() }).await;
+    let long = "somebody.with.a.very.long.localpart.that.does.not.fit";
+    let mut realnames = Vec::new();
+    for localpart in [format!("{long}1"), format!("{long}2")] {
+        let user = world.homeserver.user(&localpart);
+        user.join(&world.room).await;
+        user.say(&world.room, &localpart).await;
+        let nick = world.dora.expect("its word", |line| line.text() == localpart).await.nick().to_owned();
+        let (_, realname) = user_line(&world.ircd, &nick);
+        assert!(
+            realname.starts_with("@somebody") && realname.ends_with(":hs.test") && realname.len() <= 40,
+            "{realname}"
+        );
+        realnames.push(realname);
+    }
+    assert_ne!(realnames[0], realnames[1]);
+}
+
+async fn a_puppet_leaves_with_its_user_and_comes_back(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    bob.leave(&world.room).await;
+    // Nothing keeps him on IRC.
+    world.ircd.expect_gone("bob[m]").await;
+    bob.join(&world.room).await;
+    bob.say(&world.room, "back again").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "back again").await;
+}
+
+async fn a_link_that_is_killed_comes_back(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.ircd.kill(ALICE, "Killed (dora (test))");
+    world.alice.say(&world.room, "still here").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "still here").await;
+    world.dora.say(TEA, "good").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "good").await;
+}
+
+/// SASL PLAIN for the bot and for one user's puppet; others connect without an account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn puppets_and_the_bot_log_in_to_their_accounts() {
+    let account = |name: &str, password: &str| (name.to_owned(), password.to_owned());
+    let ircd = IrcdConfig {
+        accounts: vec![account("thebot", "bot secret"), account("al", "pässwörd 1")],
+        ..IrcdConfig::modern()
+    };
+    let stage = super::world::Stage::set(ircd).await;
+    let network =
+        stage.network().set("bot", "sasl_account", "\"thebot\"").set("bot", "sasl_password", "\"bot secret\"");
+    let bridge = stage.bridge().network(network).extra(
+        "[[network.net.puppets.account]]\nuser = \"@alice:hs.test\"\nsasl_account = \"al\"\nsasl_password = \"pässwörd 1\"\n",
+    );
+    let world = stage.start(bridge).await;
+    world.alice_speaks().await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    let account_of =
+        |nick: &str| world.ircd.state().find(nick).and_then(|(_, c)| c.account.as_deref().map(str::to_owned));
+    assert_eq!(account_of("footbridge").as_deref(), Some("thebot"));
+    assert_eq!(account_of(ALICE).as_deref(), Some("al"));
+    assert_eq!(account_of("bob[m]"), None);
+    assert!(!world.bridge.log().contains("pässwörd"), "a password is in the log");
+}
+
+/// TLS with a certificate that only the configuration vouches for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_works_over_tls() {
+    let world = World::new(IrcdConfig { tls: true, ..IrcdConfig::modern() }).await;
+    world.settle("over TLS").await;
+    world.ircd.restart().await;
+    let dora: IrcClient = world.ircd.client("dora").await;
+    dora.join(TEA).await;
+    world.ircd.expect_on_channel("footbridge", TEA).await;
+    world.alice.say(&world.room, "again").await;
+    dora.expect_text(TEA, |from| from == ALICE, "again").await;
+}
+
+/// What a puppet's limit refuses is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_one_puppet_too_many_is_told() {
+    let world = World::with(IrcdConfig::modern(), |network| network.set("puppets", "limit", "1")).await;
+    world.alice_speaks().await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    let message = bob.say(&world.room, "me too").await;
+    let told = world.expect_told(&message).await;
+    assert!(told.body().contains("as many users"), "{}", told.body());
+    assert_eq!(told.content["m.mentions"], json!({ "user_ids": [bob.id()] }));
+    world.settle("end").await;
+    assert!(world.ircd.state().find("bob[m]").is_none());
+}
