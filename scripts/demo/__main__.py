@@ -85,8 +85,10 @@ def in_a_plumbed_room(alice, dora):
         "Dora in #footbridge", "Alice in the room",
     )
     talk = Talk(alice, alice.room, dora, "#footbridge")
-    row(dora.expect("#footbridge", r"\* footbridge has joined #footbridge"),
-         alice.expect(alice.room, r"\* footbridge joined the room"))
+    row(
+        dora.expect("#footbridge", r"\* footbridge has joined #footbridge"),
+        alice.expect(alice.room, r"\* footbridge joined the room"),
+    )
     row([], alice.expect(alice.room, r"\* dora joined the room"))
     talk.alice_says("Hello IRC, this is Alice on Matrix!", arrives=True)
     talk.dora_says("Hi Alice! To us you look like anybody else here.")
