@@ -258,7 +258,7 @@ impl Core {
 
     async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
         match event {
-            IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source),
+            IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source).await,
             IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason.as_deref()),
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());

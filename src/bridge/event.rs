@@ -24,6 +24,8 @@ pub(super) struct Event<'a> {
     pub(super) state_key: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) content: &'a RawValue,
+    #[serde(borrow, default)]
+    unsigned: Option<&'a RawValue>,
     /// The whole event.
     #[serde(skip)]
     json: Option<&'a RawValue>,
@@ -44,6 +46,19 @@ impl<'a> Event<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit; nonsense saturates")]
     pub(super) fn at(&self) -> Millis {
         self.origin_server_ts as Millis
+    }
+
+    /// For a membership: whether its user was joined before, as far as the homeserver says.
+    pub(super) fn was_joined(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Unsigned<'a> {
+            #[serde(borrow)]
+            prev_content: Option<&'a RawValue>,
+        }
+        let unsigned = self.unsigned.and_then(|unsigned| serde_json::from_str::<Unsigned<'_>>(unsigned.get()).ok());
+        let before = unsigned.and_then(|unsigned| unsigned.prev_content);
+        let before = before.and_then(|before| serde_json::from_str::<Member>(before.get()).ok());
+        before.is_some_and(|before| before.membership == "join")
     }
 
     /// Its content as `T`, or `None` if it has another form.
@@ -81,6 +96,18 @@ mod tests {
         assert_eq!(read(whole), Some(("m.x".into(), 5)));
         assert_eq!(read(&whole.replace(":5,", ":5.0,")), Some(("m.x".into(), 5)));
         assert_eq!(read(&whole.replace("@c:d", "nobody")), None);
+        for (unsigned, joined) in [
+            (r#"{"prev_content":{"membership":"join"}}"#, true),
+            (r#"{"prev_content":{"membership":"invite"}}"#, false),
+            (r#"{"prev_content":{"membership":7}}"#, false),
+            (r#"{"age":1}"#, false),
+            ("7", false),
+            ("null", false),
+        ] {
+            let json = whole.replace("\"content\":{}", &format!("\"content\":{{}},\"unsigned\":{unsigned}"));
+            let raw = RawValue::from_string(json).unwrap();
+            assert_eq!(Event::read(&raw).unwrap().was_joined(), joined, "{unsigned}");
+        }
         assert_eq!(read("[]"), None);
         assert_eq!(read("{}"), None);
     }

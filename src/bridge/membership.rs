@@ -56,20 +56,26 @@ impl Core {
 
     pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {
         let Some(key) = self.channel_ref(link, channel) else { return };
-        let Some(state) = self.directory.channels.get_mut(&key) else {
+        if !self.directory.channels.contains_key(&key) {
             // Not (or no more) bridged: nothing keeps us there.
             let command = self.delivery.command();
             let part = IrcAction::Part { channel: channel.to_owned(), reason: None };
             return self.act(link, command, part).await;
-        };
-        if !state.present.contains(link) {
-            state.present.push(link.clone());
         }
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             // It may have been forced in by the network.
             puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
         }
-        self.observe(&key).await;
+        self.present(link.clone(), &key).await;
+    }
+
+    /// A link is in a channel now.
+    async fn present(&mut self, link: LinkId, key: &ChannelRef) {
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        if !channel.present.contains(&link) {
+            channel.present.push(link);
+        }
+        self.observe(key).await;
     }
 
     pub(super) async fn on_own_left(&mut self, link: &LinkId, channel: &str) {
@@ -215,9 +221,14 @@ impl Core {
         }
     }
 
-    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source) {
+    pub(super) async fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source) {
         let Some(key) = self.observed(link, channel) else { return };
-        if self.link_of(&key.0, &source).is_some() {
+        if let Some(ours) = self.link_of(&key.0, &source) {
+            if ours.is_bot() {
+                // From its JOIN on the bot tells everything itself; its own word of it may come a little later.
+                let bot = ours.clone();
+                self.present(bot, &key).await;
+            }
             return;
         }
         let Some(network) = self.networks.get(&key.0) else { return };
@@ -248,7 +259,9 @@ impl Core {
     }
 
     pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>) {
-        let reason = format!("Quit: {}", translate::one_line(reason.unwrap_or_default()));
+        let words = translate::one_line(reason.unwrap_or_default());
+        // Most servers say so themselves where the words are the user's own.
+        let reason = if words.starts_with("Quit: ") { words } else { format!("Quit: {words}") };
         for key in self.observed_with(link, source) {
             self.left(&key, source, Some(&reason));
         }
@@ -368,7 +381,8 @@ impl Core {
         match member.membership.as_str() {
             "join" => {
                 let before = room.members.insert(target.to_owned(), member.displayname.clone());
-                if before.is_none() {
+                // Who was in the list of members when we came may have joined a moment before it was made.
+                if before.is_none_or(|name| name == member.displayname && !event.was_joined()) {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target).await {
                             return self.told(origin, &failure);
