@@ -27,7 +27,11 @@ macro_rules! on_both {
     };
 }
 
+#[path = "real/aliases.rs"]
+mod aliases;
 #[path = "real/conversation.rs"]
 mod conversation;
+#[path = "real/people.rs"]
+mod people;
 #[path = "real/town.rs"]
 mod town;
