@@ -24,6 +24,8 @@ pub(super) struct Event<'a> {
     pub(super) state_key: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) content: &'a RawValue,
+    #[serde(borrow, default)]
+    unsigned: Option<&'a RawValue>,
     /// The whole event.
     #[serde(skip)]
     json: Option<&'a RawValue>,
@@ -44,6 +46,17 @@ impl<'a> Event<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit; nonsense saturates")]
     pub(super) fn at(&self) -> Millis {
         self.origin_server_ts as Millis
+    }
+
+    /// For a membership event: whether the member was in the room before, as far as the homeserver says; then only
+    /// their name or picture changed.
+    pub(super) fn was_joined(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Unsigned {
+            prev_content: Member,
+        }
+        let unsigned = self.unsigned.and_then(|unsigned| serde_json::from_str::<Unsigned>(unsigned.get()).ok());
+        unsigned.is_some_and(|unsigned| unsigned.prev_content.membership == "join")
     }
 
     /// Its content as `T`, or `None` if it has another form.

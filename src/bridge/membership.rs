@@ -97,7 +97,9 @@ impl Core {
         let before = std::mem::replace(&mut channel.observer, chosen.clone());
         let before = before.filter(|link| channel.present.contains(link));
         tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
-        for (link, on) in before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true))) {
+        let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
+        // The bot observes wherever it is: between its JOIN and our hearing of it nothing may be missed.
+        for (link, on) in changes.filter(|(link, _)| !link.is_bot()) {
             let command = self.delivery.command();
             self.act(&link, command, IrcAction::Observe { channel: name.clone(), on }).await;
         }
@@ -108,6 +110,8 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get(key) else { return };
         let (bot, channel) = (network.bot.clone(), ChannelKey { name: channel.name.clone(), key: channel.key.clone() });
+        let command = self.delivery.command();
+        self.act(&bot, command, IrcAction::Observe { channel: channel.name.clone(), on: true }).await;
         let command = self.delivery.command();
         self.act(&bot, command, IrcAction::Join { channels: vec![channel] }).await;
     }
@@ -168,7 +172,7 @@ impl Core {
         }
     }
 
-    fn channel_ref(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
+    pub(super) fn channel_ref(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
         self.networks.get(link.network()).map(|network| (network.id.clone(), network.fold(channel)))
     }
 
@@ -367,8 +371,9 @@ impl Core {
         let channels = room.channels.clone();
         match member.membership.as_str() {
             "join" => {
-                let before = room.members.insert(target.to_owned(), member.displayname.clone());
-                if before.is_none() {
+                room.members.insert(target.to_owned(), member.displayname.clone());
+                // Not by whether they were a known member: the list of members may be newer than this event.
+                if !event.was_joined() {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target).await {
                             return self.told(origin, &failure);
