@@ -40,7 +40,10 @@ async fn a_room_is_made_for_an_alias(town: Town) {
     dora.expect_text(TEA, |nick| nick == puppet("alice"), "thank you").await;
     alice
         .wait_for(&room, "the channel's topic", |events| {
-            events.iter().find(|event| event.kind == "m.room.topic" && event.content["topic"] == "green or black").cloned()
+            events
+                .iter()
+                .find(|event| event.kind == "m.room.topic" && event.content["topic"] == "green or black")
+                .cloned()
         })
         .await;
     // R19: who comes later can't read what was said before.

@@ -263,14 +263,14 @@ pub(crate) async fn whois(client: &IrcClient, nick: &str) -> (String, String, St
     (answer.param(2).to_owned(), answer.param(3).to_owned(), answer.text().to_owned())
 }
 
-/// Every channel that there is, sorted.
+/// Every channel that there is, sorted, without those (`&`) that the server made for itself.
 pub(crate) async fn channels(client: &IrcClient) -> Vec<String> {
     let before = client.lines().len();
     client.raw("LIST").await;
     client.expect("the end of LIST", |line| line.is("323")).await;
     let lines = client.lines();
-    let mut channels: Vec<String> =
-        lines[before..].iter().filter(|line| line.is("322")).map(|line| line.param(1).to_owned()).collect();
+    let listed = lines[before..].iter().filter(|line| line.is("322")).map(|line| line.param(1));
+    let mut channels: Vec<String> = listed.filter(|name| !name.starts_with('&')).map(ToOwned::to_owned).collect();
     channels.sort_unstable();
     channels
 }
