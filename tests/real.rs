@@ -27,7 +27,25 @@ macro_rules! on_both {
     };
 }
 
+#[path = "real/aliases.rs"]
+mod aliases;
 #[path = "real/conversation.rs"]
 mod conversation;
+#[path = "real/failures.rs"]
+mod failures;
+#[path = "real/hostile.rs"]
+mod hostile;
+#[path = "real/identity.rs"]
+mod identity;
+#[path = "real/operator.rs"]
+mod operator;
+#[path = "real/order.rs"]
+mod order;
+#[path = "real/outages.rs"]
+mod outages;
+#[path = "real/people.rs"]
+mod people;
+#[path = "real/queries.rs"]
+mod queries;
 #[path = "real/town.rs"]
 mod town;

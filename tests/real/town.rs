@@ -25,9 +25,20 @@ enum Ircd {
     Ng(NgIrcd),
 }
 
+impl Ircd {
+    fn start(kind: Kind) -> Self {
+        match kind {
+            Kind::InspIrcd => Self::Insp(InspIrcd::start()),
+            Kind::NgIrcd => Self::Ng(NgIrcd::start()),
+        }
+    }
+}
+
 /// One story's servers.
 pub(crate) struct Town {
     ircd: Ircd,
+    /// Where the town doesn't share its homeserver, because it is to fail.
+    own_synapse: Option<Synapse>,
     registration: Registration,
 }
 
@@ -44,12 +55,22 @@ pub(crate) struct Bridged {
 
 impl Town {
     pub(crate) fn new(kind: Kind) -> Self {
-        let registration = Synapse::shared().take_registration();
-        let ircd = match kind {
-            Kind::InspIrcd => Ircd::Insp(InspIrcd::start()),
-            Kind::NgIrcd => Ircd::Ng(NgIrcd::start()),
-        };
-        Self { ircd, registration }
+        Self { ircd: Ircd::start(kind), own_synapse: None, registration: Synapse::shared().take_registration() }
+    }
+
+    /// A town whose homeserver can be killed.
+    pub(crate) fn with_own_synapse(self) -> Self {
+        let own_synapse = Some(Synapse::start(std::slice::from_ref(&self.registration)));
+        Self { own_synapse, ..self }
+    }
+
+    pub(crate) fn synapse(&self) -> &Synapse {
+        self.own_synapse.as_ref().unwrap_or_else(|| Synapse::shared())
+    }
+
+    /// The town's own homeserver.
+    pub(crate) fn own_synapse(&mut self) -> &mut Synapse {
+        self.own_synapse.as_mut().expect("the town was made with its own")
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -83,9 +104,9 @@ impl Town {
         }
     }
 
-    /// A bridge between the shared Synapse and this network.
+    /// A bridge between the homeserver and this network.
     pub(crate) fn bridge(&self, network: Network) -> BridgeBuilder {
-        Bridge::of(&Synapse::shared().url(), &self.registration).network(network)
+        Bridge::of(&self.synapse().url(), &self.registration).network(network)
     }
 
     /// The bot's Matrix id.
@@ -105,8 +126,13 @@ impl Town {
 
     /// A Matrix user with this display name. Names are the town's own, ids are unique.
     pub(crate) async fn person(&self, name: &str) -> MatrixUser {
-        let user = Synapse::shared().user(&format!("{}.{}", name.to_ascii_lowercase(), self.network_id())).await;
-        user.set_display_name(name).await;
+        self.person_called(name, name).await
+    }
+
+    /// A Matrix user whose id begins with `name`, and who is shown otherwise.
+    pub(crate) async fn person_called(&self, name: &str, display_name: &str) -> MatrixUser {
+        let user = self.synapse().user(&format!("{name}.{}", self.network_id())).await;
+        user.set_display_name(display_name).await;
         user
     }
 
@@ -228,4 +254,23 @@ pub(crate) fn bodies<'a>(events: &'a [Arc<Event>], sender: &str) -> Vec<&'a str>
 /// The content of a plain text message.
 pub(crate) fn text(body: &str) -> Value {
     json!({ "msgtype": "m.text", "body": body })
+}
+
+/// What WHOIS says of a nick: user name, host, real name.
+pub(crate) async fn whois(client: &IrcClient, nick: &str) -> (String, String, String) {
+    client.raw(&format!("WHOIS {nick}")).await;
+    let answer = client.expect(&format!("WHOIS of {nick}"), |line| line.is("311") && line.param(1) == nick).await;
+    (answer.param(2).to_owned(), answer.param(3).to_owned(), answer.text().to_owned())
+}
+
+/// Every channel that there is, sorted, without those (`&`) that the server made for itself.
+pub(crate) async fn channels(client: &IrcClient) -> Vec<String> {
+    let before = client.lines().len();
+    client.raw("LIST").await;
+    client.expect("the end of LIST", |line| line.is("323")).await;
+    let lines = client.lines();
+    let listed = lines[before..].iter().filter(|line| line.is("322")).map(|line| line.param(1));
+    let mut channels: Vec<String> = listed.filter(|name| !name.starts_with('&')).map(ToOwned::to_owned).collect();
+    channels.sort_unstable();
+    channels
 }

@@ -288,6 +288,12 @@ impl Bridge {
         response.ok().map(|response| response.status().as_u16())
     }
 
+    /// What `GET /health` says, if it is answered in JSON.
+    pub async fn health_report(&self) -> Option<serde_json::Value> {
+        let response = self.http.get(format!("http://127.0.0.1:{}/health", self.port)).send().await;
+        response.ok()?.json().await.ok()
+    }
+
     /// Waits until `GET /health` is answered 200.
     ///
     /// # Panics
