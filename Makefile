@@ -19,8 +19,11 @@ test: ## Install what tests need, then check and test everything
 	$(call step,Tests)
 	@cargo test --locked --no-fail-fast
 
-bench: ## Measure
-	@cargo bench --locked
+bench: ## Measure the pure functions, then the whole program under load (QUICK=1: small numbers; only="m2i latency": some of it)
+	$(call step,Pure functions)
+	@$(if $(only),echo 'left out',cargo bench --locked --bench pure)
+	$(call step,The whole program under load)
+	@cargo bench --locked --bench load -- $(only)
 
 lint: ## Formatting, clippy, documentation, dependencies
 	$(call step,Formatting)

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
-use super::outbox::Lane;
+use super::{outbox::Lane, witnesses::Witnesses};
 use crate::model::{CaseMapping, Folded, LinkId, NetworkId, Source};
 
 /// Names a channel.
@@ -25,6 +25,8 @@ pub(super) struct Channel {
     /// Our links that are in it, in the order in which they came.
     pub(super) present: Vec<LinkId>,
     pub(super) observer: Option<LinkId>,
+    /// Who has told which line, where several links tell.
+    pub(super) witnesses: Witnesses,
     /// Everyone else in it, as the observer sees it.
     pub(super) roster: HashMap<Folded, Source>,
     pub(super) topic: Option<String>,
@@ -99,6 +101,7 @@ impl Directory {
             rooms: Vec::new(),
             present: Vec::new(),
             observer: None,
+            witnesses: Witnesses::default(),
             roster: HashMap::new(),
             topic: None,
         });

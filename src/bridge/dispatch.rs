@@ -177,7 +177,10 @@ impl Core {
             tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
             return self.journal.settle_matrix(key).await;
         };
-        if self.is_ours(&event.sender) {
+        // What we do ourselves is no news, but whom we showed out because IRC did has left like anybody else.
+        let about_others = event.kind == "m.room.member"
+            && event.state_key.as_deref().is_some_and(|key| UserId::parse(key).is_ok_and(|user| !self.is_ours(&user)));
+        if self.is_ours(&event.sender) && !about_others {
             return self.journal.settle_matrix(key).await;
         }
         let origin = Origin { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
@@ -261,7 +264,7 @@ impl Core {
 
     async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
         match event {
-            IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source).await,
+            IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source),
             IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason.as_deref()),
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());

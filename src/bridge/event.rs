@@ -48,17 +48,15 @@ impl<'a> Event<'a> {
         self.origin_server_ts as Millis
     }
 
-    /// For a membership: whether its user was joined before, as far as the homeserver says.
+    /// For a membership event: whether the member was in the room before, as far as the homeserver says; then only
+    /// their name or picture changed.
     pub(super) fn was_joined(&self) -> bool {
         #[derive(Deserialize)]
-        struct Unsigned<'a> {
-            #[serde(borrow)]
-            prev_content: Option<&'a RawValue>,
+        struct Unsigned {
+            prev_content: Member,
         }
-        let unsigned = self.unsigned.and_then(|unsigned| serde_json::from_str::<Unsigned<'_>>(unsigned.get()).ok());
-        let before = unsigned.and_then(|unsigned| unsigned.prev_content);
-        let before = before.and_then(|before| serde_json::from_str::<Member>(before.get()).ok());
-        before.is_some_and(|before| before.membership == "join")
+        let unsigned = self.unsigned.and_then(|unsigned| serde_json::from_str::<Unsigned>(unsigned.get()).ok());
+        unsigned.is_some_and(|unsigned| unsigned.prev_content.membership == "join")
     }
 
     /// Its content as `T`, or `None` if it has another form.

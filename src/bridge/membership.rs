@@ -56,26 +56,20 @@ impl Core {
 
     pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {
         let Some(key) = self.channel_ref(link, channel) else { return };
-        if !self.directory.channels.contains_key(&key) {
+        let Some(state) = self.directory.channels.get_mut(&key) else {
             // Not (or no more) bridged: nothing keeps us there.
             let command = self.delivery.command();
             let part = IrcAction::Part { channel: channel.to_owned(), reason: None };
             return self.act(link, command, part).await;
+        };
+        if !state.present.contains(link) {
+            state.present.push(link.clone());
         }
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             // It may have been forced in by the network.
             puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
         }
-        self.present(link.clone(), &key).await;
-    }
-
-    /// A link is in a channel now.
-    async fn present(&mut self, link: LinkId, key: &ChannelRef) {
-        let Some(channel) = self.directory.channels.get_mut(key) else { return };
-        if !channel.present.contains(&link) {
-            channel.present.push(link);
-        }
-        self.observe(key).await;
+        self.observe(&key).await;
     }
 
     pub(super) async fn on_own_left(&mut self, link: &LinkId, channel: &str) {
@@ -103,7 +97,9 @@ impl Core {
         let before = std::mem::replace(&mut channel.observer, chosen.clone());
         let before = before.filter(|link| channel.present.contains(link));
         tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
-        for (link, on) in before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true))) {
+        let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
+        // The bot observes wherever it is, unasked: between its JOIN and our hearing of it nothing may be missed.
+        for (link, on) in changes.filter(|(link, _)| !link.is_bot()) {
             let command = self.delivery.command();
             self.act(&link, command, IrcAction::Observe { channel: name.clone(), on }).await;
         }
@@ -174,7 +170,7 @@ impl Core {
         }
     }
 
-    fn channel_ref(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
+    pub(super) fn channel_ref(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
         self.networks.get(link.network()).map(|network| (network.id.clone(), network.fold(channel)))
     }
 
@@ -221,14 +217,9 @@ impl Core {
         }
     }
 
-    pub(super) async fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source) {
+    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source) {
         let Some(key) = self.observed(link, channel) else { return };
-        if let Some(ours) = self.link_of(&key.0, &source) {
-            if ours.is_bot() {
-                // From its JOIN on the bot tells everything itself; its own word of it may come a little later.
-                let bot = ours.clone();
-                self.present(bot, &key).await;
-            }
+        if self.link_of(&key.0, &source).is_some() {
             return;
         }
         let Some(network) = self.networks.get(&key.0) else { return };
@@ -294,12 +285,17 @@ impl Core {
             channel.roster.insert(new.clone(), renamed.clone());
             let all = channel.roster.len() < join_below;
             for lane in self.lanes(&key) {
-                // The same ghost if only the case changed; its name follows when it speaks or joins.
-                if let Some(before) = before.as_ref().filter(|_| old != new) {
-                    lane.depart(before.user.clone(), Some(format!("is now {nick}")));
-                }
-                if let Some(after) = after.as_ref().filter(|_| all) {
-                    lane.arrive(after.clone());
+                match (&before, &after) {
+                    // The same ghost, written another way.
+                    (_, Some(after)) if old == new => lane.push(Job::Rename(after.clone())),
+                    _ => {
+                        if let Some(before) = &before {
+                            lane.depart(before.user.clone(), Some(format!("is now {nick}")));
+                        }
+                        if let Some(after) = after.as_ref().filter(|_| all) {
+                            lane.arrive(after.clone());
+                        }
+                    }
                 }
             }
         }
@@ -380,9 +376,9 @@ impl Core {
         let channels = room.channels.clone();
         match member.membership.as_str() {
             "join" => {
-                let before = room.members.insert(target.to_owned(), member.displayname.clone());
-                // Who was in the list of members when we came may have joined a moment before it was made.
-                if before.is_none_or(|name| name == member.displayname && !event.was_joined()) {
+                room.members.insert(target.to_owned(), member.displayname.clone());
+                // Not by whether they were a known member: the list of members may be newer than this event.
+                if !event.was_joined() {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target).await {
                             return self.told(origin, &failure);

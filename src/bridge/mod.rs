@@ -12,7 +12,7 @@
 //! | `puppets` | the links that act for Matrix users |
 //! | `ghosts` | the Matrix users that stand for IRC users |
 //! | `delivery` | the fate of each Matrix event |
-//! | `echo`, `observer` | whom we see, and with whose eyes |
+//! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |
 //! | `lookups`, `health` | what others ask of us |
 //! | `start` | loading, and what the last run left undone |
 
@@ -33,6 +33,7 @@ mod portal;
 mod private;
 mod puppets;
 mod start;
+mod witnesses;
 
 pub use health::Pings;
 pub use intake::JournalAhead;

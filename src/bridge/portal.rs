@@ -185,15 +185,22 @@ impl Core {
     /// Something said on IRC, seen by `link`.
     pub(super) async fn on_irc_text(&mut self, link: &LinkId, said: Said) {
         match &said.target {
-            TextTarget::Channel { name, .. } => match self.observed(link, name) {
-                Some(channel) if self.link_of(&channel.0, &said.source).is_none() => {
-                    self.channel_text(&channel, said).await;
-                }
-                // Our own words, or a line that the channel's observer tells too.
+            TextTarget::Channel { name, .. } => match self.channel_ref(link, name) {
+                Some(channel) if self.is_news(&channel, link, &said) => self.channel_text(&channel, said).await,
                 _ => self.journal.settle_irc(said.key).await,
             },
             TextTarget::Own => self.private_text(link, said).await,
         }
+    }
+
+    /// Whether a line is neither our own nor told already by another link.
+    fn is_news(&mut self, key: &ChannelRef, link: &LinkId, said: &Said) -> bool {
+        if self.link_of(&key.0, &said.source).is_some() {
+            return false;
+        }
+        let now = self.clock.now();
+        let channel = self.directory.channels.get_mut(key).filter(|channel| channel.present.contains(link));
+        channel.is_some_and(|channel| channel.witnesses.is_first(link, &said.source, said.kind, &said.text, now))
     }
 
     /// Something that was said before the last stop: who observed what then is not known any more.

@@ -120,6 +120,7 @@ pub struct BridgeBuilder {
     database: Option<String>,
     extra: String,
     program: PathBuf,
+    log_filter: String,
 }
 
 impl BridgeBuilder {
@@ -141,6 +142,13 @@ impl BridgeBuilder {
     #[must_use]
     pub fn extra(mut self, toml: &str) -> Self {
         self.extra.push_str(toml);
+        self
+    }
+
+    /// Logs what this filter says, unless `RUST_LOG` is set. Benchmarks log as little as an operator does.
+    #[must_use]
+    pub fn log_filter(mut self, filter: &str) -> Self {
+        filter.clone_into(&mut self.log_filter);
         self
     }
 
@@ -189,7 +197,8 @@ impl BridgeBuilder {
             }
         }
         let port = self.registration.port();
-        Bridge { daemon: None, folder, program: self.program, port, http: tls::http_client() }
+        let (program, log_filter) = (self.program, self.log_filter);
+        Bridge { daemon: None, folder, program, log_filter, port, http: tls::http_client() }
     }
 
     /// Starts the bridge and waits until it is ready.
@@ -206,6 +215,7 @@ pub struct Bridge {
     daemon: Option<Daemon>,
     folder: TempDir,
     program: PathBuf,
+    log_filter: String,
     port: u16,
     http: reqwest::Client,
 }
@@ -220,6 +230,7 @@ impl Bridge {
             database: None,
             extra: String::new(),
             program: env!("CARGO_BIN_EXE_footbridge").into(),
+            log_filter: "info,footbridge=debug".to_owned(),
         }
     }
 
@@ -251,7 +262,7 @@ impl Bridge {
         let mut command = Command::new(&self.program);
         command.arg(subcommand).arg("--config").arg(self.config_file()).current_dir(self.folder.path());
         if std::env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "info,footbridge=debug");
+            command.env("RUST_LOG", &self.log_filter);
         }
         command
     }
@@ -275,6 +286,12 @@ impl Bridge {
     pub async fn health(&self) -> Option<u16> {
         let response = self.http.get(format!("http://127.0.0.1:{}/health", self.port)).send().await;
         response.ok().map(|response| response.status().as_u16())
+    }
+
+    /// What `GET /health` says, if it is answered in JSON.
+    pub async fn health_report(&self) -> Option<serde_json::Value> {
+        let response = self.http.get(format!("http://127.0.0.1:{}/health", self.port)).send().await;
+        response.ok()?.json().await.ok()
     }
 
     /// Waits until `GET /health` is answered 200.

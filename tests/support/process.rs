@@ -101,9 +101,9 @@ pub fn program(path: impl Into<PathBuf>) -> PathBuf {
 
 /// What the watchdog does with the group `$1` when its standard input ends: first, if the leader deserves more than SIGKILL, it gets
 /// the signal `$3`, again and again for five seconds because it may ignore it while starting; then everything is killed, and the
-/// folder `$2` removed.
+/// folder `$2` removed, unless a line was written to it that asks to keep it.
 const WATCHDOG: &str = r#"
-read -r _
+read -r keep
 tries=50
 while [ "$3" != KILL ] && [ $tries -gt 0 ] && [ -d "/proc/$1" ] && ! grep -q "^State:.*Z" "/proc/$1/status"; do
     kill -s "$3" "$1" 2>/dev/null
@@ -111,7 +111,7 @@ while [ "$3" != KILL ] && [ $tries -gt 0 ] && [ -d "/proc/$1" ] && ! grep -q "^S
     tries=$((tries - 1))
 done
 kill -s KILL -- "-$1" 2>/dev/null
-[ -z "$2" ] || rm -rf -- "$2"
+[ -n "$keep" ] || [ -z "$2" ] || rm -rf -- "$2"
 "#;
 
 /// How a child is started.
@@ -145,21 +145,29 @@ impl<'a> Launch<'a> {
             command.gid(owner.gid).uid(owner.uid);
         }
         command.process_group(0).stdin(Stdio::null()).stdout(open()).stderr(open());
-        let child =
-            command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().display()));
-        let group = child.id().to_string();
-        let watchdog = Command::new("/bin/sh")
-            .args(["-c", WATCHDOG, "watchdog", &group])
-            .arg(self.cleanup.unwrap_or(Path::new("")))
-            .arg(self.stop)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("every machine has /bin/sh");
-        Daemon { name: name.to_owned(), child, watchdog, log: log.to_owned() }
+        let cleanup = self.cleanup.map(Path::to_owned);
+        let (child, watchdog) = spawn(&mut command, name, cleanup.as_deref(), self.stop);
+        let (name, log, stop) = (name.to_owned(), log.to_owned(), self.stop.to_owned());
+        Daemon { name, child, watchdog, log, command, cleanup, stop, stopped: false }
     }
+}
+
+/// Starts a child and its watchdog.
+fn spawn(command: &mut Command, name: &str, cleanup: Option<&Path>, stop: &str) -> (Child, Child) {
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {name} ({}): {error}", command.get_program().display()));
+    let watchdog = Command::new("/bin/sh")
+        .args(["-c", WATCHDOG, "watchdog", &child.id().to_string()])
+        .arg(cleanup.unwrap_or(Path::new("")))
+        .arg(stop)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("every machine has /bin/sh");
+    (child, watchdog)
 }
 
 /// A running child with its log and its watchdog.
@@ -168,6 +176,11 @@ pub struct Daemon {
     child: Child,
     watchdog: Child,
     log: PathBuf,
+    command: Command,
+    cleanup: Option<PathBuf>,
+    stop: String,
+    /// Whether it was ended by [`Daemon::stop`] and its folder is still there.
+    stopped: bool,
 }
 
 impl Daemon {
@@ -213,7 +226,22 @@ impl Daemon {
         assert!(sent.is_ok_and(|status| status.success()), "cannot send {signal} to {}", self.name);
     }
 
-    /// Ends the child and all its children, and waits until it is gone.
+    /// Ends the child like [`Self::kill`], but leaves its folder to [`Self::start_again`].
+    pub fn stop(&mut self) {
+        let asked = self.watchdog.stdin.as_mut().map(|stdin| stdin.write_all(b"keep\n"));
+        assert!(matches!(asked, Some(Ok(()))), "{} has ended already", self.name);
+        self.stopped = true;
+        self.kill();
+    }
+
+    /// Starts the child again after [`Self::stop`], with the same command.
+    pub fn start_again(&mut self) {
+        assert!(self.stopped, "{} was not stopped", self.name);
+        (self.child, self.watchdog) = spawn(&mut self.command, &self.name, self.cleanup.as_deref(), &self.stop);
+        self.stopped = false;
+    }
+
+    /// Ends the child and all its children, and waits until it is gone. Its folder goes too.
     pub fn kill(&mut self) {
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();
@@ -227,6 +255,9 @@ impl Drop for Daemon {
             eprintln!("--- what {} said ---\n{}", self.name, tail(&self.log(), 200));
         }
         self.kill();
+        if let (true, Some(folder)) = (self.stopped, &self.cleanup) {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
 

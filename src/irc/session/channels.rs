@@ -112,6 +112,11 @@ impl Channels {
         self.get(name.as_bytes(), mapping).is_some_and(|channel| channel.place == Place::In)
     }
 
+    /// Whether we are to be in it.
+    pub(super) fn is_wanted(&self, name: &str, mapping: CaseMapping) -> bool {
+        self.get(name.as_bytes(), mapping).is_some_and(|channel| channel.desired)
+    }
+
     /// Whether any channel that we are in is observed.
     pub(super) fn any_watched(&self) -> bool {
         self.list.iter().any(Channel::is_watched)

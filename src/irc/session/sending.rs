@@ -134,8 +134,11 @@ impl Session {
             return;
         }
         if channel {
-            // Who speaks in a channel wants to be in it (R3).
-            self.outbox.cancel_part(target, mapping);
+            // Who speaks in a channel wants to be in it (R3). A PART waits only for one that isn't wanted any more, and
+            // looking for it takes the longer the more waits.
+            if !self.channels.is_wanted(target, mapping) {
+                self.outbox.cancel_part(target, mapping);
+            }
             self.channels.want(target, None, mapping);
         }
         let held = channel && !self.channels.is_in(target, mapping);

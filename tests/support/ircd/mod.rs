@@ -155,6 +155,29 @@ impl FakeIrcd {
         options.connect(self.address(), nick).await
     }
 
+    /// People without a socket, in these channels: what they are sent is thrown away, and what they say comes by
+    /// [`Self::hear`]. They cost the benchmarks next to nothing.
+    pub fn crowd(&self, nicks: impl IntoIterator<Item = String>, channels: &str) -> Vec<u64> {
+        let mut state = self.state();
+        let join = |nick: String| {
+            let (id, outbox) = state.connect();
+            outbox.end(End::AtOnce);
+            for line in [format!("NICK {nick}"), format!("USER {nick} 0 * :{nick}"), format!("JOIN {channels}")] {
+                state.receive(id, &line);
+            }
+            id
+        };
+        let ids = nicks.into_iter().map(join).collect();
+        drop(state);
+        self.changed();
+        ids
+    }
+
+    /// Receives a line from the connection of this number, as if it had come over a socket.
+    pub fn hear(&self, id: u64, line: &str) {
+        self.state().receive(id, line);
+    }
+
     // --- What tests look at ---
 
     /// Waits until `look` finds something in the server's state.

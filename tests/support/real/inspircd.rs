@@ -81,9 +81,13 @@ impl InspIrcd {
             Launch { owner, cleanup: Some(&folder), ..Launch::new("InspIRCd", &folder.join("out.log")) }.start(command);
         let mut server =
             Self { daemon, plain: ([127, 0, 0, 1], plain).into(), tls: ([127, 0, 0, 1], tls).into(), certificate };
-        let (plain, tls) = (server.plain, server.tls);
-        server.daemon.wait_until("it answers", || irc_answers(plain) && answers(tls));
+        server.wait();
         server
+    }
+
+    fn wait(&mut self) {
+        let (plain, tls) = (self.plain, self.tls);
+        self.daemon.wait_until("it answers", || irc_answers(plain) && answers(tls));
     }
 
     /// Where it listens without TLS.
@@ -106,9 +110,15 @@ impl InspIrcd {
         IrcClient::connect(self.plain, nick).await
     }
 
-    /// Ends it at once, as a crash does.
+    /// Ends it at once, as a crash does; [`Self::start_again`] brings it back.
     pub fn kill(&mut self) {
-        self.daemon.kill();
+        self.daemon.stop();
+    }
+
+    /// Starts it again where it was, remembering nothing.
+    pub fn start_again(&mut self) {
+        self.daemon.start_again();
+        self.wait();
     }
 }
 

@@ -42,9 +42,13 @@ impl NgIrcd {
         let daemon =
             Launch { owner, cleanup: Some(&folder), ..Launch::new("ngIRCd", &folder.join("out.log")) }.start(command);
         let mut server = Self { daemon, address: ([127, 0, 0, 1], port).into() };
-        let address = server.address;
-        server.daemon.wait_until("it answers", || irc_answers(address));
+        server.wait();
         server
+    }
+
+    fn wait(&mut self) {
+        let address = self.address;
+        self.daemon.wait_until("it answers", || irc_answers(address));
     }
 
     /// Where it listens.
@@ -57,8 +61,14 @@ impl NgIrcd {
         IrcClient::connect(self.address, nick).await
     }
 
-    /// Ends it at once, as a crash does.
+    /// Ends it at once, as a crash does; [`Self::start_again`] brings it back.
     pub fn kill(&mut self) {
-        self.daemon.kill();
+        self.daemon.stop();
+    }
+
+    /// Starts it again where it was, remembering nothing.
+    pub fn start_again(&mut self) {
+        self.daemon.start_again();
+        self.wait();
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, OnceLock},
 };
@@ -57,30 +57,53 @@ impl Synapse {
 
     /// Starts a server that knows these application services.
     pub fn start(registrations: &[Registration]) -> Self {
-        let python = program(Path::new(env!("CARGO_MANIFEST_DIR")).join("build/synapse/bin/python"));
         let folder = folder("synapse", None).keep();
-        let port = free_port();
-        let mut files = String::new();
-        for registration in registrations {
+        let write_one = |registration: &Registration| {
             assert_eq!(registration.server_name, Self::SERVER_NAME, "the registration is for another homeserver");
             let file = folder.join(format!("registration-{}.yaml", registration.id));
             registration.write(&file);
-            let _ = write!(files, "\n  - {}", file.display());
-        }
+            file
+        };
+        let files: Vec<PathBuf> = registrations.iter().map(write_one).collect();
+        Self::launch(&folder, free_port(), &files, registrations)
+    }
+
+    /// Starts a server on a port agreed on before, that reads these registration files, whoever wrote them.
+    pub fn start_with_files(port: u16, files: &[PathBuf]) -> Self {
+        Self::launch(&folder("synapse", None).keep(), port, files, &[])
+    }
+
+    fn launch(folder: &Path, port: u16, files: &[PathBuf], registrations: &[Registration]) -> Self {
+        let python = program(Path::new(env!("CARGO_MANIFEST_DIR")).join("build/synapse/bin/python"));
+        let files = files.iter().map(|file| format!("\n  - {}", file.display())).collect::<Vec<_>>().concat();
         let path = folder.display().to_string();
         let config = folder.join("homeserver.yaml");
         write(&config, &homeserver_yaml(&path, port, &files));
         write(&folder.join("log.yaml"), LOG_CONFIG);
         write(&folder.join("signing.key"), "ed25519 a_test ikxQxWXU2YxOzsyXgK5ZqJ7kZbUqO3GrNJV4HMbuzVU\n");
         let mut command = Command::new(python);
-        command.args(["-m", "synapse.app.homeserver", "-c"]).arg(&config).current_dir(&folder);
-        let daemon =
-            Launch { cleanup: Some(&folder), ..Launch::new("Synapse", &folder.join("out.log")) }.start(command);
+        command.args(["-m", "synapse.app.homeserver", "-c"]).arg(&config).current_dir(folder);
+        let daemon = Launch { cleanup: Some(folder), ..Launch::new("Synapse", &folder.join("out.log")) }.start(command);
         let mut server =
             Self { daemon, address: ([127, 0, 0, 1], port).into(), spare: Mutex::new(registrations.to_vec()) };
-        let address = server.address;
-        server.daemon.wait_until("it answers", || http_status(address, "/health") == Some(200));
+        server.wait();
         server
+    }
+
+    fn wait(&mut self) {
+        let address = self.address;
+        self.daemon.wait_until("it answers", || http_status(address, "/health") == Some(200));
+    }
+
+    /// Ends it at once, as a crash does; [`Self::start_again`] brings it back.
+    pub fn kill(&mut self) {
+        self.daemon.stop();
+    }
+
+    /// Starts it again where it was, with all that it has stored.
+    pub fn start_again(&mut self) {
+        self.daemon.start_again();
+        self.wait();
     }
 
     /// The base URL of the client-server API.

@@ -1,0 +1,140 @@
+//! What goes away comes back, and what was said meanwhile arrives once or is told (R2, R6).
+
+use std::{collections::HashSet, time::Instant};
+
+use crate::{
+    support::{Bridge, process::POLL, wait::DEADLINE},
+    town::{Bridged, TEA, Town, bodies, expect_join, puppet},
+};
+
+on_both!(the_homeserver_is_away, the_irc_server_is_away, the_bridge_is_killed_in_a_burst);
+
+/// Waits until `GET /health` answers so, and returns what it says.
+async fn expect_health(bridge: &Bridge, status: u16) -> serde_json::Value {
+    let deadline = Instant::now() + DEADLINE;
+    while bridge.health().await != Some(status) {
+        assert!(
+            Instant::now() < deadline,
+            "/health doesn't come to answer {status}; it says {:?}",
+            bridge.health_report().await
+        );
+        tokio::time::sleep(POLL * 10).await;
+    }
+    bridge.health_report().await.expect("health is told in JSON")
+}
+
+async fn the_homeserver_is_away(town: Town) {
+    let mut bridged = town.with_own_synapse().bridged().await;
+    bridged.alice_is_there().await;
+    bridged.town.own_synapse().kill();
+    let lines: Vec<String> = (0..20).map(|n| format!("while you were away, {n}")).collect();
+    for line in &lines {
+        bridged.dora.say(TEA, line).await;
+    }
+    let report = expect_health(&bridged.bridge, 503).await;
+    assert_ne!(report["homeserver"], "ok");
+    assert_eq!(report["networks"][bridged.town.network_id()], "ok");
+
+    bridged.town.own_synapse().start_again();
+    let Bridged { town, bridge, alice, dora, room } = &bridged;
+    let ghost = town.ghost("dora");
+    alice.expect_message(room, |sender| sender == ghost, lines.last().unwrap()).await;
+    alice.say(room, "back again").await;
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "back again").await;
+    bridged.matrix_has_heard("welcome back").await;
+    let mut expected = lines;
+    expected.push("welcome back".to_owned());
+    assert_eq!(bodies(&alice.timeline(room).await, &ghost), expected, "each once, in order");
+    expect_health(bridge, 200).await;
+}
+
+async fn the_irc_server_is_away(town: Town) {
+    let mut bridged = town.bridged().await;
+    bridged.alice_is_there().await;
+    let bob = bridged.newcomer("bob").await;
+    bridged.town.kill_ircd();
+    let report = expect_health(&bridged.bridge, 503).await;
+    assert_eq!(report["homeserver"], "ok");
+    assert_ne!(report["networks"][bridged.town.network_id()], "ok");
+    let sent = bridged.alice.say(&bridged.room, "said into the void").await;
+
+    bridged.town.start_ircd();
+    let Bridged { town, bridge, alice, room, .. } = &bridged;
+    let dora = town.client("dora").await;
+    dora.raw(&format!("JOIN {TEA}")).await;
+    // Whether she comes before or after them: all are there in the end, and speak.
+    alice.say(room, "I am back").await;
+    bob.say(room, "so am I").await;
+    expect_health(bridge, 200).await;
+    bob.say(room, "still here").await;
+    dora.expect_text(TEA, |nick| nick == puppet("bob"), "still here").await;
+    alice.say(room, "me too").await;
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "me too").await;
+    dora.say(TEA, "hello again").await;
+    alice.expect_message(room, |sender| sender == town.ghost("dora"), "hello again").await;
+    // What was said meanwhile waited for the connection (dora may have come too late to hear it): nothing was told to have failed.
+    let notices: Vec<_> = alice.timeline(room).await;
+    let notices: Vec<_> = notices.iter().filter(|event| event.sender == town.bot() && event.is_message()).collect();
+    assert!(notices.is_empty(), "{sent}: {}", notices[0]);
+}
+
+/// kill -9 in the middle of a burst each way: nothing is lost, nothing comes twice, and what isn't certain is told.
+async fn the_bridge_is_killed_in_a_burst(town: Town) {
+    const LINES: usize = 60;
+    let mut bridged = town.bridged().await;
+    bridged.alice_is_there().await;
+    let Bridged { town, bridge, alice, dora, room } = &mut bridged;
+    let said = |n: usize| format!("line {n}");
+    let ghost = town.ghost("dora");
+
+    // The bot answers whoever writes to it; what was said before has then been read, and lies in the journal.
+    for n in 0..LINES {
+        dora.say(TEA, &said(n)).await;
+    }
+    let mut sent = Vec::new();
+    for n in 0..LINES / 2 {
+        sent.push((alice.say(room, &said(n)).await, said(n)));
+    }
+    dora.say("footbridge", "have you got all?").await;
+    dora.expect("the bot's answer", |line| line.is("NOTICE") && line.nick() == "footbridge").await;
+    bridge.kill();
+    for n in LINES / 2..LINES {
+        sent.push((alice.say(room, &said(n)).await, said(n)));
+    }
+    bridge.restart().await;
+    expect_join(dora, &puppet("alice"), TEA).await;
+
+    let last = alice.say(room, "the last one").await;
+    sent.push((last, "the last one".to_owned()));
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "the last one").await;
+    alice.expect_message(room, |sender| sender == ghost, &said(LINES - 1)).await;
+    // Whatever is still to be told is told before this is answered.
+    dora.say(TEA, "and that was that").await;
+    alice.expect_message(room, |sender| sender == ghost, "and that was that").await;
+
+    let timeline = alice.timeline(room).await;
+    let from_irc = bodies(&timeline, &ghost);
+    let mut expected: Vec<String> = (0..LINES).map(said).collect();
+    expected.push("and that was that".to_owned());
+    assert_eq!(from_irc, expected, "from IRC: each once, in order");
+
+    let heard: Vec<String> = dora
+        .texts(TEA)
+        .into_iter()
+        .filter(|(nick, text)| *nick == puppet("alice") && text != "here I am")
+        .map(|said| said.1)
+        .collect();
+    let told: HashSet<&str> = timeline
+        .iter()
+        .filter_map(|event| event.content["footbridge.undelivered"].as_array())
+        .flatten()
+        .filter_map(|event| event.as_str())
+        .collect();
+    let once: HashSet<&String> = heard.iter().collect();
+    assert_eq!(once.len(), heard.len(), "nothing twice: {heard:?}");
+    let in_order: Vec<&String> = sent.iter().map(|(_, text)| text).filter(|text| once.contains(text)).collect();
+    assert_eq!(heard.iter().collect::<Vec<_>>(), in_order, "in order");
+    for (event, text) in &sent {
+        assert!(once.contains(text) || told.contains(event.as_str()), "`{text}` is lost, and nobody was told");
+    }
+}

@@ -1,0 +1,159 @@
+//! Who is there: what coming and going on one side is on the other.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::{
+    support::homeserver::encode,
+    town::{Bridged, TEA, Town, expect_join, puppet},
+};
+
+on_both!(
+    people_on_irc_come_and_go,
+    people_on_matrix_come_and_go,
+    ghosts_are_removed_from_the_channel,
+    puppets_are_removed_from_the_room,
+    a_private_room_by_invitation,
+);
+
+async fn people_on_irc_come_and_go(town: Town) {
+    let bridged = town.bridged().await;
+    let Bridged { town, alice, dora, room, .. } = &bridged;
+    let left = async |nick: &str| alice.expect_membership(room, &town.ghost(nick), "leave").await;
+    let joined = async |nick: &str| alice.expect_membership(room, &town.ghost(nick), "join").await;
+    let reason =
+        |event: std::sync::Arc<crate::support::Event>| event.content["reason"].as_str().unwrap_or_default().to_owned();
+
+    let erin = town.in_channel("erin", TEA).await;
+    joined("erin").await;
+    erin.raw("NICK rosa").await;
+    left("erin").await;
+    let renamed = joined("rosa").await;
+    assert_eq!(renamed.content["displayname"], "rosa");
+    erin.say(TEA, "under my new name").await;
+    alice.expect_message(room, |sender| sender == town.ghost("rosa"), "under my new name").await;
+
+    erin.part(TEA, "for now").await;
+    let parted = left("rosa").await;
+    assert_eq!(
+        (parted.sender.as_str(), reason(parted.clone()).contains("for now")),
+        (&*town.ghost("rosa"), true),
+        "{parted}"
+    );
+
+    erin.raw(&format!("JOIN {TEA}")).await;
+    joined("rosa").await;
+    erin.quit("good night").await;
+    assert!(reason(left("rosa").await).contains("good night"));
+
+    let fred = town.in_channel("fred", TEA).await;
+    joined("fred").await;
+    dora.raw(&format!("KICK {TEA} fred :out of tea")).await;
+    fred.expect("the kick", |line| line.is("KICK")).await;
+    let kicked = reason(left("fred").await);
+    assert!(kicked.contains("dora") && kicked.contains("out of tea"), "{kicked}");
+    let members = alice.joined_members(room).await;
+    let mut expected = vec![alice.id().to_owned(), town.bot(), town.ghost("dora")];
+    expected.sort_unstable();
+    assert_eq!(members, expected);
+}
+
+async fn people_on_matrix_come_and_go(town: Town) {
+    let bridged = town.bridged().await;
+    let Bridged { alice, dora, room, .. } = &bridged;
+    // A join alone opens the puppet.
+    let bob = bridged.newcomer("bob").await;
+    let path = format!("/_matrix/client/v3/rooms/{}/leave", encode(room));
+    bob.request(Method::POST, &path, json!({ "reason": "tired" })).await;
+    gone(&bridged, "bob", &["tired"]).await;
+
+    let carl = bridged.newcomer("carl").await;
+    alice.kick(room, carl.id(), "spilled the tea").await;
+    gone(&bridged, "carl", &[alice.id(), "spilled the tea"]).await;
+
+    let dave = bridged.newcomer("dave").await;
+    alice.ban(room, dave.id(), "broke a cup").await;
+    gone(&bridged, "dave", &[alice.id(), "broke a cup"]).await;
+
+    // And back: one is the same person on IRC as before.
+    bob.join(room).await;
+    expect_join(dora, &puppet("bob"), TEA).await;
+    bob.say(room, "rested").await;
+    dora.expect_text(TEA, |nick| nick == puppet("bob"), "rested").await;
+}
+
+/// Waits until a puppet has left the channel with a reason that has these parts, and the network.
+async fn gone(bridged: &Bridged, name: &str, parts: &[&str]) {
+    let dora = &bridged.dora;
+    let left = dora
+        .expect(&format!("{name}'s leave"), |line| {
+            ["PART", "QUIT"].contains(&&*line.command) && line.nick() == puppet(name)
+        })
+        .await;
+    assert!(parts.iter().all(|part| left.text().contains(part)), "{left}");
+    loop {
+        dora.raw(&format!("WHOIS {}", puppet(name))).await;
+        let end = dora.expect("the end of WHOIS", |line| line.is("318")).await;
+        let unknown = dora.lines().iter().rev().any(|line| line.is("401") && line.param(1) == end.param(1));
+        if unknown {
+            return;
+        }
+    }
+}
+
+async fn ghosts_are_removed_from_the_channel(town: Town) {
+    let bridged = town.bridged().await;
+    let Bridged { town, alice, dora, room, .. } = &bridged;
+    let (erin, fred) = (town.in_channel("erin", TEA).await, town.in_channel("fred", TEA).await);
+    for nick in ["erin", "fred"] {
+        alice.expect_membership(room, &town.ghost(nick), "join").await;
+    }
+    bridged.alice_is_there().await;
+
+    // Who may not do it on IRC is told so, and nothing happens there.
+    alice.kick(room, &town.ghost("erin"), "too early").await;
+    bridged.expect_told("did not reach IRC").await;
+    dora.raw(&format!("MODE {TEA} +o {}", puppet("alice"))).await;
+    dora.expect("the mode", |line| line.is("MODE") && line.param(2) == puppet("alice")).await;
+    // Somebody who speaks is in the room again.
+    erin.say(TEA, "still here").await;
+    alice.expect_message(room, |sender| sender == town.ghost("erin"), "still here").await;
+
+    alice.kick(room, &town.ghost("erin"), "no sugar").await;
+    alice.ban(room, &town.ghost("fred"), "no milk").await;
+    for (client, reason) in [(&erin, "no sugar"), (&fred, "no milk")] {
+        let kick = client.expect("the kick", |line| line.is("KICK") && line.param(1) == client.nick()).await;
+        assert_eq!((kick.nick(), kick.text()), (&*puppet("alice"), reason));
+    }
+    let kicks = dora.lines().iter().filter(|line| line.is("KICK")).count();
+    assert_eq!(kicks, 2, "the early one had no effect");
+}
+
+async fn puppets_are_removed_from_the_room(town: Town) {
+    let bridged = town.bridged().await;
+    let Bridged { town, alice, dora, room, .. } = &bridged;
+    let bob = bridged.newcomer("bob").await;
+    dora.raw(&format!("KICK {TEA} {} :no tea for you", puppet("bob"))).await;
+    let removed = alice.expect_membership(room, bob.id(), "leave").await;
+    assert_eq!(removed.sender, town.bot());
+    let reason = removed.content["reason"].as_str().unwrap();
+    assert!(reason.contains("dora") && reason.contains("no tea for you"), "{reason}");
+    // Who comes back is let in again.
+    bob.join(room).await;
+    expect_join(dora, &puppet("bob"), TEA).await;
+}
+
+async fn a_private_room_by_invitation(town: Town) {
+    let alice = town.person("alice").await;
+    let room = alice.create_room(json!({ "preset": "private_chat" })).await;
+    let dora = town.in_channel("dora", TEA).await;
+    let _bridge = town.bridge(town.network().plumb(TEA, &room)).start().await;
+    alice.invite(&room, &town.bot()).await;
+    expect_join(&dora, "footbridge", TEA).await;
+    // The bot has to be able to invite the ghosts; in a private room everybody may.
+    alice.expect_membership(&room, &town.ghost("dora"), "join").await;
+    dora.say(TEA, "so private").await;
+    alice.expect_message(&room, |sender| sender == town.ghost("dora"), "so private").await;
+    alice.say(&room, "so it is").await;
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "so it is").await;
+}
