@@ -10,10 +10,16 @@ mod support;
 
 #[path = "stories/conversation.rs"]
 mod conversation;
+#[path = "stories/failures.rs"]
+mod failures;
 #[path = "stories/ghosts.rs"]
 mod ghosts;
+#[path = "stories/journal.rs"]
+mod journal;
 #[path = "stories/membership.rs"]
 mod membership;
+#[path = "stories/operator.rs"]
+mod operator;
 #[path = "stories/portals.rs"]
 mod portals;
 #[path = "stories/puppets.rs"]

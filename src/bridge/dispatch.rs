@@ -75,8 +75,8 @@ pub(crate) enum Input {
     Bots(oneshot::Sender<BTreeMap<NetworkId, BotState>>),
     /// The rooms of all plumbs are known, or can't be.
     PlumbsKnown,
-    /// The links are about to be closed.
-    Stopping,
+    /// The links are about to be closed, once this is answered.
+    Stopping(oneshot::Sender<()>),
     /// Nothing more comes.
     End,
 }
@@ -165,7 +165,10 @@ impl Core {
                 let _ = answer.send(self.ghost_by_id(&user));
             }
             Input::Lookup(lookup) => self.on_lookup(lookup),
-            Input::Stopping => self.stopping = true,
+            Input::Stopping(heard) => {
+                self.stopping = true;
+                let _ = heard.send(());
+            }
             Input::PlumbsKnown | Input::End => {}
             Input::Bots(answer) => {
                 let states = self.networks.iter().map(|(id, network)| (id.clone(), network.bot_state.clone()));

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use ruma::{OwnedUserId, RoomId, UserId};
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -215,7 +215,10 @@ impl Bridge {
     /// Says goodbye on IRC, says what is still to be said on Matrix, and puts everything on disk. What can't be done
     /// in time is done by the next run.
     pub async fn stop(self, reason: &str) {
-        let _ = self.input.send(Input::Stopping).await;
+        // What links refuse from here on waits for the next run: nobody is to be told that it failed.
+        let (heard, hears) = oneshot::channel();
+        let _ = self.input.send(Input::Stopping(heard)).await;
+        let _ = hears.await;
         self.pool.shutdown(reason).await;
         // Once all that the links left is handled, the dispatcher ends too.
         self.quiet.cancel();

@@ -366,12 +366,19 @@ impl Link {
         for output in outputs.drain(..) {
             match output {
                 Output::Dial => self.dial(),
-                Output::Line(line) => match &mut self.phase {
-                    Phase::Connected(wire) => {
+                Output::Line(line) => match (&mut self.phase, &mut self.held) {
+                    // A question must not overtake what it asks about, nor a goodbye what is said before it.
+                    (Phase::Connected(_), Some(held)) if !line.starts_with(b"PONG") => {
+                        held.lines.extend_from_slice(&line);
+                        self.network.sent(1);
+                    }
+                    (Phase::Connected(wire), _) => {
                         wire.push(&line);
                         self.network.sent(1);
                     }
-                    Phase::Idle | Phase::Dialing(_) => debug!(link.id = %self.id, "a line came too late to be sent"),
+                    (Phase::Idle | Phase::Dialing(_), _) => {
+                        debug!(link.id = %self.id, "a line came too late to be sent");
+                    }
                 },
                 Output::Hangup => self.hang_up(),
                 Output::Event(event, at) => self.tell(PoolEventBody::Irc(event), at.unwrap_or(now.unix)),

@@ -13,6 +13,7 @@ use crate::store::{Database, TestClock, TestJournal, body, contract, irc_key, ke
 
 contract!(
     a_transaction_is_accepted_once,
+    what_comes_again_just_as_it_is_settled_is_not_fresh,
     events_are_fresh_once_over_transactions_and_restarts,
     what_is_unsettled_comes_back_in_order_after_a_crash,
     bodies_are_erased_as_soon_as_all_is_settled,
@@ -54,6 +55,21 @@ async fn a_transaction_is_accepted_once(database: Database) {
     assert_eq!(journal.accept("1", &["$a", "$b"]).await, again, "after a restart, once settled");
     assert!(journal.accept("2", &[]).await.fresh.is_empty(), "nothing in it");
     assert_eq!(database.number("SELECT COUNT(*) FROM journal_transactions WHERE settled_at IS NULL").await, 0);
+}
+
+async fn what_comes_again_just_as_it_is_settled_is_not_fresh(database: Database) {
+    let journal = database.journal().await;
+    let said = line(1, 0, "hello");
+    for n in 0..10 {
+        let id = format!("{n}");
+        let txn = journal.accept(&id, &[&format!("$a{n}")]).await.txn;
+        // Both in one burst: nothing is awaited in between.
+        journal.settle_matrix(key(txn, 0)).await;
+        assert_eq!(journal.accept(&id, &[&format!("$a{n}")]).await, AcceptedTransaction { txn, fresh: vec![] });
+    }
+    assert_eq!(journal.accept_irc(vec![said.clone()]).await.unwrap(), [true]);
+    journal.settle_irc(said.key).await;
+    assert_eq!(journal.accept_irc(vec![said]).await.unwrap(), [false]);
 }
 
 async fn events_are_fresh_once_over_transactions_and_restarts(database: Database) {

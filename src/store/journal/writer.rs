@@ -143,6 +143,7 @@ impl Writer {
                     Err(full) => drop(reply.send(Err(full))),
                 }
             }
+            // Nothing to store: there may be no burst to answer it.
             Request::Lines(lines, reply) if lines.is_empty() => drop(reply.send(Ok(Vec::new()))),
             Request::Lines(lines, reply) => {
                 let unsettled = self.ledger.unsettled_lines() + self.pending_lines;

@@ -23,10 +23,11 @@ const PRUNE_LINES: i64 = 2000;
 
 pub(super) async fn commit(db: &Db, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
     let mut tx = db.begin().await?;
-    let transactions = accept_transactions(&mut tx, burst.now, &burst.transactions).await?;
-    let lines = accept_lines(&mut tx, &burst.lines).await?;
+    // Progress first: what is sent again just as it is settled must be found settled.
     write_progress(&mut tx, burst.now, &burst.progress).await?;
     settle_lines(&mut tx, burst.now, &burst.settled_lines).await?;
+    let transactions = accept_transactions(&mut tx, burst.now, &burst.transactions).await?;
+    let lines = accept_lines(&mut tx, &burst.lines).await?;
     tx.commit().await?;
     Ok(StoredBurst { transactions, lines })
 }

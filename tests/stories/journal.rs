@@ -1,0 +1,303 @@
+//! Nothing lost, nothing twice: transactions sent again, homeservers and IRC servers that go away, wires cut in the middle of a line.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::world::{ALICE, BOT, DORA, Stage, TEA, World, assert_same, on_both_kinds_of_server};
+use crate::support::{FakeHomeserver, IrcdConfig, Outage, ircd::Reaction, process::POLL};
+
+on_both_kinds_of_server!(
+    r5_a_transaction_sent_again_is_not_acted_on_again,
+    one_malformed_event_fails_alone,
+    r6_an_irc_server_that_restarts_gets_what_waited,
+    r8_r9_one_stuck_puppet_holds_up_nobody,
+    half_a_line_is_no_line,
+);
+
+async fn r5_a_transaction_sent_again_is_not_acted_on_again(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    world.alice_speaks().await;
+    let id = world.alice.say(&world.room, "only once").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "only once").await;
+    world.homeserver.wait_pushed().await;
+    let event: Vec<_> =
+        world.homeserver.timeline(&world.room).into_iter().filter(|event| event.event_id == id).collect();
+    for life in ["first", "second", "third"] {
+        // Under the same id, and under another one.
+        assert_eq!(world.homeserver.resend_last_transaction().await, Some(200));
+        assert_eq!(world.homeserver.replay_events_under_new_txn(&event).await, Some(200));
+        world.settle(&format!("{life} life")).await;
+        assert_eq!(world.heard("only once"), 1, "in its {life} life");
+        if life == "first" {
+            world.bridge.terminate().await;
+        } else {
+            world.bridge.kill();
+        }
+        world.bridge.restart().await;
+        world.ircd.expect_on_channel(BOT, TEA).await;
+    }
+    // A kill may leave the last words in doubt, where the server confirms nothing by itself; nothing else is.
+    assert!(
+        !world.told().iter().any(|(event, words)| *event == id || !words.contains("isn't certain")),
+        "{:?}",
+        world.told()
+    );
+}
+
+async fn one_malformed_event_fails_alone(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    let now = world.homeserver.timeline(&world.room).last().expect("there are events").origin_server_ts;
+    let valid = |n: u32| {
+        json!({
+            "type": "m.room.message", "room_id": world.room, "sender": world.alice.id(), "event_id": format!("$valid{n}:hs.test"),
+            "origin_server_ts": now, "content": { "msgtype": "m.text", "body": format!("valid {n}") },
+        })
+    };
+    let mut deep = json!({});
+    for _ in 0..60 {
+        deep = json!({ "x": deep });
+    }
+    let events = json!([
+        valid(0), 7, null, "text", [], {}, { "type": "m.room.message" },
+        { "type": 5, "room_id": {}, "sender": [], "event_id": "$a", "content": "x" },
+        { "type": "m.room.message", "room_id": world.room, "sender": "nobody", "event_id": "$b", "origin_server_ts": "x", "content": {} },
+        { "type": "m.room.member", "room_id": world.room, "sender": world.alice.id(), "event_id": "$c:hs.test", "state_key": "not a user", "content": { "membership": 5 } },
+        { "type": "m.room.message", "room_id": world.room, "sender": world.alice.id(), "event_id": "$d:hs.test", "origin_server_ts": now, "content": deep },
+        { "type": "m.room.topic", "room_id": world.room, "sender": world.alice.id(), "event_id": "$e:hs.test", "origin_server_ts": now, "state_key": "", "content": { "topic": ["x"] } },
+        valid(1),
+    ]);
+    assert_eq!(
+        world
+            .homeserver
+            .push_transaction(
+                "strange",
+                &json!({ "events": events, "ephemeral": 5, "de.sorunome.msc2409.ephemeral": [[]] })
+            )
+            .await,
+        Some(200)
+    );
+    world.dora.expect_text(TEA, |from| from == ALICE, "valid 0").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "valid 1").await;
+    world.settle("end").await;
+}
+
+async fn r6_an_irc_server_that_restarts_gets_what_waited(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.ircd.stop().await;
+    let texts: Vec<String> = (0..10).map(|n| format!("while it was away {n}")).collect();
+    let mut sent = Vec::new();
+    for text in &texts {
+        sent.push(world.alice.say(&world.room, text).await);
+    }
+    world.homeserver.wait_pushed().await;
+    world.ircd.start_again().await;
+    // The server has nobody else; its own record says what it got.
+    world.ircd.wait_for_line(ALICE, "the last message", |line| line.ends_with(&texts[9])).await;
+    let dora = world.ircd.client("dora").await;
+    dora.join(TEA).await;
+    world.alice.say(&world.room, "after it").await;
+    dora.expect_text(TEA, |from| from == ALICE, "after it").await;
+    let got: Vec<String> = world
+        .ircd
+        .lines_from(ALICE)
+        .iter()
+        .filter_map(|line| Some(line.split_once(" :while")?.1.to_owned()))
+        .map(|rest| format!("while{rest}"))
+        .collect();
+    assert_same(&got, &texts);
+    assert!(!world.told().iter().any(|(event, _)| sent.contains(event)), "nothing of it was ever uncertain");
+    dora.say(TEA, "welcome back").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "welcome back").await;
+}
+
+async fn r8_r9_one_stuck_puppet_holds_up_nobody(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    bob.say(&world.room, "here").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "here").await;
+    world.alice_speaks().await;
+    world.ircd.freeze("bob[m]");
+    let big = "x".repeat(10_000);
+    for _ in 0..30 {
+        bob.say(&world.room, &big).await;
+    }
+    // Every transaction is accepted at once, and everyone else goes on.
+    world.homeserver.wait_pushed().await;
+    world.settle("past the stuck one").await;
+    world.ircd.thaw("bob[m]");
+    bob.say(&world.room, "thawed").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "thawed").await;
+}
+
+async fn half_a_line_is_no_line(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    // To the bot: what is cut is not taken for the whole.
+    world.ircd.cut_next_line(BOT);
+    world.dora.say(TEA, "this line is cut somewhere in its middle").await;
+    world.ircd.expect_gone(BOT).await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.settle("the bot is back").await;
+    let bodies = world.homeserver.messages(&world.room);
+    let halves: Vec<_> = bodies
+        .iter()
+        .filter(|body| body.starts_with("this") && *body != "this line is cut somewhere in its middle")
+        .collect();
+    assert!(halves.is_empty(), "{halves:?}");
+    // To a puppet: nothing of its own is doubted that was decided before.
+    world.ircd.cut_next_line(ALICE);
+    world.dora.say(TEA, "and this one too").await;
+    world.ircd.expect_gone(ALICE).await;
+    world.settle("the puppet is back").await;
+    assert_eq!(world.read("and this one too"), 1);
+    // Where the server confirms nothing by itself, the last words may be in doubt; nothing else is.
+    assert!(world.told().iter().all(|(_, words)| words.contains("isn't certain")), "{:?}", world.told());
+}
+
+/// R6: outages of every kind lose nothing, and bring nothing twice or out of order.
+async fn an_outage(kind: Outage) {
+    let world = World::new(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    let texts: Vec<String> = (0..30).map(|n| format!("while it was away {n}")).collect();
+    world.homeserver.outage(kind);
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    for (n, text) in texts.iter().enumerate() {
+        // Two people, one of them never seen before: one order.
+        let who = if n % 3 == 0 { &eve } else { &world.dora };
+        who.say(TEA, text).await;
+        who.sync().await;
+    }
+    meets(&world.homeserver, 3).await;
+    // The other way doesn't need what is away.
+    world.alice.say(&world.room, "can you hear me?").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "can you hear me?").await;
+    world.homeserver.outage(None);
+    world.dora.say(TEA, "the end").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "the end").await;
+    let read: Vec<String> =
+        world.homeserver.messages(&world.room).into_iter().filter(|body| texts.contains(body)).collect();
+    assert_same(&read, &texts);
+}
+
+/// Waits until the homeserver has had so many requests more.
+async fn meets(homeserver: &FakeHomeserver, count: u64) {
+    let goal = homeserver.requests() + count;
+    let met = async {
+        while homeserver.requests() < goal {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(crate::support::wait::DEADLINE, met).await.expect("the bridge goes on asking");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_a_proxy_that_answers_with_html_loses_nothing() {
+    an_outage(Outage::BadGateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_dropped_connections_lose_nothing() {
+    an_outage(Outage::DropConnections).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_lost_answers_repeat_nothing() {
+    an_outage(Outage::LoseAnswers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_a_homeserver_that_asks_to_slow_down_loses_nothing() {
+    an_outage(Outage::RateLimited(1)).await;
+}
+
+/// A homeserver that takes its time gets everything in order, one channel does not wait for another, and IRC never waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r9_a_slow_homeserver_slows_only_itself() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let other = stage.alice.create_room(json!({ "preset": "public_chat" })).await;
+    stage.dora.join("#quiet").await;
+    let bridge = stage.bridge().network(stage.network().plumb("#quiet", &other));
+    let world = stage.start(bridge).await;
+    world.ircd.expect_on_channel(BOT, "#quiet").await;
+    world.settle("start").await;
+    world.dora.say("#quiet", "start").await;
+    world.alice.expect_message(&other, |from| from == DORA, "start").await;
+    world.homeserver.outage(Outage::Latency(Duration::from_millis(50)));
+    let texts: Vec<String> = (0..60).map(|n| format!("slow {n}")).collect();
+    for text in &texts {
+        world.dora.say(TEA, text).await;
+    }
+    world.dora.say("#quiet", "me too").await;
+    world.alice.expect_message(&other, |from| from == DORA, "me too").await;
+    assert_eq!(world.read(&texts[59]), 0, "the quiet channel waited for the busy one");
+    world.alice.expect_message(&world.room, |from| from == DORA, &texts[59]).await;
+    let read: Vec<String> =
+        world.homeserver.messages(&world.room).into_iter().filter(|body| texts.contains(body)).collect();
+    assert_same(&read, &texts);
+}
+
+/// R6: what was said while the homeserver was away has the time at which it was said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_messages_keep_their_time() {
+    let world = World::new(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    let line = "@time=2020-05-06T07:08:09.123Z :dora!~dora@client.fake.test PRIVMSG #tea :long ago\r\n";
+    world.ircd.inject(BOT, line.as_bytes());
+    let event = world.alice.expect_message(&world.room, |from| from == DORA, "long ago").await;
+    assert_eq!(event.origin_server_ts, 1_588_748_889_123);
+}
+
+/// A bridge that starts while the homeserver is away waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_may_start_before_its_homeserver() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    stage.homeserver.outage(Outage::BadGateway);
+    let mut bridge = stage.bridge().network(stage.network()).prepare();
+    bridge.spawn();
+    meets(&stage.homeserver, 3).await;
+    stage.homeserver.outage(None);
+    bridge.wait_ready().await;
+    stage.ircd.expect_on_channel(BOT, TEA).await;
+    stage.alice.say(&stage.room, "good morning").await;
+    stage.dora.expect_text(TEA, |from| from == ALICE, "good morning").await;
+    stage.dora.say(TEA, "good morning alice").await;
+    stage.alice.expect_message(&stage.room, |from| from == DORA, "good morning alice").await;
+}
+
+/// What is accepted before SIGTERM is said before the QUIT, or by the next run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_soft_stop_loses_nothing_and_doubts_nothing() {
+    let mut world = World::new(IrcdConfig::modern()).await;
+    world.alice_speaks().await;
+    let mut texts = Vec::new();
+    for round in 0..3 {
+        for n in 0..40 {
+            texts.push(format!("round {round} message {n}"));
+            world.alice.say(&world.room, &texts[texts.len() - 1]).await;
+        }
+        assert_eq!(world.bridge.terminate().await.code(), Some(0));
+        world.bridge.restart().await;
+    }
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.settle("end").await;
+    let heard: Vec<String> =
+        world.dora.texts(TEA).into_iter().map(|(_, text)| text).filter(|text| text.starts_with("round")).collect();
+    assert_eq!(world.told(), []);
+    assert_same(&heard, &texts);
+}
+
+/// The server hangs in the middle of everything; nothing of it is a reason to lose the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ignores_a_line_leaves_it_to_the_barrier() {
+    let world = World::new(IrcdConfig::default()).await;
+    world.alice_speaks().await;
+    world.ircd.react(|received| if received.line.ends_with("ignored") { Reaction::Ignore } else { Reaction::Obey });
+    world.alice.say(&world.room, "ignored").await;
+    world.settle("end").await;
+    assert_eq!(world.heard("ignored"), 0);
+}

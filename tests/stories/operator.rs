@@ -1,0 +1,171 @@
+//! What the operator meets: the commands, their exit codes and words, the health page, and the end.
+
+use serde_json::{Value, json};
+
+use super::world::{ALICE, BOT, Stage, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcdConfig, Network, Outage, process::POLL, wait::DEADLINE};
+
+on_both_kinds_of_server!(sigterm_says_goodbye_on_every_link, health_says_which_network_is_away);
+
+/// Asks `/health` until it answers so.
+pub async fn health_when(world: &World, is: impl Fn(u16, &Value) -> bool) -> (u16, Value) {
+    health_of(&world.bridge, is).await
+}
+
+async fn health_of(bridge: &crate::support::Bridge, is: impl Fn(u16, &Value) -> bool) -> (u16, Value) {
+    let config = std::fs::read_to_string(bridge.config_file()).expect("the configuration can be read");
+    let config: toml::Value = toml::from_str(&config).expect("it is TOML");
+    let url = format!("{}/health", config["appservice"]["url"].as_str().expect("there is a URL"));
+    let http = crate::support::tls::http_client();
+    let last = std::sync::Mutex::new(Value::Null);
+    let asked = async {
+        loop {
+            if let Ok(response) = http.get(&url).send().await {
+                let (status, body) = (response.status().as_u16(), response.json::<Value>().await.expect("it is JSON"));
+                if is(status, &body) {
+                    return (status, body);
+                }
+                *last.lock().expect("nobody panics in here") = body;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let answer = tokio::time::timeout(DEADLINE, asked).await;
+    answer.unwrap_or_else(|_| panic!("/health doesn't say it; it says {}", last.lock().expect("nobody panics in here")))
+}
+
+async fn sigterm_says_goodbye_on_every_link(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.alice_speaks().await;
+    world.settle("end").await;
+    assert_eq!(world.bridge.terminate().await.code(), Some(0));
+    for nick in [BOT, ALICE, "bob[m]"] {
+        let last = world.ircd.lines_from(nick).pop().expect("it said something");
+        assert_eq!(last, "QUIT :The bridge is stopping", "{nick}");
+        let quit = world.dora.expect("the QUIT", |line| line.is("QUIT") && line.nick() == nick).await;
+        assert!(quit.text().contains("The bridge is stopping"), "{quit}");
+    }
+}
+
+async fn health_says_which_network_is_away(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let (_, body) = health_when(&world, |status, _| status == 200).await;
+    assert_eq!(body["networks"], json!({ "net": "ok" }));
+    world.ircd.stop().await;
+    let (_, body) = health_when(&world, |status, _| status == 503).await;
+    assert_ne!(body["networks"]["net"], "ok");
+    assert_eq!((&body["healthy"], &body["database"]), (&json!(false), &json!("ok")));
+    world.ircd.start_again().await;
+    health_when(&world, |status, _| status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_says_that_the_homeserver_is_away() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    stage.homeserver.outage(Outage::BadGateway);
+    let mut bridge = stage.bridge().network(stage.network()).prepare();
+    bridge.spawn();
+    let (status, body) = health_of(&bridge, |_, body| body["networks"]["net"] == "ok").await;
+    assert_eq!(status, 503);
+    assert_ne!(body["homeserver"], "ok");
+    stage.homeserver.outage(None);
+    bridge.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r101_check_says_what_is_well_and_what_is_wrong() {
+    let stage = Stage::set(IrcdConfig { tls: true, ..IrcdConfig::modern() }).await;
+    let text = |output: &std::process::Output| {
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let well = stage.bridge().network(stage.network()).prepare();
+    // The harness's registration is as tight as it needs; ours has the bot in it too. The tokens stay.
+    assert!(well.run("registration", &[]).await.status.success());
+    let output = well.run("check", &[]).await;
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(!text(&output).contains("FAIL"), "{}", text(&output));
+    // Every problem is named in one run.
+    let nowhere = "127.0.0.1:1".parse().expect("an address");
+    let stranger = crate::support::tls::SelfSigned::new();
+    let wrong = stage
+        .bridge()
+        .network(Network::new("net", stage.ircd.address()).tls(&stranger))
+        .network(Network::new("gone", nowhere))
+        .database("sqlite:///nowhere/at/all.db")
+        .prepare();
+    let output = wrong.run("check", &[]).await;
+    assert!(!output.status.success());
+    let words = text(&output);
+    for (what, words) in [("database", &words), ("network net", &words), ("network gone", &words)] {
+        let line = words.lines().find(|line| line.starts_with("FAIL") && line.contains(what));
+        assert!(line.is_some(), "nothing is said about {what}:\n{words}");
+    }
+    // The homeserver doesn't know our token; nor does it answer at all.
+    let bridge = stage.bridge().network(stage.network()).prepare();
+    let path = bridge.folder().join("registration.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::write(&path, yaml.replace("as_token_of_footbridge", "another_token")).expect("it can be written");
+    let output = bridge.run("check", &[]).await;
+    assert!(!output.status.success() && text(&output).contains("FAIL homeserver"), "{}", text(&output));
+    let gone = crate::support::Bridge::of("http://127.0.0.1:1", &stage.registration).network(stage.network()).prepare();
+    let output = gone.run("check", &[]).await;
+    assert!(!output.status.success() && text(&output).contains("FAIL homeserver"), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registration_is_written_and_keeps_its_tokens() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let bridge = stage.bridge().network(stage.network()).prepare();
+    let output = bridge.folder().join("new.yaml");
+    let path = output.to_str().expect("the path is text");
+    let write = async || {
+        let ran = bridge.run("registration", &["--output", path]).await;
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        std::fs::read_to_string(&output).expect("it was written")
+    };
+    let first = write().await;
+    for words in [
+        "rate_limited: false",
+        "sender_localpart: 'footbridge'",
+        "receive_ephemeral: true",
+        "de.sorunome.msc2409.push_ephemeral: true",
+        "irc_net_",
+        "exclusive: true",
+        "protocols: [irc]",
+        &stage.registration.url,
+    ] {
+        assert!(first.contains(words), "{words} isn't in\n{first}");
+    }
+    assert!(!first.contains(&stage.registration.hs_token), "a new file has tokens of its own");
+    assert_eq!(write().await, first, "an existing file keeps its tokens");
+    // Nobody else may read it.
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&output).expect("it is there").permissions());
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistake_in_the_configuration_is_named() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let bridge = stage.bridge().network(stage.network()).extra("[network.net.limitz]\nline_burst = 1\n").prepare();
+    for command in ["run", "check", "registration"] {
+        let output = bridge.run(command, &[]).await;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && words.contains("limitz") && words.contains("limits"), "{command}: {words}");
+    }
+}
+
+/// Two bridges on one port: the second says what is wrong, and the first doesn't notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_bridge_is_refused_its_port() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let second = stage.bridge().network(stage.network()).prepare();
+    let bridge = stage.bridge().network(stage.network());
+    let world = stage.start(bridge).await;
+    let output = second.run("run", &[]).await;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && words.contains("appservice.bind"), "{words}");
+    world.settle("still here").await;
+}
