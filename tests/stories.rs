@@ -3,6 +3,9 @@
 //! One file per subject; [`world`] builds the scene and holds the questions that many stories ask. To add a story, write a test
 //! in the file of its subject, or a new file and its line below.
 
+#![expect(unreachable_pub, reason = "no item of a test binary can be reached from outside")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 #[path = "stories/conversation.rs"]

@@ -31,12 +31,12 @@ def on_signal(number, _frame):
 
 def start(servers):
     """Starts everything, by the steps of the README. Returns Alice and Dora."""
-    step("Starting a Synapse, an IRC server and the bridge")
+    step("Starting Synapse, InspIRCd and the bridge (seconds)")
     servers.prepare()
     begin = time.monotonic()
     footbridge(servers, "registration", "--output", servers.registration)
     servers.start_synapse()
-    say(f"\n  Synapse, which has that file in its app_service_config_files, is up: {servers.homeserver}")
+    say(f"\n  Synapse, with that line in its configuration, is up: {servers.homeserver}")
     servers.start_inspircd()
     say(f"  InspIRCd is up: 127.0.0.1:{servers.irc_port}")
     footbridge(servers, "check")
@@ -48,13 +48,14 @@ def start(servers):
     dora.join("#footbridge")
     say(f"\n  $ footbridge run --config {short(servers.config)}")
     servers.start_bridge()
-    say(f"  It is up, says its {servers.health}. All that took {time.monotonic() - begin:.1f} s.")
+    say(f"    It is up: {servers.health} answers 200.")
+    say(f"\n  All that took {time.monotonic() - begin:.1f} s.")
     return alice, dora
 
 
 def footbridge(servers, command, *arguments):
     """Runs one of the bridge's commands in front of everybody."""
-    say("\n  $ " + " ".join(map(short, ("footbridge", command, *arguments, "--config", servers.config))))
+    say("\n  $ " + " ".join(map(short, ("footbridge", command, "--config", servers.config, *arguments))))
     lines(f"  {line}" for line in servers.footbridge_command(command, *arguments))
 
 
@@ -66,6 +67,7 @@ def short(path):
 def converse(servers, alice, dora):
     """All the talking. Whatever doesn't arrive ends it."""
     step("A conversation, as each side sees it")
+    say()
     paragraph(
         "Alice is on Matrix; on IRC she is Alice[m]. Dora and Erik are on IRC; on Matrix they are "
         f"{ghost('dora')} and {ghost('erik')}."
@@ -74,7 +76,7 @@ def converse(servers, alice, dora):
     in_a_room_by_alias(alice, dora)
     in_private_from_matrix(alice, dora)
     in_private_from_irc(servers, alice)
-    say("\n  Every line arrived.")
+    say("\n  Every line arrived where it belongs.")
 
 
 def in_a_plumbed_room(alice, dora):
@@ -83,9 +85,11 @@ def in_a_plumbed_room(alice, dora):
         "Dora in #footbridge", "Alice in the room",
     )
     talk = Talk(alice, alice.room, dora, "#footbridge")
-    both(dora.expect("#footbridge", r"\* footbridge has joined #footbridge"),
-         alice.expect(alice.room, r"\* footbridge joined the room"))
-    both([], alice.expect(alice.room, r"\* dora joined the room"))
+    row(
+        dora.expect("#footbridge", r"\* footbridge has joined #footbridge"),
+        alice.expect(alice.room, r"\* footbridge joined the room"),
+    )
+    row([], alice.expect(alice.room, r"\* dora joined the room"))
     talk.alice_says("Hello IRC, this is Alice on Matrix!", arrives=True)
     talk.dora_says("Hi Alice! To us you look like anybody else here.")
     talk.alice_says("A message of two lines\nbecomes two lines.")
@@ -96,10 +100,10 @@ def in_a_room_by_alias(alice, dora):
     alias = f"#irc_demo_#lounge:{SERVER_NAME}"
     heading(f"A room that comes to be when Alice joins it: {alias}", "Dora in #lounge", "Alice in the room")
     dora.join("#lounge")
-    room = alice.join(alias)
+    room = alice.join_alias(alias)
     talk = Talk(alice, room, dora, "#lounge")
-    both(dora.expect("#lounge", r"\* Alice\[m\] has joined #lounge"), alice.expect(room, r"\* Alice joined the room"))
-    both([], alice.expect(room, r"\* dora joined the room"))
+    row(dora.expect("#lounge", r"\* Alice\[m\] has joined #lounge"), alice.expect(room, r"\* Alice joined the room"))
+    row([], alice.expect(room, r"\* dora joined the room"))
     talk.dora_says("Nobody had to configure this channel.")
     talk.alice_says("I only joined its alias.")
 
@@ -107,7 +111,7 @@ def in_a_room_by_alias(alice, dora):
 def in_private_from_matrix(alice, dora):
     heading(f"In private: Alice invites {ghost('dora')} to a new room", "Dora and Alice[m]", "Alice and dora")
     room = alice.create_room(preset="trusted_private_chat", is_direct=True, invite=[ghost("dora")])
-    both([], alice.expect(room, r"\* dora joined the room"))
+    row([], alice.expect(room, r"\* dora joined the room"))
     talk = Talk(alice, room, dora, "Alice[m]")
     talk.alice_says("Only you see this, Dora.")
     talk.dora_says("And only you see this.")
@@ -120,8 +124,8 @@ def in_private_from_irc(servers, alice):
     erik.say("Alice[m]", words)
     there = erik.expect("Alice[m]", f"<erik> {re.escape(words)}")
     room = alice.accept("erik")
-    both([], ["* erik invites Alice to a new room; she joins"])
-    both(there, alice.expect(room, f"erik: {re.escape(words)}"))
+    row([], ["* erik invites Alice to a new room", *alice.expect(room, r"\* Alice joined the room")])
+    row(there, alice.expect(room, f"erik: {re.escape(words)}"))
     talk = Talk(alice, room, erik, "Alice[m]")
     talk.alice_says("Nice to meet you, Erik!")
 
@@ -131,13 +135,15 @@ class Talk:
 
     def __init__(self, alice, room, other, place):
         self.alice, self.room, self.other, self.place = alice, room, other, place
+        alice.called[room] = place if place.startswith("#") else other.name
 
     def alice_says(self, text, arrives=False):
         self.alice.say(self.room, text)
         here = self.alice.expect(self.room, f"Alice: {re.escape(text)}")
-        # Her connection to IRC is made when she first speaks.
-        joined = [rf"\* Alice\[m\] has joined {self.place}"] if arrives else []
-        both(self.other.expect(self.place, *joined, *(rf"<Alice\[m\]> {re.escape(line)}" for line in text.split("\n"))), here)
+        if arrives:
+            # Her connection to IRC is made when she first speaks.
+            row(self.other.expect(self.place, rf"\* Alice\[m\] has joined {self.place}"), [])
+        row(self.other.expect(self.place, *(rf"<Alice\[m\]> {re.escape(line)}" for line in text.split("\n"))), here)
 
     def dora_says(self, text):
         self.other.say(self.place, text)
@@ -149,11 +155,7 @@ class Talk:
         self._both_see(seen, seen)
 
     def _both_see(self, on_irc, on_matrix):
-        both(self.other.expect(self.place, on_irc), self.alice.expect(self.room, on_matrix))
-
-
-def both(on_irc, on_matrix):
-    row(on_irc, on_matrix)
+        row(self.other.expect(self.place, on_irc), self.alice.expect(self.room, on_matrix))
 
 
 def explain(servers):
@@ -190,17 +192,21 @@ def stay(servers, alice, dora):
     """Until Ctrl-C; shows what is said meanwhile."""
     say("\n  Whatever Alice and Dora see from now on is shown here:\n")
     row(["Dora on IRC"], ["Alice on Matrix"])
-    alice.watch = lambda _, seen: row([], [seen.line])
-    dora.watch = lambda _, seen: row([f"{seen.place} {seen.line}".strip()], [])
-    while True:
-        servers.check()
-        time.sleep(0.5)
+    alice.watch = lambda seen: row([], [f"{alice.called.get(seen.place, '')} {seen.line}".strip()])
+    dora.watch = lambda seen: row([f"{seen.place} {seen.line}".strip()], [])
+    try:
+        while True:
+            servers.check()
+            time.sleep(0.5)
+    except Stopped:
+        say()
+    finally:
+        alice.watch = dora.watch = None
 
 
 def say_goodbye(servers, dora):
     """Stops everything; the bridge's people leave IRC in good order."""
     step("Stopping")
-    dora.watch = None
     status = servers.bridge.stop()
     if status != 0:
         raise Failed(f"footbridge did not stop cleanly (exit status {status})")
@@ -224,10 +230,7 @@ def run(servers, once):
         converse(servers, alice, dora)
         if not once:
             explain(servers)
-            try:
-                stay(servers, alice, dora)
-            except Stopped:
-                say()
+            stay(servers, alice, dora)
         say_goodbye(servers, dora)
         return 0
     except Failed as failure:

@@ -31,7 +31,7 @@ def paragraph(text):
 
 def lines(texts):
     for text in texts:
-        say(f"  {text}")
+        say(f"  {text}".rstrip())
 
 
 def heading(text, left, right):

@@ -158,7 +158,7 @@ class Servers:
 
     def footbridge_command(self, *arguments):
         """Runs a command of the bridge that ends by itself; returns what it said."""
-        command = [self.footbridge, *arguments, "--config", self.config]
+        command = [self.footbridge, arguments[0], "--config", self.config, *arguments[1:]]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

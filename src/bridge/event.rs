@@ -94,6 +94,18 @@ mod tests {
         assert_eq!(read(whole), Some(("m.x".into(), 5)));
         assert_eq!(read(&whole.replace(":5,", ":5.0,")), Some(("m.x".into(), 5)));
         assert_eq!(read(&whole.replace("@c:d", "nobody")), None);
+        for (unsigned, joined) in [
+            (r#"{"prev_content":{"membership":"join"}}"#, true),
+            (r#"{"prev_content":{"membership":"invite"}}"#, false),
+            (r#"{"prev_content":{"membership":7}}"#, false),
+            (r#"{"age":1}"#, false),
+            ("7", false),
+            ("null", false),
+        ] {
+            let json = whole.replace("\"content\":{}", &format!("\"content\":{{}},\"unsigned\":{unsigned}"));
+            let raw = RawValue::from_string(json).unwrap();
+            assert_eq!(Event::read(&raw).unwrap().was_joined(), joined, "{unsigned}");
+        }
         assert_eq!(read("[]"), None);
         assert_eq!(read("{}"), None);
     }

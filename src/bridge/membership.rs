@@ -98,7 +98,7 @@ impl Core {
         let before = before.filter(|link| channel.present.contains(link));
         tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
         let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
-        // The bot observes wherever it is: between its JOIN and our hearing of it nothing may be missed.
+        // The bot observes wherever it is, unasked: between its JOIN and our hearing of it nothing may be missed.
         for (link, on) in changes.filter(|(link, _)| !link.is_bot()) {
             let command = self.delivery.command();
             self.act(&link, command, IrcAction::Observe { channel: name.clone(), on }).await;
@@ -110,8 +110,6 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get(key) else { return };
         let (bot, channel) = (network.bot.clone(), ChannelKey { name: channel.name.clone(), key: channel.key.clone() });
-        let command = self.delivery.command();
-        self.act(&bot, command, IrcAction::Observe { channel: channel.name.clone(), on: true }).await;
         let command = self.delivery.command();
         self.act(&bot, command, IrcAction::Join { channels: vec![channel] }).await;
     }
@@ -252,7 +250,9 @@ impl Core {
     }
 
     pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>) {
-        let reason = format!("Quit: {}", translate::one_line(reason.unwrap_or_default()));
+        let words = translate::one_line(reason.unwrap_or_default());
+        // Most servers say so themselves where the words are the user's own.
+        let reason = if words.starts_with("Quit: ") { words } else { format!("Quit: {words}") };
         for key in self.observed_with(link, source) {
             self.left(&key, source, Some(&reason));
         }
@@ -285,12 +285,17 @@ impl Core {
             channel.roster.insert(new.clone(), renamed.clone());
             let all = channel.roster.len() < join_below;
             for lane in self.lanes(&key) {
-                // The same ghost if only the case changed; its name follows when it speaks or joins.
-                if let Some(before) = before.as_ref().filter(|_| old != new) {
-                    lane.depart(before.user.clone(), Some(format!("is now {nick}")));
-                }
-                if let Some(after) = after.as_ref().filter(|_| all) {
-                    lane.arrive(after.clone());
+                match (&before, &after) {
+                    // The same ghost, written another way.
+                    (_, Some(after)) if old == new => lane.push(Job::Rename(after.clone())),
+                    _ => {
+                        if let Some(before) = &before {
+                            lane.depart(before.user.clone(), Some(format!("is now {nick}")));
+                        }
+                        if let Some(after) = after.as_ref().filter(|_| all) {
+                            lane.arrive(after.clone());
+                        }
+                    }
                 }
             }
         }

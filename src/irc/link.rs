@@ -7,7 +7,7 @@
 //!
 //! What may be sent when: lines that the session gives *out* go first and at once; lines that are *pulled* from it
 //! are paced by the line budget, pulled only while the socket takes what it is given, and held until the journal
-//! has said that it knows of them ([`WriteAhead`]).
+//! has said that it knows of them ([`WriteAhead`](super::pool::WriteAhead)).
 //!
 //! To let a link wait for one more thing, add a step to [`Link::round`] and, if it is a moment, to
 //! [`Link::next_deadline`].

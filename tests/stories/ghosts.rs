@@ -1,5 +1,6 @@
 //! Ghosts and private chats: who stands for an IRC user, under which id and name, and ids that stand for nobody.
 
+use axum::http::Method;
 use serde_json::json;
 
 use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
@@ -141,7 +142,7 @@ async fn hostile_ids_are_nobody(ircd: IrcdConfig) {
         let ghost = format!("@irc_net_{localpart}:hs.test");
         let chat = world.alice.create_room(json!({ "preset": "private_chat" })).await;
         let path = format!("/_matrix/client/v3/rooms/{chat}/invite");
-        let invited = world.alice.try_request(axum::http::Method::POST, &path, json!({ "user_id": ghost })).await;
+        let invited = world.alice.try_request(Method::POST, &path, json!({ "user_id": ghost })).await;
         if invited.is_err() {
             continue;
         }

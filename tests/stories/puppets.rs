@@ -11,13 +11,15 @@ on_both_kinds_of_server!(
     r72_nicks_are_transliterated_cut_and_told_apart_for_good,
     r41_r42_a_puppet_is_known_by_user_name_and_real_name,
     a_puppet_leaves_with_its_user_and_comes_back,
-    a_link_that_is_killed_comes_back,
+    a_link_that_is_lost_comes_back,
 );
 
 /// What a connection said it is: user name and real name of its USER line.
 fn user_line(ircd: &FakeIrcd, nick: &str) -> (String, String) {
-    let lines = ircd.lines_from(nick);
-    let line = lines.iter().find(|line| line.starts_with("USER ")).unwrap_or_else(|| panic!("{nick} sent no USER"));
+    let state = ircd.state();
+    let (id, _) = state.find(nick).unwrap_or_else(|| panic!("{nick} isn't there"));
+    let mut lines = state.log.iter().filter(|received| received.connection == id).map(|received| &*received.line);
+    let line = lines.find(|line| line.starts_with("USER ")).unwrap_or_else(|| panic!("{nick} sent no USER"));
     let (head, realname) = line.split_once(" :").expect("a real name is the last parameter");
     (head.split(' ').nth(1).expect("a user name").to_owned(), realname.to_owned())
 }
@@ -63,7 +65,7 @@ async fn r72_nicks_are_transliterated_cut_and_told_apart_for_good(ircd: IrcdConf
         ("twin", "Маша", "Masha"),
         ("nameless", "", "nameless[m]"),
     ];
-    let mut nicks = Vec::new();
+    let (mut nicks, mut users) = (Vec::new(), Vec::new());
     for (localpart, name, expected) in names {
         let user = world.homeserver.user(localpart);
         if !name.is_empty() {
@@ -77,6 +79,7 @@ async fn r72_nicks_are_transliterated_cut_and_told_apart_for_good(ircd: IrcdConf
         assert!(nick.starts_with(expected) && nick.len() <= 16 && nick.ends_with("[m]"), "{name:?}: {nick}");
         assert!(!nicks.contains(&nick), "{nick} twice");
         nicks.push(nick);
+        users.push(user);
     }
     assert_eq!(nicks[5], "Masha1[m]", "a taken nick gets a number before the template's end");
     // The number stays, whoever comes first after a restart.
@@ -86,9 +89,9 @@ async fn r72_nicks_are_transliterated_cut_and_told_apart_for_good(ircd: IrcdConf
     for nick in &nicks {
         world.ircd.expect_on_channel(nick, TEA).await;
     }
-    for ((localpart, ..), nick) in names.iter().zip(&nicks) {
-        let text = format!("I am still {localpart}");
-        world.homeserver.user(localpart).say(&world.room, &text).await;
+    for (user, nick) in users.iter().zip(&nicks) {
+        let text = format!("I am still {}", user.id());
+        user.say(&world.room, &text).await;
         world.dora.expect_text(TEA, |from| from == nick, &text).await;
     }
 }
@@ -157,10 +160,10 @@ async fn a_puppet_leaves_with_its_user_and_comes_back(ircd: IrcdConfig) {
     world.dora.expect_text(TEA, |from| from == "bob[m]", "back again").await;
 }
 
-async fn a_link_that_is_killed_comes_back(ircd: IrcdConfig) {
+async fn a_link_that_is_lost_comes_back(ircd: IrcdConfig) {
     let world = World::new(ircd).await;
     world.alice_speaks().await;
-    world.ircd.kill(ALICE, "Killed (dora (test))");
+    world.ircd.cut(ALICE);
     world.alice.say(&world.room, "still here").await;
     world.dora.expect_text(TEA, |from| from == ALICE, "still here").await;
     world.dora.say(TEA, "good").await;

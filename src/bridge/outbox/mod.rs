@@ -42,6 +42,8 @@ pub(super) enum Job {
     Notice { text: String, txn: String },
     /// The channel's topic.
     Topic(String),
+    /// A ghost is written another way now.
+    Rename(Arc<Ghost>),
     /// A Matrix user was removed from the channel.
     Remove { user: OwnedUserId, reason: String },
 }

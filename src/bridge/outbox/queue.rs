@@ -37,6 +37,8 @@ struct State {
     order: VecDeque<OwnedUserId>,
     wishes: HashMap<OwnedUserId, Wish>,
     joined: HashSet<OwnedUserId>,
+    /// Who may be coming or going just now: whether they are joined is about to change.
+    moving: Option<OwnedUserId>,
     /// The latest roster, while it isn't known yet who is joined.
     roster: Option<(Vec<Arc<Ghost>>, bool)>,
     loaded: bool,
@@ -50,7 +52,7 @@ impl State {
             Wish::Arrive(_) => self.joined.contains(&user),
             Wish::Depart(_) => self.loaded && !self.joined.contains(&user),
         };
-        if done {
+        if done && self.moving.as_ref() != Some(&user) {
             // What was wished before is overtaken; its place in the order is skipped when it comes up.
             self.wishes.remove(&user);
         } else if self.wishes.insert(user.clone(), wish).is_none() {
@@ -172,11 +174,16 @@ impl Queue {
 
     fn take(&self) -> Option<Next> {
         let mut state = self.lock();
+        state.moving = None;
         if let Some(job) = state.jobs.pop_front() {
+            if let Job::Text { ghost, .. } = &job {
+                state.moving = Some(ghost.user.clone());
+            }
             return Some(Next::Job(job));
         }
         while let Some(user) = state.order.pop_front() {
             if let Some(wish) = state.wishes.remove(&user) {
+                state.moving = Some(user.clone());
                 return Some(Next::Wish(user, wish));
             }
         }
@@ -239,6 +246,20 @@ mod tests {
         queue.arrive(ghost("old"));
         queue.arrive(ghost("b"));
         assert_eq!(wishes(&queue), [("b".into(), true)]);
+    }
+
+    #[test]
+    fn a_ghost_that_leaves_while_it_is_being_brought_in_leaves() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::new());
+        queue.arrive(ghost("a"));
+        assert!(matches!(queue.take(), Some(Next::Wish(_, Wish::Arrive(_)))));
+        queue.depart(ghost("a").user.clone(), None);
+        queue.joined(ghost("a").user.clone());
+        assert!(matches!(queue.take(), Some(Next::Wish(_, Wish::Depart(_)))));
+        queue.arrive(ghost("a"));
+        queue.left(&ghost("a").user);
+        assert_eq!(wishes(&queue), [("a".into(), true)]);
     }
 
     #[test]

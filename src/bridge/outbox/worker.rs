@@ -211,7 +211,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue) {
                 match job {
                     Job::Text { receipt, .. } => settle_text(out, &receipt).await,
                     Job::Failure { events, .. } => settle_failures(out, &events).await,
-                    Job::Notice { .. } | Job::Topic(_) | Job::Remove { .. } => {}
+                    Job::Notice { .. } | Job::Topic(_) | Job::Rename(_) | Job::Remove { .. } => {}
                 }
                 queue.done();
             }
@@ -277,6 +277,10 @@ impl Worker {
                 let out = &self.out;
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
                 report(&self.room, "set the topic", &out.persist(set).await.map(drop));
+            }
+            Job::Rename(ghost) => {
+                let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost).await;
+                report(&self.room, "rename a ghost", &renamed);
             }
             Job::Remove { user, reason } => {
                 let out = &self.out;

@@ -24,7 +24,8 @@ pub trait ConnectionPool: Send + Sync {
     fn configure(&self, network: NetworkSpec);
 
     /// Opens a link, which then stays open (reconnecting) until it is closed or refused. Opening an open link
-    /// changes nothing; a refused (or closed) one begins anew, in the channels of `spec` and observing none.
+    /// changes nothing; a refused (or closed) one begins anew, in the channels of `spec` and asked to
+    /// observe none. A bot observes whatever channel it is in without being asked.
     fn open(&self, spec: LinkSpec);
 
     /// Closes a link with a QUIT. What still waits in it fails.

@@ -113,7 +113,17 @@ impl Session {
         if matches!(number, numeric::ERR_NORECIPIENT | numeric::ERR_NOTEXTTOSEND | numeric::ERR_NOPRIVILEGES) {
             receipts.refused_oldest(None, failure, out);
         } else {
-            receipts.refused(&name, None, mapping, failure, out);
+            // What was said in the channel before may still be undecided, and isn't meant by these.
+            let about: &[&str] = match number {
+                numeric::ERR_CHANOPRIVSNEEDED => &["TOPIC", "KICK"],
+                numeric::ERR_USERNOTINCHANNEL => &["KICK"],
+                numeric::ERR_CANNOTSENDTOCHAN => &["PRIVMSG", "NOTICE"],
+                _ => &[],
+            };
+            let found = about.iter().any(|verb| receipts.refused(&name, Some(verb), mapping, failure.clone(), out));
+            if !found {
+                receipts.refused(&name, None, mapping, failure, out);
+            }
         }
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Channels {
     list: Vec<Channel>,
     /// Channels that the server forwarded us to; to be left at once.
     forwards: Vec<Box<str>>,
+    /// Whether every channel is observed, from our JOIN on.
+    observes_all: bool,
     /// Whether any may have something for [`Self::pull`].
     pub(super) busy: bool,
     /// No JOIN's patience ends before this.
@@ -92,6 +94,12 @@ pub(super) struct Channels {
 }
 
 impl Channels {
+    /// The channels of a link. One that `observes_all` tells what happens in each from its JOIN on, without being asked:
+    /// what is said before it could be asked would be lost.
+    pub(super) fn new(observes_all: bool) -> Self {
+        Self { observes_all, ..Self::default() }
+    }
+
     pub(super) fn get(&self, name: &[u8], mapping: CaseMapping) -> Option<&Channel> {
         self.list.iter().find(|channel| mapping.same_bytes(channel.name.as_bytes(), name))
     }
@@ -115,13 +123,14 @@ impl Channels {
     }
 
     fn entry(&mut self, name: &str, mapping: CaseMapping) -> &mut Channel {
+        let observed = self.observes_all;
         let at = self.list.iter().position(|channel| mapping.same(&channel.name, name)).unwrap_or_else(|| {
             self.list.reserve_exact(1);
             self.list.push(Channel {
                 name: name.into(),
                 key: None,
                 desired: false,
-                observed: false,
+                observed,
                 place: Place::Out,
                 names: Names::Idle,
                 topic: Topic::Untold,
@@ -360,7 +369,8 @@ impl Channels {
 
     /// Forgets channels that nobody wants, in which we aren't.
     fn forget_unused(&mut self) {
-        self.list.retain(|channel| channel.desired || channel.observed || channel.place != Place::Out);
+        let asked_for = |channel: &Channel| channel.observed && !self.observes_all;
+        self.list.retain(|channel| channel.desired || asked_for(channel) || channel.place != Place::Out);
     }
 }
 

@@ -138,6 +138,7 @@ impl Session {
         let isupport = isupports.share(Isupport::default());
         let encoding = codec::encoding(&network.encoding);
         let mut session = Self {
+            channels: Channels::new(spec.link.is_bot()),
             spec,
             network,
             isupports,
@@ -146,7 +147,6 @@ impl Session {
             server: 0,
             backoff: Backoff::new(seed),
             state: State::New,
-            channels: Channels::default(),
             outbox: Outbox::new(),
             owed: Vec::new(),
         };

@@ -49,6 +49,9 @@ pub(super) struct Writer {
     ledger: Ledger,
     transactions: Vec<(NewTransaction, Reply<AcceptedTransaction>)>,
     lines: Vec<(Vec<NewIrcLine>, Reply<Vec<bool>>)>,
+    /// How many events and lines these two hold.
+    pending_events: usize,
+    pending_lines: usize,
     /// Who waits for marks, or for everything, to be on disk.
     waiting: Vec<oneshot::Sender<()>>,
     outage: Option<Outage>,
@@ -79,6 +82,8 @@ impl Writer {
             ledger: Ledger::new(state),
             transactions: Vec::new(),
             lines: Vec::new(),
+            pending_events: 0,
+            pending_lines: 0,
             waiting: Vec::new(),
             outage: None,
             tell_outage,
@@ -107,6 +112,8 @@ impl Writer {
             let now = Instant::now();
             if self.has_work() && self.outage.as_ref().is_none_or(|outage| outage.retry_at <= now) {
                 self.commit().await;
+                self.pending_events = self.transactions.iter().map(|(pending, _)| pending.events.len()).sum();
+                self.pending_lines = self.lines.iter().map(|(pending, _)| pending.len()).sum();
                 self.report();
             }
             if self.prune_at <= now && give_up_at.is_none() {
@@ -127,18 +134,23 @@ impl Writer {
     fn take(&mut self, request: Request) {
         match request {
             Request::Transaction(transaction, reply) => {
-                let pending: usize = self.transactions.iter().map(|(pending, _)| pending.events.len()).sum();
-                let unsettled = self.ledger.unsettled_events() + pending;
-                match room(unsettled, transaction.events.len(), self.limits.matrix) {
-                    Ok(()) => self.transactions.push((transaction, reply)),
+                let (events, unsettled) = (transaction.events.len(), self.ledger.unsettled_events());
+                match room(unsettled + self.pending_events, events, self.limits.matrix) {
+                    Ok(()) => {
+                        self.pending_events += events;
+                        self.transactions.push((transaction, reply));
+                    }
                     Err(full) => drop(reply.send(Err(full))),
                 }
             }
+            Request::Lines(lines, reply) if lines.is_empty() => drop(reply.send(Ok(Vec::new()))),
             Request::Lines(lines, reply) => {
-                let pending: usize = self.lines.iter().map(|(pending, _)| pending.len()).sum();
-                let unsettled = self.ledger.unsettled_lines() + pending;
+                let unsettled = self.ledger.unsettled_lines() + self.pending_lines;
                 match room(unsettled, lines.len(), self.limits.irc) {
-                    Ok(()) => self.lines.push((lines, reply)),
+                    Ok(()) => {
+                        self.pending_lines += lines.len();
+                        self.lines.push((lines, reply));
+                    }
                     Err(full) => drop(reply.send(Err(full))),
                 }
             }

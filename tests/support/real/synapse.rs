@@ -75,7 +75,7 @@ impl Synapse {
 
     fn launch(folder: &Path, port: u16, files: &[PathBuf], registrations: &[Registration]) -> Self {
         let python = program(Path::new(env!("CARGO_MANIFEST_DIR")).join("build/synapse/bin/python"));
-        let files: String = files.iter().map(|file| format!("\n  - {}", file.display())).collect();
+        let files = files.iter().map(|file| format!("\n  - {}", file.display())).collect::<Vec<_>>().concat();
         let path = folder.display().to_string();
         let config = folder.join("homeserver.yaml");
         write(&config, &homeserver_yaml(&path, port, &files));
