@@ -116,7 +116,8 @@ mod tests {
     #[tokio::test]
     async fn r6_a_homeserver_that_forgot_our_token_is_waited_for() {
         let mut tries = 0;
-        let answer = persist(QUICK, &CancellationToken::new(), || {
+        let stop = CancellationToken::new();
+        let answer = persist(QUICK, &stop, || {
             tries += 1;
             let message = "Unknown token".to_owned();
             ready(if tries < 3 { Err(MatrixError::BadToken { asked: "ask".to_owned(), message }) } else { Ok(tries) })
