@@ -10,10 +10,14 @@ mod support;
 
 #[path = "stories/conversation.rs"]
 mod conversation;
+#[path = "stories/crash.rs"]
+mod crash;
 #[path = "stories/failures.rs"]
 mod failures;
 #[path = "stories/ghosts.rs"]
 mod ghosts;
+#[path = "stories/hostile.rs"]
+mod hostile;
 #[path = "stories/journal.rs"]
 mod journal;
 #[path = "stories/membership.rs"]

@@ -1,0 +1,242 @@
+//! kill -9 at any moment: nothing lost, nothing twice, and what is in doubt is told. On both databases.
+
+use std::time::Duration;
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
+use sqlx::{PgPool, SqlitePool};
+
+use super::world::{BOT, DORA, Stage, TEA, World, assert_same};
+use crate::support::{IrcdConfig, Outage, process::POLL, real::Postgres, wait::DEADLINE};
+
+/// How often the bridge is killed in a story.
+const KILLS: usize = 12;
+/// How many messages each side sends for each kill.
+const BURST: usize = 30;
+
+/// The bridge's database, as somebody else may look into it.
+enum Database {
+    Sqlite,
+    Postgres(String),
+}
+
+impl Database {
+    fn postgres() -> Self {
+        Self::Postgres(Postgres::shared().create_database())
+    }
+
+    async fn world(&self, ircd: IrcdConfig) -> World {
+        let stage = Stage::set(ircd).await;
+        let mut bridge = stage.bridge().network(stage.network());
+        if let Self::Postgres(url) = self {
+            bridge = bridge.database(url);
+        }
+        stage.start(bridge).await
+    }
+
+    /// What Dora said that the bridge has accepted and the homeserver has not got, in order.
+    async fn accepted_of_dora(&self, world: &World) -> Vec<String> {
+        const SQL: &str = "SELECT body FROM journal_lines WHERE settled_at IS NULL AND body IS NOT NULL ORDER BY n";
+        let bodies: Vec<(String,)> = match self {
+            Self::Sqlite => {
+                let file = format!("sqlite://{}", world.bridge.folder().join("footbridge.db").display());
+                let pool = SqlitePool::connect(&file).await.expect("the bridge's database opens");
+                let rows = sqlx::query_as(SQL).fetch_all(&pool).await.expect("the journal has lines");
+                pool.close().await;
+                rows
+            }
+            Self::Postgres(url) => {
+                let pool = PgPool::connect(url).await.expect("the bridge's database opens");
+                let rows = sqlx::query_as(SQL).fetch_all(&pool).await.expect("the journal has lines");
+                pool.close().await;
+                rows
+            }
+        };
+        let said = bodies.iter().map(|(body,)| serde_json::from_str::<Value>(body).expect("a line is JSON"));
+        let by_dora = said.filter(|line| line["text"]["source"]["nick"] == "dora");
+        by_dora.map(|line| line["text"]["text"].as_str().expect("what was said").to_owned()).collect()
+    }
+}
+
+macro_rules! on_both_databases {
+    ($($story:ident),* $(,)?) => {
+        mod sqlite {
+            use super::Database;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(Database::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            use super::Database;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(Database::postgres()).await;
+            })*
+        }
+    };
+}
+
+on_both_databases!(
+    r5_killed_at_random_with_labels,
+    r5_killed_at_random_without_capabilities,
+    what_was_accepted_from_irc_survives,
+    what_was_accepted_from_matrix_survives,
+);
+
+async fn r5_killed_at_random_with_labels(database: Database) {
+    killed_at_random(database, IrcdConfig::modern(), 1).await;
+}
+
+async fn r5_killed_at_random_without_capabilities(database: Database) {
+    killed_at_random(database, IrcdConfig::default(), 2).await;
+}
+
+/// Both sides talk; the bridge is killed again and again, somewhere in the middle.
+async fn killed_at_random(database: Database, ircd: IrcdConfig, seed: u64) {
+    let mut world = database.world(ircd).await;
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut from_alice, mut from_dora) = (Vec::new(), Vec::new());
+    for round in 0..KILLS {
+        world.alice.say(&world.room, &format!("round {round}")).await;
+        world.dora.expect(&format!("round {round}"), |line| line.text() == format!("round {round}")).await;
+        let said: Vec<String> = (0..BURST).map(|n| format!("dora {round}.{n}")).collect();
+        for (n, line) in said.iter().enumerate() {
+            let text = format!("alice {round}.{n}");
+            from_alice.push((world.alice.say(&world.room, &text).await, text));
+            world.dora.say(TEA, line).await;
+        }
+        // The moment is the test's own choice: from before anything is accepted to after all is done.
+        tokio::time::sleep(Duration::from_micros(random.random_range(0..40_000))).await;
+        world.bridge.kill();
+        let accepted = database.accepted_of_dora(&world).await;
+        assert!(
+            accepted.iter().all(|line| from_dora.iter().flatten().chain(&said).any(|said| said == line)),
+            "{accepted:?}"
+        );
+        from_dora.push(said);
+        world.bridge.restart().await;
+        world.ircd.expect_on_channel(BOT, TEA).await;
+        for line in &accepted {
+            world.alice.expect_message(&world.room, |from| from == DORA, line).await;
+        }
+    }
+    end(&world).await;
+
+    let read = world.homeserver.messages(&world.room);
+    for (round, said) in from_dora.iter().enumerate() {
+        // What the bridge had heard when it was killed is a beginning of what was said: no hole, nothing twice, in order.
+        let read: Vec<String> = read.iter().filter(|body| said.contains(body)).cloned().collect();
+        assert_same(&read, &said[..read.len()]);
+        println!("round {round}: {} of {BURST} lines of IRC had been heard", read.len());
+    }
+    let told = world.told();
+    let mut in_doubt = 0;
+    for (event, text) in &from_alice {
+        let (heard, words) = (world.heard(text), told.iter().find(|(told, _)| told == event).map(|(_, words)| words));
+        assert!(heard <= 1, "{text} was said {heard} times");
+        assert_eq!(world.read(text), 1, "{text} came back");
+        match words {
+            None => assert_eq!(heard, 1, "{text} is lost without a word"),
+            Some(words) => {
+                in_doubt += 1;
+                assert!(words.contains("isn't certain"), "{text}: {words}");
+            }
+        }
+    }
+    println!("{in_doubt} of {} messages were told as uncertain", from_alice.len());
+    let heard: Vec<String> =
+        world.dora.texts(TEA).into_iter().map(|(_, text)| text).filter(|text| text.starts_with("alice ")).collect();
+    let in_order: Vec<String> =
+        from_alice.iter().map(|(_, text)| text.clone()).filter(|text| heard.contains(text)).collect();
+    assert_same(&heard, &in_order);
+}
+
+/// Waits until what was taken up by the last start has gone both ways.
+async fn end(world: &World) {
+    world.alice.say(&world.room, "the end").await;
+    world.dora.expect("the end", |line| line.text() == "the end").await;
+    world.dora.say(TEA, "the end of dora").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "the end of dora").await;
+}
+
+/// The homeserver is away, the bridge takes what IRC says, and dies; then it comes back, twice.
+async fn what_was_accepted_from_irc_survives(database: Database) {
+    const LINES: usize = 100;
+    let mut world = database.world(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    world.homeserver.outage(Outage::BadGateway);
+    let said: Vec<String> = (0..LINES).map(|n| format!("line {n}")).collect();
+    for line in &said {
+        world.dora.say(TEA, line).await;
+    }
+    let all_accepted = async {
+        while database.accepted_of_dora(&world).await.len() < LINES {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all_accepted).await.expect("the bridge accepts lines while the homeserver is away");
+    world.bridge.kill();
+    assert_same(&database.accepted_of_dora(&world).await, &said);
+    // The next life may die in the middle of telling it.
+    world.homeserver.outage(None);
+    world.bridge.spawn();
+    world.alice.expect_message(&world.room, |from| from == DORA, &said[LINES / 3]).await;
+    world.bridge.kill();
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    end(&world).await;
+    let read: Vec<String> =
+        world.homeserver.messages(&world.room).into_iter().filter(|body| said.contains(body)).collect();
+    assert_same(&read, &said);
+    let all_settled = async {
+        while !database.accepted_of_dora(&world).await.is_empty() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all_settled).await.expect("what has arrived is settled, and its text erased");
+}
+
+/// IRC is away, the bridge takes what Matrix says, and dies; then it comes back.
+async fn what_was_accepted_from_matrix_survives(database: Database) {
+    let mut world = database.world(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    world.ircd.stop().await;
+    let said: Vec<String> = (0..250).map(|n| format!("message {n}")).collect();
+    let mut events = Vec::new();
+    for text in &said {
+        events.push(world.alice.say(&world.room, text).await);
+    }
+    world.homeserver.wait_pushed().await;
+    world.bridge.kill();
+    world.ircd.start_again().await;
+    let dora = world.ircd.client("dora").await;
+    dora.join(TEA).await;
+    world.bridge.restart().await;
+    dora.expect("the last message", |line| line.text() == said[said.len() - 1]).await;
+    // What the homeserver pushes again is known.
+    let pushed: Vec<_> =
+        world.homeserver.timeline(&world.room).into_iter().filter(|event| events.contains(&event.event_id)).collect();
+    assert_eq!(world.homeserver.replay_events_under_new_txn(&pushed).await, Some(200));
+    world.alice.say(&world.room, "the end").await;
+    dora.expect("the end", |line| line.text() == "the end").await;
+    let heard: Vec<String> =
+        dora.texts(TEA).into_iter().map(|(_, text)| text).filter(|text| said.contains(text)).collect();
+    assert_same(&heard, &said);
+    assert!(!world.told().iter().any(|(event, _)| events.contains(event)), "none of it was in doubt");
+}
+
+/// The database goes away for a while: nothing is accepted that couldn't be kept, nothing is lost, and all goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_away_loses_nothing() {
+    let mut postgres = Postgres::start();
+    let database = Database::Postgres(postgres.create_database());
+    let world = database.world(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    postgres.kill();
+    let message = world.alice.say(&world.room, "into the void").await;
+    let (status, body) = super::operator::health_when(&world, |_, body| body["database"] != "ok").await;
+    assert_eq!((status, &body["healthy"]), (503, &Value::Bool(false)));
+    assert_eq!(world.heard("into the void"), 0, "what isn't kept isn't acted on");
+    assert!(world.told().iter().all(|(event, _)| *event != message), "the homeserver still has it: nothing has failed");
+}
