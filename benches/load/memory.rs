@@ -1,4 +1,5 @@
 //! Resident memory: with no puppet, and what each one more takes.
+#![expect(clippy::cast_precision_loss, reason = "bytes and puppets are far fewer than 2^52")]
 
 use std::time::Duration;
 

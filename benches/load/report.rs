@@ -59,11 +59,13 @@ impl Report {
     }
 
     /// Says which scenario runs now.
+    #[expect(clippy::unused_self, reason = "whoever reports speaks to the report")]
     pub(crate) fn begin(&self, scenario: &str) {
         eprintln!("\n==> {scenario}");
     }
 
     /// Says what is going on.
+    #[expect(clippy::unused_self, reason = "whoever reports speaks to the report")]
     pub(crate) fn progress(&self, text: &str) {
         eprintln!("    {text}");
     }

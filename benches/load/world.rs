@@ -93,7 +93,7 @@ impl World {
             network = network.plumb(&channel, &room);
             rooms.push(room);
         }
-        let bridge = Bridge::of(&homeserver.url(), &registration).network(network).log_filter("info").prepare();
+        let bridge = Bridge::of(homeserver.url(), &registration).network(network).log_filter("info").prepare();
         let users = (0..setup.puppets).map(|number| homeserver.user(&format!("user{number}"))).collect();
         Self { homeserver, ircd, bridge, rooms, users, crowd }
     }
