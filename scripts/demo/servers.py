@@ -197,7 +197,7 @@ class Servers:
             folder = self.folder / "inspircd"
             folder.mkdir()
         else:
-            # Somewhere under /root, for example.
+            # Somewhere under root's home, for example.
             folder = Path(tempfile.mkdtemp(prefix="footbridge-demo-"))
         shutil.chown(folder, user, user)
         return folder
