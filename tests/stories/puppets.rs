@@ -158,6 +158,15 @@ async fn a_puppet_leaves_with_its_user_and_comes_back(ircd: IrcdConfig) {
     bob.join(&world.room).await;
     bob.say(&world.room, "back again").await;
     world.dora.expect_text(TEA, |from| from == "bob[m]", "back again").await;
+    // In the middle of its goodbye, too.
+    for n in 0..5 {
+        bob.leave(&world.room).await;
+        bob.join(&world.room).await;
+        let text = format!("gone and back {n}");
+        bob.say(&world.room, &text).await;
+        world.dora.expect(&text, |line| line.is("PRIVMSG") && line.text() == text).await;
+    }
+    assert_eq!(world.told(), []);
 }
 
 async fn a_link_that_is_lost_comes_back(ircd: IrcdConfig) {
