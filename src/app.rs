@@ -55,7 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         clock,
         pings: pings.clone(),
     };
-    let bridge = Bridge::start(parts).await?;
+    let mut bridge = Bridge::start(parts).await?;
     let router = appservice::router(AppserviceDeps {
         hs_token: registration.hs_token.expose().to_owned(),
         sink: bridge.sink(),
@@ -73,7 +73,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     });
     lifecycle::ready();
-    lifecycle::stop_requested().await;
+    tokio::select! {
+        () = lifecycle::stop_requested() => {}
+        // The service manager starts us anew; the journal has everything.
+        () = bridge.broken() => anyhow::bail!("a part of the bridge has ended by a fault, which the lines above tell"),
+    }
     lifecycle::stopping();
     tracing::info!("stopping");
     greeting.abort();

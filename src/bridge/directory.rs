@@ -192,7 +192,10 @@ impl Directory {
             match self.channels.entry(new) {
                 Entry::Vacant(place) => drop(place.insert(channel)),
                 // Two names that are one channel after all: their rooms share it.
-                Entry::Occupied(mut same) => same.get_mut().rooms.extend(channel.rooms),
+                Entry::Occupied(mut same) => {
+                    let rooms = &mut same.get_mut().rooms;
+                    rooms.extend(channel.rooms.into_iter().filter(|room| !rooms.contains(room)).collect::<Vec<_>>());
+                }
             }
         }
         let queries: Vec<QueryRef> = self.queries.keys().filter(|key| key.0 == *network).cloned().collect();

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,9 +52,13 @@ pub(crate) enum Input {
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query could not have a room.
-    QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId },
+    QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, begun_on_irc: bool },
     /// A control room was made.
     ControlOpened { user: OwnedUserId, room: OwnedRoomId },
+    /// No control room could be made for this user.
+    ControlRefused { user: OwnedUserId },
+    /// A failure could not be told where it happened.
+    Untold { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// A portal is stored (or has been) and begins.
     Portal(Portal),
     /// The room for an alias was made, or could not be.
@@ -145,7 +149,13 @@ impl Core {
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, room),
-            Input::QueryRefused { ghost, user } => self.on_query_refused(&ghost, &user).await,
+            Input::QueryRefused { ghost, user, begun_on_irc } => {
+                self.on_query_refused(&ghost, &user, begun_on_irc).await;
+            }
+            Input::ControlRefused { user } => self.directory.remove_control(&user),
+            Input::Untold { sender, text, events } => {
+                self.control_lane(&sender).push(Job::Failure { sender, text, events });
+            }
             Input::ControlOpened { user, room } => self.on_control_opened(user, room),
             Input::Portal(portal) => self.add_portal(portal),
             Input::AliasDone { channel, portal } => self.on_alias_done(&channel, portal),
@@ -289,9 +299,7 @@ impl Core {
         match state {
             LinkState::Ready { nick, isupport } => {
                 tracing::info!(link.id = %link, nick, "on the network");
-                if link.is_bot() {
-                    self.on_bot_ready(link, isupport);
-                }
+                self.on_ready(link, isupport);
                 self.on_own_nick(link, &nick);
             }
             LinkState::Connecting { server } => {

@@ -33,11 +33,13 @@ pub(super) struct Ghosts {
     stop: CancellationToken,
     /// User to the display name that the homeserver has.
     known: Cache<OwnedUserId, Arc<str>>,
+    /// Users whom the database remembers and the homeserver may not.
+    doubted: Cache<OwnedUserId, ()>,
 }
 
 impl Ghosts {
     pub(super) fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
-        Self { store, stop, known: Cache::new(REMEMBERED) }
+        Self { store, stop, known: Cache::new(REMEMBERED), doubted: Cache::new(REMEMBERED) }
     }
 
     /// Makes sure, by way of `matrix`, that the ghost exists and is called what it should be.
@@ -51,22 +53,30 @@ impl Ghosts {
         let localpart = ghost.user.localpart();
         // The database is a cache here: without it we only ask the homeserver more than needed.
         let stored = self.store.ghost(localpart).await.unwrap_or_default();
+        let stored = stored.filter(|_| !self.doubted.contains_key(&ghost.user));
         if stored.is_none() {
             persist(RetryPolicy::default(), &self.stop, || matrix.register(localpart)).await?;
+            self.doubted.remove(&ghost.user);
         }
         let named = stored.and_then(|ghost| ghost.display_name);
         if named.as_deref() != Some(&ghost.display_name) {
-            persist(RetryPolicy::default(), &self.stop, || matrix.set_display_name(&ghost.user, &ghost.display_name))
-                .await?;
-            self.remember(ghost).await;
+            let name = || matrix.set_display_name(&ghost.user, &ghost.display_name);
+            match persist(RetryPolicy::default(), &self.stop, name).await {
+                Ok(()) => self.remember(ghost).await,
+                Err(MatrixError::Stopped) => return Err(MatrixError::Stopped),
+                // A ghost under another name still says what it has to say.
+                Err(error) => tracing::warn!(ghost.id = %ghost.user, %error, "could not name a ghost"),
+            }
         }
         self.known.insert(ghost.user.clone(), ghost.display_name.as_str().into());
         Ok(())
     }
 
-    /// Forgets what was remembered of a ghost, for when the homeserver says that there is no such user.
-    pub(super) fn forget(&self, user: &UserId) {
+    /// The homeserver doesn't let this ghost do what it should be able to: it may not know it (any more), so it is
+    /// registered again before it acts.
+    pub(super) fn doubt(&self, user: &UserId) {
         self.known.remove(user);
+        self.doubted.insert(user.to_owned(), ());
     }
 
     async fn remember(&self, ghost: &Ghost) {

@@ -113,6 +113,11 @@ async fn keep(journal: &Journal, batch: &mut Vec<PoolEvent>, said: Vec<NewIrcLin
     let fresh = loop {
         match journal.accept_irc(said.clone()).await {
             Ok(fresh) => break fresh,
+            Err(AcceptError::Refused(_)) if said.len() > 1 => break one_by_one(journal, &said).await,
+            Err(AcceptError::Refused(problem)) => {
+                tracing::error!(problem, link.id = %said[0].link, "the database won't take a line from IRC; it is left out");
+                break vec![false];
+            }
             Err(error) => {
                 if !std::mem::replace(&mut complained, true) {
                     tracing::error!(%error, lines = said.len(), "lines from IRC can't be kept for now; they wait, and so does IRC");
@@ -129,6 +134,19 @@ async fn keep(journal: &Journal, batch: &mut Vec<PoolEvent>, said: Vec<NewIrcLin
     if !known.is_empty() {
         batch.retain(|event| !known.contains(&event.key));
     }
+}
+
+/// After the database refused a burst: finds the line that it refuses, so that the others don't suffer.
+async fn one_by_one(journal: &Journal, said: &[NewIrcLine]) -> Vec<bool> {
+    let mut fresh = Vec::with_capacity(said.len());
+    for line in said {
+        let taken = journal.accept_irc(vec![line.clone()]).await;
+        if let Err(problem) = &taken {
+            tracing::error!(%problem, link.id = %line.link, "a line from IRC can't be kept; it is left out");
+        }
+        fresh.push(taken.is_ok_and(|fresh| fresh.first() == Some(&true)));
+    }
+    fresh
 }
 
 /// Puts on disk what is about to go out on a socket.

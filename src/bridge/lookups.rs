@@ -203,6 +203,16 @@ impl Core {
         };
         let follows_topic = portal.kind == PortalKind::Joined;
         let key = (portal.network, folded);
+        let taken = self.directory.channels.get(&key).is_some_and(|channel| !channel.rooms.contains(&portal.room));
+        let shared = self.directory.rooms.get(&portal.room).is_some_and(|room| !room.channels.contains(&key));
+        if taken || shared {
+            tracing::error!(
+                portal.room = %portal.room, portal.channel = portal.channel, network = %key.0,
+                "left out: the {} is bridged already, and one room with one channel is all that can be bridged so far",
+                if taken { "channel" } else { "room" }
+            );
+            return;
+        }
         let lane = |room: &ruma::RoomId| outbox.portal_lane(room);
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
     }

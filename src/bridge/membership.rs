@@ -24,9 +24,12 @@ const BOT_RETRY: std::time::Duration = std::time::Duration::from_mins(5);
 
 // Our own links.
 impl Core {
-    pub(super) fn on_bot_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
+    /// A link is on its network, and knows what the server says of itself.
+    pub(super) fn on_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
         let Some(network) = self.networks.get_mut(link.network()) else { return };
-        network.bot_state = BotState::On;
+        if link.is_bot() {
+            network.bot_state = BotState::On;
+        }
         let mapping = isupport.casemapping;
         let refold = network.isupport.casemapping != mapping;
         if network.isupport != isupport {
@@ -412,8 +415,14 @@ impl Core {
 
     /// A ghost shown out of a room is shown out of the channel, by the same person.
     async fn on_ghost_removed(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
-        let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else {
-            return self.journal.settle_matrix(origin.key).await;
+        let room = match self.directory.kind(&event.room_id) {
+            RoomKind::Portal(room) => room,
+            RoomKind::Query(query) => {
+                let query = query.clone();
+                self.end_query(&query).await;
+                return self.journal.settle_matrix(origin.key).await;
+            }
+            RoomKind::Control(_) | RoomKind::Unknown => return self.journal.settle_matrix(origin.key).await,
         };
         room.lane.removed(target);
         let channels = room.channels.clone();

@@ -75,11 +75,12 @@ impl Core {
         }
     }
 
-    /// A query could not be opened: the IRC user who began it is told.
-    pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId) {
+    /// A query could not be opened: an IRC user who began it is told.
+    pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId, begun_on_irc: bool) {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
-        if let Some(query) = self.directory.remove_query(&key) {
-            query.lane.close();
+        self.end_query(&key).await;
+        if !begun_on_irc {
+            return;
         }
         let command = self.delivery.command();
         let say = IrcAction::Say {
@@ -102,14 +103,22 @@ impl Core {
         if !over {
             return;
         }
-        let Some(query) = self.directory.remove_query(key) else { return };
-        let Some(room) = query.room else { return };
-        if *target != key.1 {
+        if *target != key.1
+            && let Some(Query { lane, room: Some(room), .. }) = self.directory.queries.get(key)
+        {
             let text = "This was a private chat with one person on IRC; with others here I leave it.".to_owned();
-            query.lane.push(Job::Notice { text, txn: format!("fbq{room}") });
+            lane.push(Job::Notice { text, txn: format!("fbq{room}") });
         }
+        self.end_query(key).await;
+    }
+
+    /// A query is over: its ghost leaves, and the next private message opens another room.
+    pub(super) async fn end_query(&mut self, key: &QueryRef) {
+        let Some(query) = self.directory.remove_query(key) else { return };
         query.lane.close();
-        if let Err(error) = self.store.remove_query(&room).await {
+        if let Some(room) = query.room
+            && let Err(error) = self.store.remove_query(&room).await
+        {
             tracing::warn!(portal.room = %room, %error, "could not forget a query in the database");
         }
         self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
@@ -137,6 +146,9 @@ impl Core {
     /// Somebody invited the bot to a room that is no portal: their control room.
     pub(super) fn accept_control(&mut self, event: &Event<'_>) {
         let (room, user) = (event.room_id.clone(), event.sender.clone());
+        if let Some(before) = self.directory.control(&user) {
+            before.close();
+        }
         let lane = self.outbox.lane(Destination::Control(room.clone()));
         lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
         self.directory.put_control(user.clone(), Some(room.clone()), lane);

@@ -132,6 +132,7 @@ impl Core {
         for (command, action) in waiting {
             self.act(&link, command, action).await;
         }
+        self.close_idle_puppet(&link, None);
     }
 
     /// Lets a link do something; what can't be taken fails at once.
@@ -175,7 +176,9 @@ impl Core {
     /// Closes a puppet that is in no channel and talks with nobody.
     pub(super) fn close_idle_puppet(&mut self, link: &LinkId, reason: Option<&str>) {
         let (Some(puppet), Some(user)) = (self.puppets.links.get(link), link.user()) else { return };
-        let idle = puppet.wanted.is_empty() && !self.directory.has_query(link.network(), user);
+        // One that isn't open yet has things to do first; then it is asked again.
+        let idle =
+            puppet.waiting.is_none() && puppet.wanted.is_empty() && !self.directory.has_query(link.network(), user);
         if idle && self.directory.channels_of(link.network(), user).is_empty() {
             self.pool.close(link, reason.unwrap_or("left"));
             self.puppets.remove(link);

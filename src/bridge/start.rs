@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId};
+use futures_util::future::join_all;
+use ruma::{OwnedUserId, RoomId, UserId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -44,6 +45,8 @@ use crate::{
 const INPUTS: usize = 256;
 /// How long the homeserver may take for what is still to be said when the bridge stops.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long one attempt to find a plumb's room may take.
+const FIND_ROOM: Duration = Duration::from_secs(30);
 
 /// What the bridge is made of.
 pub struct Parts {
@@ -201,6 +204,14 @@ impl Bridge {
         Arc::new(Checks { pings: self.pings.clone(), store: self.store.clone(), input: self.input.clone() })
     }
 
+    /// Waits until a part of the bridge has ended by itself, which only a fault can cause.
+    pub async fn broken(&mut self) {
+        tokio::select! {
+            _ = &mut self.core => {}
+            _ = &mut self.intake => {}
+        }
+    }
+
     /// Says goodbye on IRC, says what is still to be said on Matrix, and puts everything on disk. What can't be done
     /// in time is done by the next run.
     pub async fn stop(self, reason: &str) {
@@ -264,8 +275,13 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         let Some(ghost) = network.ghost(&query.nick) else { continue };
         let key = (query.network, query.user.clone(), ghost.folded.clone());
         let destination = Destination::Query { room: query.room.clone(), ghost };
+        let (network, user) = (key.0.clone(), key.1.clone());
         let query = Query { lane: core.outbox.lane(destination), nick: query.nick, room: Some(query.room) };
         core.directory.put_query(key, query);
+        // Whoever talks with somebody is to be reached by them.
+        if let Err(failure) = core.puppet(&network, &user) {
+            tracing::warn!(%user, %network, %failure, "a puppet can't come back");
+        }
     }
     for (user, room) in core.store.control_rooms().await? {
         let lane = core.outbox.lane(Destination::Control(room.clone()));
@@ -305,28 +321,8 @@ async fn find_rooms(
 ) {
     let mut complained = false;
     loop {
-        let mut missing = Vec::new();
-        for (network, plumb) in aliases {
-            let room: &OwnedRoomOrAliasId = &plumb.room;
-            let joined = async {
-                outbox.bot_exists().await?;
-                outbox.persist(|| outbox.matrix.join(room, None)).await
-            };
-            match joined.await {
-                Ok(room) => {
-                    let _ = input.send(Input::Portal(portal(&network, &plumb, &room))).await;
-                }
-                Err(error) => {
-                    if !complained {
-                        tracing::error!(
-                            portal.room = %room, portal.channel = plumb.channel.name, %error,
-                            "the bridge's bot can't enter a plumbed room; create it, or invite the bot; trying again every minute"
-                        );
-                    }
-                    missing.push((network, plumb));
-                }
-            }
-        }
+        let found = aliases.into_iter().map(|(network, plumb)| find_room(&outbox, &input, network, plumb, complained));
+        let missing: Vec<_> = join_all(found).await.into_iter().flatten().collect();
         complained = true;
         // What was left by the last run in a room that can't be found now is not kept for it for ever.
         let _ = input.send(Input::PlumbsKnown).await;
@@ -339,4 +335,33 @@ async fn find_rooms(
             () = tokio::time::sleep(Duration::from_mins(1)) => {}
         }
     }
+}
+
+/// Finds one plumb's room and begins its portal; gives the plumb back if that can't be done now.
+async fn find_room(
+    outbox: &Outbox,
+    input: &mpsc::Sender<Input>,
+    network: NetworkId,
+    plumb: Plumb,
+    complained: bool,
+) -> Option<(NetworkId, Plumb)> {
+    let joined = async {
+        outbox.bot_exists().await?;
+        outbox.persist(|| outbox.matrix.join(&plumb.room, None)).await
+    };
+    let problem = match tokio::time::timeout(FIND_ROOM, joined).await {
+        Ok(Ok(room)) => {
+            let _ = input.send(Input::Portal(portal(&network, &plumb, &room))).await;
+            return None;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the homeserver does not answer".to_owned(),
+    };
+    if !complained {
+        tracing::error!(
+            portal.room = %plumb.room, portal.channel = plumb.channel.name, problem,
+            "the bridge's bot can't enter a plumbed room; create it, or invite the bot; trying again every minute"
+        );
+    }
+    Some((network, plumb))
 }

@@ -115,16 +115,23 @@ impl Dialer {
 
     async fn dial_server(&self, server: &str) -> Result<Stream, String> {
         let (host, port) = host_and_port(server)?;
-        timeout(DIAL_TIMEOUT, async {
+        let mut connected = false;
+        let dialed = timeout(DIAL_TIMEOUT, async {
             let tcp = connect(server, host, port).await?;
+            connected = true;
             match &self.tls {
                 None => Ok(Stream::Plain(tcp)),
                 Some(tls) => handshake(server, host, Arc::clone(tls), tcp).await,
             }
-        })
-        .await
-        .unwrap_or_else(|_| {
-            Err(format!("{server}: no answer within {} seconds; is a firewall in the way?", DIAL_TIMEOUT.as_secs()))
+        });
+        let dialed = dialed.await;
+        dialed.unwrap_or_else(|_| {
+            let seconds = DIAL_TIMEOUT.as_secs();
+            Err(if connected {
+                format!("{server}: it takes connections, but did not begin TLS within {seconds} seconds; is this its port for TLS?")
+            } else {
+                format!("{server}: no answer within {seconds} seconds; is a firewall in the way?")
+            })
         })
     }
 }

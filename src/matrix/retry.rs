@@ -39,7 +39,8 @@ impl RetryPolicy {
     }
 }
 
-/// Repeats `call` as long as the homeserver is unavailable; every other answer is returned at once.
+/// Repeats `call` as long as the homeserver is unavailable, or doesn't accept our token; every other answer is returned
+/// at once.
 ///
 /// The first failure and the recovery are logged, the tries between are not. When `stop` is cancelled the call under way is
 /// given up and the answer is [`MatrixError::Stopped`]: as with a crash, it may have reached the homeserver, and the
@@ -56,17 +57,28 @@ where
             answer = call() => answer,
             () = stop.cancelled() => return Err(MatrixError::Stopped),
         };
-        let Err(MatrixError::Unavailable { asked, retry_after, errcode, what }) = answer else {
-            if failures > 0 {
-                tracing::info!(matrix.failures = failures, "The homeserver answers again");
+        let retry_after = match &answer {
+            Err(error @ MatrixError::Unavailable { retry_after, .. }) => {
+                if failures == 0 {
+                    tracing::warn!(%error, "The homeserver is unavailable; trying again until it is back");
+                }
+                *retry_after
             }
-            return answer;
+            // Nothing is lost by waiting for the operator, and everything by going on.
+            Err(error @ MatrixError::BadToken { .. }) => {
+                if failures == 0 {
+                    tracing::error!(%error, "The homeserver doesn't know us; trying again until it does");
+                }
+                None
+            }
+            _ => {
+                if failures > 0 {
+                    tracing::info!(matrix.failures = failures, "The homeserver answers again");
+                }
+                return answer;
+            }
         };
         failures += 1;
-        if failures == 1 {
-            let error = MatrixError::Unavailable { asked, retry_after, errcode, what };
-            tracing::warn!(%error, "The homeserver is unavailable; trying again until it is back");
-        }
         tokio::select! {
             biased;
             () = stop.cancelled() => return Err(MatrixError::Stopped),
@@ -99,6 +111,18 @@ mod tests {
             ready(if tries < 200 { Err(away(None)) } else { Ok(tries) })
         });
         assert_eq!(answer.await, Ok(200));
+    }
+
+    #[tokio::test]
+    async fn r6_a_homeserver_that_forgot_our_token_is_waited_for() {
+        let mut tries = 0;
+        let stop = CancellationToken::new();
+        let answer = persist(QUICK, &stop, || {
+            tries += 1;
+            let message = "Unknown token".to_owned();
+            ready(if tries < 3 { Err(MatrixError::BadToken { asked: "ask".to_owned(), message }) } else { Ok(tries) })
+        });
+        assert_eq!(answer.await, Ok(3));
     }
 
     #[tokio::test]

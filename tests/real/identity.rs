@@ -17,14 +17,24 @@ async fn a_taken_nick(town: Town) {
     let me = alice
         .wait_for(room, "what the other says", |events| events.iter().find(|event| event.body() == "me!").cloned())
         .await;
-    assert!(me.sender.starts_with(&bridged.town.ghost("alice=")), "{me}");
+    assert!(me.sender.starts_with(&format!("@irc_{}_alice=", bridged.town.network_id())), "{me}");
 
-    other.quit("bye").await;
     assert!(bridged.bridge.terminate().await.success());
     bridged.bridge.restart().await;
     expect_join(&bridged.dora, "alice1[m]", TEA).await;
     bridged.alice.say(&bridged.room, "still the same").await;
     bridged.dora.expect_text(TEA, |nick| nick == "alice1[m]", "still the same").await;
+
+    // Once the nick is free, the puppet takes it.
+    let other = bridged.town.in_channel(&puppet("bob"), TEA).await;
+    let bob = bridged.town.person("bob").await;
+    bob.join(&bridged.room).await;
+    expect_join(&bridged.dora, "bob1[m]", TEA).await;
+    other.quit("bye").await;
+    bridged
+        .dora
+        .expect("NICK", |line| line.is("NICK") && line.nick() == "bob1[m]" && line.text() == puppet("bob"))
+        .await;
 }
 
 /// R41, R42, R72: what WHOIS shows leads to one Matrix user.

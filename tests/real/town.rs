@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     Bridge, Event, IrcClient, IrcLine, MatrixUser, Network, Registration,
@@ -78,10 +78,6 @@ impl Town {
             Ircd::Insp(_) => Kind::InspIrcd,
             Ircd::Ng(_) => Kind::NgIrcd,
         }
-    }
-
-    pub(crate) fn registration(&self) -> &Registration {
-        &self.registration
     }
 
     fn address(&self) -> SocketAddr {
@@ -249,11 +245,6 @@ pub(crate) async fn expect_notice(user: &MatrixUser, room: &str, sender: &str, p
 /// The bodies of all messages of `sender` among these events, in order.
 pub(crate) fn bodies<'a>(events: &'a [Arc<Event>], sender: &str) -> Vec<&'a str> {
     events.iter().filter(|event| event.is_message() && event.sender == sender).map(|event| event.body()).collect()
-}
-
-/// The content of a plain text message.
-pub(crate) fn text(body: &str) -> Value {
-    json!({ "msgtype": "m.text", "body": body })
 }
 
 /// What WHOIS says of a nick: user name, host, real name.

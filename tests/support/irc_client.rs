@@ -166,7 +166,9 @@ impl IrcClient {
             assert!(answer.is("903"), "{nick}: login failed: {answer}");
         }
         self.raw(&format!("NICK {nick}")).await;
-        self.raw(&format!("USER {nick} 0 * :{nick} of the tests")).await;
+        // A nick may have characters that a user name may not.
+        let user: String = nick.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.raw(&format!("USER {user} 0 * :{nick} of the tests")).await;
         if !options.caps.is_empty() {
             self.raw("CAP END").await;
         }

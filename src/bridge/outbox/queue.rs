@@ -27,6 +27,8 @@ pub(super) enum Wish {
 pub(super) enum Next {
     Job(Job),
     Wish(OwnedUserId, Wish),
+    /// The bot was invited: it is in the room no more.
+    Invited,
     /// The lane is closed and empty.
     End,
 }
@@ -175,6 +177,9 @@ impl Queue {
     fn take(&self) -> Option<Next> {
         let mut state = self.lock();
         state.moving = None;
+        if std::mem::take(&mut state.invited) {
+            return Some(Next::Invited);
+        }
         if let Some(job) = state.jobs.pop_front() {
             if let Job::Text { ghost, .. } = &job {
                 state.moving = Some(ghost.user.clone());

@@ -38,16 +38,18 @@ struct Worker {
     queue: Arc<Queue>,
     room: OwnedRoomId,
     voice: Voice,
+    is_control: bool,
 }
 
 /// Works until the lane is closed or the bridge stops. What is then undone stays in the journal.
 pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destination) {
     let stop = out.stop.clone();
     let work = async {
+        let is_control = matches!(destination, Destination::Control { .. } | Destination::NewControl(_));
         let Some((room, voice)) = enter(&out, &queue, destination).await else {
-            return refuse_all(&out, &queue).await;
+            return refuse_all(&out, &queue, is_control).await;
         };
-        let worker = Worker { out, queue, room, voice };
+        let worker = Worker { out, queue, room, voice, is_control };
         loop {
             match worker.queue.next().await {
                 Next::Job(job) => {
@@ -55,6 +57,9 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
                     worker.queue.done();
                 }
                 Next::Wish(user, wish) => worker.wish(&user, wish).await,
+                Next::Invited => {
+                    enter_portal(&worker.out, &worker.queue, &worker.room).await;
+                }
                 Next::End => break,
             }
         }
@@ -75,6 +80,9 @@ async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Op
         }
         Destination::InvitedQuery { room, ghost, user } => {
             let accepted = accept_query(out, &room, &ghost, &user).await;
+            if !accepted {
+                let _ = out.core.send(Input::QueryRefused { ghost: ghost.clone(), user, begun_on_irc: false }).await;
+            }
             queue.load(HashSet::from([ghost.user.clone()]));
             accepted.then_some((room, Voice::Ghost(ghost)))
         }
@@ -130,10 +138,19 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
     let accepted = async {
         out.ghosts.ensure(&*out.matrix, ghost).await?;
         out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
-        keep_query(out, room, ghost, user).await;
-        Ok(())
+        let members = out.persist(|| out.matrix.members(room, Some(&ghost.user))).await?;
+        let private = members.iter().all(|member| member.user == *user || member.user == ghost.user);
+        if private {
+            keep_query(out, room, ghost, user).await;
+        } else {
+            let reason = Some("I talk in private only: invite me to a room for two");
+            out.persist(|| out.matrix.leave(room, Some(&ghost.user), reason)).await?;
+        }
+        Ok(private)
     };
-    report(room, "accept the invitation to a query", &accepted.await)
+    let accepted = accepted.await;
+    report(room, "accept the invitation to a query", &accepted.as_ref().map(drop).map_err(Clone::clone));
+    accepted.unwrap_or(false)
 }
 
 async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Option<OwnedRoomId> {
@@ -156,7 +173,7 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Opt
         }
         Err(error) => {
             tracing::warn!(%user, ghost.id = %ghost.user, %error, "could not open a room for a private message");
-            let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned() };
+            let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), begun_on_irc: true };
             let _ = out.core.send(refused).await;
             None
         }
@@ -198,24 +215,28 @@ async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Option<OwnedRoomId> {
         }
         Err(error) => {
             tracing::warn!(%user, %error, "could not open a control room");
+            let _ = out.core.send(Input::ControlRefused { user: user.to_owned() }).await;
             None
         }
     }
 }
 
 /// Without a room: everything that waits or comes is over.
-async fn refuse_all(out: &Arc<Outbox>, queue: &Queue) {
+async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
     loop {
         match queue.next().await {
             Next::Job(job) => {
                 match job {
                     Job::Text { receipt, .. } => settle_text(out, &receipt).await,
-                    Job::Failure { events, .. } => settle_failures(out, &events).await,
+                    Job::Failure { events, .. } if is_control => settle_failures(out, &events).await,
+                    Job::Failure { sender, text, events } => {
+                        drop(out.core.send(Input::Untold { sender, text, events }).await);
+                    }
                     Job::Notice { .. } | Job::Topic(_) | Job::Rename(_) | Job::Remove { .. } => {}
                 }
                 queue.done();
             }
-            Next::Wish(..) => {}
+            Next::Wish(..) | Next::Invited => {}
             Next::End => return,
         }
     }
@@ -261,10 +282,15 @@ impl Worker {
             Job::Failure { sender, text, events } => {
                 let content = delivery::notice(&sender, &text, &events);
                 let txn = delivery::notice_txn(&events);
-                let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
-                if !matches!(told, Err(MatrixError::Stopped)) {
-                    report(&self.room, "tell a user that a message failed", &told);
-                    settle_failures(&self.out, &events).await;
+                match self.send("m.room.message", &txn, &content, self.voice.user(), None).await {
+                    Err(MatrixError::Stopped) => {}
+                    Ok(()) => settle_failures(&self.out, &events).await,
+                    told if self.is_control => {
+                        report(&self.room, "tell a user that a message failed", &told);
+                        settle_failures(&self.out, &events).await;
+                    }
+                    // Not here: then in the user's own room with the bridge.
+                    Err(_) => drop(self.out.core.send(Input::Untold { sender, text, events }).await),
                 }
             }
             Job::Notice { text, txn } => {
@@ -321,7 +347,7 @@ impl Worker {
             return first;
         }
         self.queue.left(&ghost.user);
-        self.out.ghosts.forget(&ghost.user);
+        self.out.ghosts.doubt(&ghost.user);
         self.bring_in(&*self.out.matrix, ghost).await?;
         self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await
     }

@@ -45,7 +45,7 @@ impl Session {
             out.push(Output::Hangup);
             return;
         }
-        let walk = NickWalk::new(&self.spec.nick, self.isupport.nicklen);
+        let walk = NickWalk::new(&self.spec.nick, &self.spec.alternatives, self.isupport.nicklen);
         let nick = walk.current(&self.spec.nick, &self.spec.alternatives).unwrap_or_default();
         let me = Source { nick: nick.clone(), user: None, host: None };
         let phase = Phase::Negotiating(Box::<Negotiation>::default());

@@ -22,9 +22,11 @@ pub(super) struct NickWalk {
 }
 
 impl NickWalk {
-    /// `nicklen` is the server's NICKLEN where it is known from an earlier connection.
-    pub(super) fn new(wanted: &str, nicklen: Option<usize>) -> Self {
-        Self { at: 0, limit: nicklen.unwrap_or_else(|| wanted.len().max(SHORTEST_LIMIT)) }
+    /// `nicklen` is the server's NICKLEN where it is known from an earlier connection. Elsewhere whoever chose the
+    /// alternatives is believed: cut to the length of `wanted`, they would lose the fixed end that puppets are known by.
+    pub(super) fn new(wanted: &str, alternatives: &[String], nicklen: Option<usize>) -> Self {
+        let longest = || alternatives.iter().map(String::len).fold(wanted.len(), usize::max);
+        Self { at: 0, limit: nicklen.unwrap_or_else(|| longest().max(SHORTEST_LIMIT)) }
     }
 
     /// The nick to try now; `None` when all were refused.
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn r72_nicks_are_tried_in_the_same_order_every_time() {
         let alternatives = ["alice_m".to_owned(), "alice_matrix_org".to_owned()];
-        let mut walk = NickWalk::new("alice", Some(10));
+        let mut walk = NickWalk::new("alice", &alternatives, Some(10));
         let mut tried = Vec::new();
         while let Some(nick) = walk.current("alice", &alternatives) {
             assert!(nick.len() <= 10);
@@ -136,8 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn r72_an_alternative_keeps_its_end_on_a_server_yet_unknown() {
+        let alternatives = ["bartholomew1[m]".to_owned()];
+        let mut walk = NickWalk::new("bartholomew[m]", &alternatives, None);
+        walk.taken();
+        assert_eq!(walk.current("bartholomew[m]", &alternatives).unwrap(), "bartholomew1[m]");
+    }
+
+    #[test]
     fn an_erroneous_long_nick_is_tried_shorter() {
-        let mut walk = NickWalk::new("averylongnick", None);
+        let mut walk = NickWalk::new("averylongnick", &[], None);
         assert_eq!(walk.current("averylongnick", &[]).unwrap(), "averylongnick");
         walk.erroneous("averylongnick");
         assert_eq!(walk.current("averylongnick", &[]).unwrap(), "averylong");
