@@ -216,9 +216,9 @@ impl Bridge {
     /// in time is done by the next run.
     pub async fn stop(self, reason: &str) {
         // What links refuse from here on waits for the next run: nobody is to be told that it failed.
-        let (heard, hears) = oneshot::channel();
+        let (heard, answer) = oneshot::channel();
         let _ = self.input.send(Input::Stopping(heard)).await;
-        let _ = hears.await;
+        let _ = answer.await;
         self.pool.shutdown(reason).await;
         // Once all that the links left is handled, the dispatcher ends too.
         self.quiet.cancel();
