@@ -323,6 +323,23 @@ async fn closing_says_quit_and_takes_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_link_opened_again_during_its_goodbye_begins_anew_and_does_what_it_was_told_since() {
+    let mut rig = Rig::plain().await;
+    let (link, mut peer) = rig.joined("alice").await;
+    rig.pool.close(&link, "gone home");
+    rig.open("alice");
+    rig.gate.answers.add_permits(1);
+    rig.say(&link, 1, "back again", Some(5)).unwrap();
+    peer.hears("QUIT :gone home").await;
+    peer.says("ERROR :Closing Link: host (Quit: gone home)").await;
+    drop(peer);
+    assert_eq!(rig.state().await, LinkState::Closed);
+    let mut peer = rig.accept().await;
+    rig.see_in("alice", &mut peer).await;
+    peer.waits_for("PRIVMSG #a :back again").await;
+}
+
+#[tokio::test]
 async fn shutdown_says_quit_everywhere() {
     let mut rig = Rig::plain().await;
     let (_, mut alice) = rig.joined("alice").await;

@@ -105,6 +105,8 @@ pub(in crate::irc) struct Link {
     /// Whether `key`'s epoch has been dialled.
     dialled: bool,
     alarm: Alarm,
+    /// Whether it was told to close, and not to begin again since.
+    closing: bool,
     retired: bool,
 }
 
@@ -154,6 +156,7 @@ impl Link {
             held: None,
             dialled: false,
             alarm: Alarm::default(),
+            closing: false,
             retired: false,
             common,
             registrar,
@@ -187,14 +190,17 @@ impl Link {
         // A link that can't tell what becomes of an action takes no more of them; and one that is saying goodbye
         // begins again only when it has.
         self.mailbox.listen(cx);
-        let closing = self.stage == Some(Stage::Closed) && !matches!(self.phase, Phase::Idle);
-        if closing || (self.outbox.is_full() && !self.mailbox.is_closed()) {
+        let gone = self.stage == Some(Stage::Closed) && matches!(self.phase, Phase::Idle);
+        if (self.closing && !gone) || (self.outbox.is_full() && !self.mailbox.is_closed()) {
             return false;
         }
         let Some(mail) = self.mailbox.take() else { return false };
         match mail {
             Mail::Act(command, action) => self.step(Input::Action(command, *action)),
-            Mail::Close(reason) => self.step(Input::Close(&reason)),
+            Mail::Close(reason) => {
+                self.closing = true;
+                self.step(Input::Close(&reason));
+            }
             Mail::Open(opening) if matches!(self.stage, Some(Stage::Refused | Stage::Closed)) => self.restart(*opening),
             Mail::Open(_) => {}
         }
@@ -207,6 +213,7 @@ impl Link {
             // It has something left to tell.
             self.step(Input::Timer);
         }
+        self.closing = false;
         self.session = (self.common.new_session)(spec, &network);
         self.budget = network.line_budget();
         self.network.count(self.stage.take(), None);

@@ -158,6 +158,15 @@ async fn a_puppet_leaves_with_its_user_and_comes_back(ircd: IrcdConfig) {
     bob.join(&world.room).await;
     bob.say(&world.room, "back again").await;
     world.dora.expect_text(TEA, |from| from == "bob[m]", "back again").await;
+    // In the middle of its goodbye, too.
+    for n in 0..5 {
+        bob.leave(&world.room).await;
+        bob.join(&world.room).await;
+        let text = format!("gone and back {n}");
+        bob.say(&world.room, &text).await;
+        world.dora.expect(&text, |line| line.is("PRIVMSG") && line.text() == text).await;
+    }
+    assert_eq!(world.told(), []);
 }
 
 async fn a_link_that_is_lost_comes_back(ircd: IrcdConfig) {
@@ -195,6 +204,40 @@ async fn puppets_and_the_bot_log_in_to_their_accounts() {
     assert_eq!(account_of(ALICE).as_deref(), Some("al"));
     assert_eq!(account_of("bob[m]"), None);
     assert!(!world.bridge.log().contains("pässwörd"), "a password is in the log");
+}
+
+/// A wrong password is told, and tried once; the network's own password opens the door for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_a_login_that_is_refused_is_told() {
+    let ircd = IrcdConfig {
+        accounts: vec![("al".to_owned(), "right".to_owned())],
+        password: Some("for the server".to_owned()),
+        ..IrcdConfig::modern()
+    };
+    let registration = crate::support::Registration::new("hs.test", crate::support::process::free_port(), &["net"]);
+    let homeserver = crate::support::FakeHomeserver::start(&registration).await;
+    let ircd = FakeIrcd::start(ircd).await;
+    let (alice, bob) = (homeserver.user("alice"), homeserver.user("bob"));
+    let room = alice.create_room(json!({ "preset": "public_chat" })).await;
+    let mut door = IrcClient::options();
+    door.password = Some("for the server".to_owned());
+    let dora = door.connect(ircd.address(), "dora").await;
+    dora.join(TEA).await;
+    let network =
+        crate::support::Network::new("net", ircd.address()).plumb(TEA, &room).set("", "password", "\"for the server\"");
+    let _bridge = crate::support::Bridge::of(homeserver.url(), &registration)
+        .network(network)
+        .extra("[[network.net.puppets.account]]\nuser = \"@alice:hs.test\"\nsasl_account = \"al\"\nsasl_password = \"wrong\"\n")
+        .start()
+        .await;
+    ircd.expect_on_channel("footbridge", TEA).await;
+    let message = alice.say(&room, "hello").await;
+    let told = super::world::expect_told(&homeserver, &message).await;
+    assert!(told.body().contains("SASL authentication failed"), "{}", told.body());
+    assert!(!told.body().contains("wrong"), "{}", told.body());
+    bob.join(&room).await;
+    bob.say(&room, "no account").await;
+    dora.expect_text(TEA, |from| from == "bob[m]", "no account").await;
 }
 
 /// TLS with a certificate that only the configuration vouches for.
