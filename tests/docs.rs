@@ -64,7 +64,7 @@ fn the_example_configuration_is_valid_with_everything_in_it() {
     let config = Config::load(&folder.path().join("config.toml")).unwrap();
     let network = config.networks.values().next().unwrap();
     assert_eq!((network.plumbs.len(), network.puppets.accounts.len()), (1, 1));
-    assert!(network.tls_ca.is_some() && network.encoding.is_some() && network.bot.sasl.is_some());
+    assert!(network.tls_ca.is_some() && network.bot.sasl.is_some());
 }
 
 /// What the example shows commented out as a default is the default, and what it shows in the open is too.

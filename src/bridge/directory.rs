@@ -39,8 +39,46 @@ pub(super) struct Room {
     pub(super) channels: Vec<ChannelRef>,
     /// Matrix users in it that aren't ours, with their display names.
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
+    /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
+    heard_of: Option<HashSet<OwnedUserId>>,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
     pub(super) follows_topic: bool,
+}
+
+impl Room {
+    /// The bot goes in (again): the list of members will follow.
+    pub(super) fn entering(&mut self) {
+        self.heard_of = Some(HashSet::new());
+    }
+
+    /// Somebody is in the room now, under this name.
+    pub(super) fn came(&mut self, user: &UserId, name: Option<String>) {
+        self.members.insert(user.to_owned(), name);
+        self.heard_of.iter_mut().for_each(|heard| _ = heard.insert(user.to_owned()));
+    }
+
+    /// Somebody is not in the room any more; whether they were.
+    pub(super) fn went(&mut self, user: &UserId) -> bool {
+        self.heard_of.iter_mut().for_each(|heard| _ = heard.insert(user.to_owned()));
+        self.members.remove(user).is_some()
+    }
+
+    /// The list of members is here. What we heard since it was asked for stands, as the list may be older than that;
+    /// if it is newer, what made the difference is still to be heard. Answers with those who had gone unheard.
+    pub(super) fn entered(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> Vec<OwnedUserId> {
+        let heard = self.heard_of.take().unwrap_or_default();
+        let before = std::mem::take(&mut self.members);
+        self.members = list.into_iter().filter(|(user, _)| !heard.contains(user)).collect();
+        let mut gone = Vec::new();
+        for (user, name) in before {
+            if heard.contains(&user) {
+                self.members.insert(user, name);
+            } else if !self.members.contains_key(&user) {
+                gone.push(user);
+            }
+        }
+        gone
+    }
 }
 
 /// A talk between a Matrix user and a nick.
@@ -85,6 +123,11 @@ impl Directory {
         }
     }
 
+    /// Every room that is anything to us.
+    pub(super) fn known_rooms(&self) -> HashSet<OwnedRoomId> {
+        self.rooms.keys().chain(self.query_rooms.keys()).chain(self.control_rooms.keys()).cloned().collect()
+    }
+
     /// Adds a portal; the room's lane is made by `lane` if the room is new.
     pub(super) fn add_portal(
         &mut self,
@@ -113,6 +156,7 @@ impl Directory {
             lane: lane(room),
             channels: Vec::new(),
             members: HashMap::new(),
+            heard_of: Some(HashSet::new()),
             follows_topic,
         });
         if !portal.channels.contains(channel) {
@@ -174,17 +218,13 @@ impl Directory {
         rooms.flat_map(|room| &room.channels).filter(|channel| channel.0 == *network).cloned().collect()
     }
 
-    /// Renames everything of `network` after its case mapping became known or changed.
+    /// Folds all names of `network` anew after its case mapping became known or changed.
     pub(super) fn refold(&mut self, network: &NetworkId, mapping: CaseMapping) {
-        let renamed: Vec<(ChannelRef, ChannelRef)> = self
-            .channels
-            .iter()
-            .filter(|((id, _), _)| id == network)
-            .map(|(old, channel)| (old.clone(), (network.clone(), mapping.fold(&channel.name))))
-            .filter(|(old, new)| old != new)
-            .collect();
-        for (old, new) in renamed {
-            let Some(channel) = self.channels.remove(&old) else { continue };
+        let theirs: Vec<ChannelRef> = self.channels.keys().filter(|channel| channel.0 == *network).cloned().collect();
+        for old in theirs {
+            let Some(mut channel) = self.channels.remove(&old) else { continue };
+            channel.roster = channel.roster.into_values().map(|source| (mapping.fold(&source.nick), source)).collect();
+            let new = (network.clone(), mapping.fold(&channel.name));
             for room in &channel.rooms {
                 let portals = self.rooms.get_mut(room).into_iter().flat_map(|room| &mut room.channels);
                 portals.filter(|portal| **portal == old).for_each(|portal| *portal = new.clone());
@@ -198,8 +238,8 @@ impl Directory {
                 }
             }
         }
-        let queries: Vec<QueryRef> = self.queries.keys().filter(|key| key.0 == *network).cloned().collect();
-        for old in queries {
+        let theirs: Vec<QueryRef> = self.queries.keys().filter(|key| key.0 == *network).cloned().collect();
+        for old in theirs {
             let Some(query) = self.queries.remove(&old) else { continue };
             let new = (old.0, old.1, mapping.fold(&query.nick));
             if let Some(room) = &query.room {
@@ -207,5 +247,56 @@ impl Directory {
             }
             self.queries.insert(new, query);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+
+    fn room() -> Room {
+        Room { lane: Lane::idle(), channels: Vec::new(), members: HashMap::new(), heard_of: None, follows_topic: false }
+    }
+
+    #[test]
+    fn what_is_heard_while_the_list_of_members_is_on_its_way_stands() {
+        let [a, b, c, d] = [user_id!("@a:x"), user_id!("@b:x"), user_id!("@c:x"), user_id!("@d:x")];
+        let mut room = room();
+        room.came(a, None);
+        room.came(d, None);
+        room.entering();
+        room.came(b, Some("Bea".to_owned()));
+        assert!(!room.went(c));
+        let gone = room.entered(vec![(a.to_owned(), Some("Ann".to_owned())), (c.to_owned(), None)]);
+        assert_eq!(gone, [d], "who had gone while we were out");
+        let members = HashMap::from([(a.to_owned(), Some("Ann".to_owned())), (b.to_owned(), Some("Bea".to_owned()))]);
+        assert_eq!(room.members, members);
+        // And from here on the events are all there is.
+        assert!(room.went(a));
+        assert!(room.entered(vec![(a.to_owned(), None)]).contains(&b.to_owned()));
+    }
+
+    #[test]
+    fn r105_everything_is_found_under_a_case_mapping_learnt_late() {
+        let network: NetworkId = "net".parse().unwrap();
+        let mut directory = Directory::default();
+        let before = CaseMapping::Rfc1459;
+        for (room, channel) in [("!a:x", "#a[b]"), ("!b:x", "#a{c}")] {
+            let room = OwnedRoomId::try_from(room).unwrap();
+            let key = (network.clone(), before.fold(channel));
+            directory.add_portal(room, &key, channel.to_owned(), None, false, |_| Lane::idle());
+        }
+        let dora = Source { nick: "Dora[x]".into(), user: None, host: None };
+        let channel = directory.channels.get_mut(&(network.clone(), before.fold("#a[b]"))).unwrap();
+        channel.roster.insert(before.fold(&dora.nick), dora);
+        directory.refold(&network, CaseMapping::Ascii);
+        let key = (network.clone(), CaseMapping::Ascii.fold("#a[b]"));
+        assert!(directory.channels[&key].roster.contains_key(&CaseMapping::Ascii.fold("dora[x]")));
+        let room: &RoomId = "!a:x".try_into().unwrap();
+        assert_eq!(directory.rooms[room].channels, [key]);
+        directory.refold(&network, before);
+        assert!(directory.channels.contains_key(&(network, before.fold("#a{b}"))));
     }
 }

@@ -5,7 +5,7 @@
 //! is an `impl Core` in the file named after it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -61,8 +61,10 @@ pub(crate) enum Input {
     Untold { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// A portal is stored (or has been) and begins.
     Portal(Portal),
+    /// A room of the bot that it doesn't know, with its alias.
+    Found { room: OwnedRoomId, alias: OwnedRoomAliasId },
     /// The room for an alias was made, or could not be.
-    AliasDone { channel: ChannelRef, portal: Option<Portal> },
+    AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -73,8 +75,8 @@ pub(crate) enum Input {
     Lookup(super::lookups::Lookup),
     /// How the networks' bots are, for the health report.
     Bots(oneshot::Sender<BTreeMap<NetworkId, BotState>>),
-    /// The rooms of all plumbs are known, or can't be.
-    PlumbsKnown,
+    /// All rooms that there are to find are found, or can't be now.
+    RoomsKnown,
     /// The links are about to be closed, once this is answered.
     Stopping(oneshot::Sender<()>),
     /// Nothing more comes.
@@ -92,9 +94,9 @@ pub(crate) struct Core {
     pub(super) delivery: Delivery,
     /// Puppets that the database remembers, with their user names: who comes back after a restart.
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>>,
-    /// Channels whose rooms are being made.
-    pub(super) opening: HashSet<ChannelRef>,
-    /// What came for rooms and channels that aren't known, while some plumbs' rooms are still being looked for.
+    /// Channels whose rooms are being made, and who waits for them.
+    pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
+    /// What came for rooms that aren't known, while some are still being looked for.
     pub(super) unplaced: Option<Vec<Input>>,
     /// Whether the links are being closed because the bridge stops.
     pub(super) stopping: bool,
@@ -114,7 +116,7 @@ impl Core {
         while let Some(input) = inputs.recv().await {
             match input {
                 Input::End => return,
-                Input::PlumbsKnown => {
+                Input::RoomsKnown => {
                     for input in self.unplaced.take().unwrap_or_default() {
                         self.on_input(input).await;
                     }
@@ -158,7 +160,8 @@ impl Core {
             }
             Input::ControlOpened { user, room } => self.on_control_opened(user, room),
             Input::Portal(portal) => self.add_portal(portal),
-            Input::AliasDone { channel, portal } => self.on_alias_done(&channel, portal),
+            Input::Found { room, alias } => self.on_room_found(room, &alias),
+            Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal),
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
             Input::User { user, answer } => {
@@ -169,7 +172,7 @@ impl Core {
                 self.stopping = true;
                 let _ = heard.send(());
             }
-            Input::PlumbsKnown | Input::End => {}
+            Input::RoomsKnown | Input::End => {}
             Input::Bots(answer) => {
                 let states = self.networks.iter().map(|(id, network)| (id.clone(), network.bot_state.clone()));
                 let _ = answer.send(states.collect());

@@ -6,15 +6,17 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Folded, LinkId, Millis, NetworkId, Source};
+use crate::model::{CaseMapping, Folded, LinkId, Millis, NetworkId, Source};
 
 /// How long a nick that a link no longer has may still be seen as its: until the server has surely noticed that a
 /// dead connection is dead.
 const GRACE: Millis = 10 * 60 * 1000;
 
 /// A nick that is or was one of ours.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Own {
+    /// As the link writes it.
+    nick: String,
     link: LinkId,
     username: String,
     /// When the link stopped having it.
@@ -30,15 +32,38 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// `link` has `nick` now, and any that it had before no more.
-    pub(super) fn has(&mut self, link: &LinkId, nick: Folded, username: &str, now: Millis) {
+    /// `link` has `nick` now, which is folded by `mapping`, and any that it had before no more.
+    pub(super) fn has(&mut self, link: &LinkId, nick: &str, mapping: CaseMapping, username: &str, now: Millis) {
         self.lost(link, now);
         if self.nicks.len() > 64 + 2 * self.current.len() {
             self.nicks.retain(|_, own| own.gone.is_none_or(|gone| now - gone < GRACE));
         }
-        let own = Own { link: link.clone(), username: username.to_owned(), gone: None };
-        self.current.insert(link.clone(), nick.clone());
-        self.nicks.insert((link.network().clone(), nick), own);
+        let own = Own { nick: nick.to_owned(), link: link.clone(), username: username.to_owned(), gone: None };
+        let folded = mapping.fold(nick);
+        self.current.insert(link.clone(), folded.clone());
+        self.nicks.insert((link.network().clone(), folded), own);
+    }
+
+    /// Folds the nicks of `network` anew after its case mapping became known or changed.
+    pub(super) fn refold(&mut self, network: &NetworkId, mapping: CaseMapping) {
+        let (theirs, others): (HashMap<_, _>, HashMap<_, _>) =
+            std::mem::take(&mut self.nicks).into_iter().partition(|((of, _), _)| of == network);
+        self.nicks = others;
+        for own in theirs.into_values() {
+            let folded = mapping.fold(&own.nick);
+            if own.gone.is_none() {
+                self.current.insert(own.link.clone(), folded.clone());
+            }
+            // One that a link has counts more than one that a link had.
+            let place = self.nicks.entry((network.clone(), folded));
+            place
+                .and_modify(|there| {
+                    if there.gone.is_some() {
+                        there.clone_from(&own)
+                    }
+                })
+                .or_insert(own);
+        }
     }
 
     /// `link` has no nick any more that we know of.
@@ -74,7 +99,6 @@ impl Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CaseMapping;
 
     fn source(nick: &str, user: Option<&str>) -> Source {
         Source { nick: nick.into(), user: user.map(Into::into), host: None }
@@ -86,7 +110,7 @@ mod tests {
         let fold = |nick: &str| CaseMapping::Rfc1459.fold(nick);
         let link = LinkId::puppet(network.clone(), ruma::user_id!("@a:x").to_owned());
         let mut echo = Echo::default();
-        echo.has(&link, fold("Alice[m]"), "alice", 0);
+        echo.has(&link, "Alice[m]", CaseMapping::Rfc1459, "alice", 0);
         let ours = |echo: &Echo, nick: &str, user: Option<&str>, now| {
             echo.link_of(&network, &fold(nick), &source(nick, user), now).is_some()
         };
@@ -94,10 +118,26 @@ mod tests {
         assert!(ours(&echo, "alice[m]", Some("alic"), 1), "cut to USERLEN");
         assert!(ours(&echo, "alice[m]", None, 1), "in NAMES without hosts");
         assert!(!ours(&echo, "alice[m]", Some("mallory"), 1), "an impostor");
-        echo.has(&link, fold("alice2"), "alice", 10);
+        echo.has(&link, "alice2", CaseMapping::Rfc1459, "alice", 10);
         assert!(ours(&echo, "alice[m]", Some("alice"), 20), "its old connection may still be there");
         assert!(!ours(&echo, "alice[m]", None, 20), "a nick alone proves nothing once it is given up");
         assert!(!ours(&echo, "alice[m]", Some("alice"), 10 + GRACE));
         assert!(ours(&echo, "alice2", Some("alice"), 10 + GRACE));
+    }
+
+    #[test]
+    fn ours_are_known_though_the_case_mapping_is_learnt_late() {
+        let network: NetworkId = "net".parse().unwrap();
+        let link = LinkId::puppet(network.clone(), ruma::user_id!("@a:x").to_owned());
+        let mut echo = Echo::default();
+        echo.has(&link, "alice[m]", CaseMapping::Rfc1459, "alice", 0);
+        echo.refold(&network, CaseMapping::Ascii);
+        let ours = |echo: &Echo, nick| {
+            echo.link_of(&network, &CaseMapping::Ascii.fold(nick), &source(nick, Some("alice")), 1).is_some()
+        };
+        assert!(ours(&echo, "Alice[m]"));
+        assert!(!ours(&echo, "alice{m}"), "two people where the server says so");
+        echo.lost(&link, 1);
+        assert!(!echo.link_of(&network, &CaseMapping::Ascii.fold("alice[m]"), &source("alice[m]", None), 2).is_some());
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use ruma::{
-    RoomAliasId, UserId,
+    OwnedRoomId, RoomAliasId, UserId,
     api::appservice::thirdparty::get_protocol::v1::{AppserviceProtocol, AppserviceProtocolInstance},
     events::room::history_visibility::HistoryVisibility,
     thirdparty::{FieldType, FieldTypeInit, Location, ProtocolInit, ProtocolInstanceInit, User},
@@ -139,59 +139,90 @@ async fn make_room(outbox: &Outbox, key: &ChannelRef, alias: &RoomAliasId) -> Re
     };
     outbox.bot_exists().await.map_err(|error| error.to_string())?;
     let room = outbox.matrix.create_room(request).await.map_err(|error| error.to_string())?;
-    let portal = Portal {
+    let portal = joined(key, room);
+    // The room is there: it is bridged now, and found again by its alias after a restart.
+    if let Err(error) = outbox.store.put_portal(&portal).await {
+        tracing::error!(portal.room = %portal.room, portal.channel = portal.channel, %error, "could not store a portal");
+    }
+    Ok(portal)
+}
+
+/// A portal whose room was made for its channel.
+fn joined(key: &ChannelRef, room: OwnedRoomId) -> Portal {
+    Portal {
         room,
         network: key.0.clone(),
         channel: key.1.to_string(),
         folded: key.1.clone(),
         key: None,
         kind: PortalKind::Joined,
-    };
-    outbox.store.put_portal(&portal).await.map_err(|error| error.to_string())?;
-    Ok(portal)
+    }
 }
 
 impl Core {
     /// An alias that leads to no room yet: now it does, if the network's configuration allows it and the name could be
     /// a channel's.
     pub(super) fn on_alias(&mut self, alias: &RoomAliasId, answer: oneshot::Sender<bool>) {
-        let wanted = self.networks.values().find_map(|network| {
-            let channel = network.channel_of(alias)?;
-            network.config.portals.join_by_alias.then(|| (network.id.clone(), channel))
-        });
-        // While a room is being made for somebody else: whoever asks again will find it.
-        let Some(key) = wanted.filter(|key| self.opening.insert(key.clone())) else {
+        let Some(key) = self.channel_for_alias(alias) else {
             let _ = answer.send(false);
             return;
         };
+        if let Some(others) = self.opening.get_mut(&key) {
+            // The room is being made for somebody else.
+            return others.push(answer);
+        }
+        self.opening.insert(key.clone(), vec![answer]);
         let known = self.directory.channels.get(&key).and_then(|channel| channel.rooms.first().cloned());
         let (outbox, input, alias) = (self.outbox.clone(), self.input.clone(), alias.to_owned());
         // On its own: making a room may take longer than the homeserver's patience, and must not be left half done.
         tokio::spawn(async move {
-            let (made, portal) = match known {
-                Some(room) => {
-                    let put = outbox.matrix.put_alias(&alias, &room).await;
-                    (put.map_err(|error| error.to_string()), None)
-                }
-                None => match make_room(&outbox, &key, &alias).await {
-                    Ok(portal) => (Ok(()), Some(portal)),
-                    Err(error) => (Err(error), None),
-                },
+            let made = match known {
+                Some(room) => outbox.matrix.put_alias(&alias, &room).await.map(|()| None).map_err(|e| e.to_string()),
+                None => make_room(&outbox, &key, &alias).await.map(Some),
             };
             if let Err(error) = &made {
                 tracing::warn!(portal.channel = %key.1, error, "could not make a room for an alias");
             }
-            let _ = input.send(Input::AliasDone { channel: key, portal }).await;
-            let _ = answer.send(made.is_ok());
+            let done = Input::AliasDone { channel: key, made: made.is_ok(), portal: made.ok().flatten() };
+            let _ = input.send(done).await;
         });
     }
 
+    /// The channel whose room may be made for (or is to be found under) this alias.
+    fn channel_for_alias(&self, alias: &RoomAliasId) -> Option<ChannelRef> {
+        self.networks.values().find_map(|network| {
+            let channel = network.channel_of(alias)?;
+            network.config.portals.join_by_alias.then(|| (network.id.clone(), channel))
+        })
+    }
+
     /// A portal's room was made (or not).
-    pub(super) fn on_alias_done(&mut self, channel: &ChannelRef, portal: Option<Portal>) {
-        self.opening.remove(channel);
+    pub(super) fn on_alias_done(&mut self, channel: &ChannelRef, made: bool, portal: Option<Portal>) {
         if let Some(portal) = portal {
             self.add_portal(portal);
         }
+        for answer in self.opening.remove(channel).into_iter().flatten() {
+            // Whoever asked may have stopped waiting, and asks again.
+            let _ = answer.send(made);
+        }
+    }
+
+    /// A room of ours was found that we did not know.
+    pub(super) fn on_room_found(&mut self, room: OwnedRoomId, alias: &RoomAliasId) {
+        let Some(key) = self.channel_for_alias(alias) else { return };
+        // While it was looked for, it may have been made, or another.
+        if self.directory.channels.contains_key(&key) || self.opening.contains_key(&key) {
+            return;
+        }
+        tracing::info!(portal.room = %room, portal.channel = %key.1, "a room that was made for a channel and not kept");
+        let portal = joined(&key, room);
+        let store = self.store.clone();
+        self.add_portal(portal.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.put_portal(&portal).await {
+                tracing::error!(portal.room = %portal.room, portal.channel = portal.channel, %error, "could not store a portal");
+            }
+        });
     }
 
     /// Begins a portal: its room's lane goes in, and the rest follows when it is there.

@@ -43,17 +43,19 @@ impl Core {
         }
         if refold {
             self.directory.refold(link.network(), mapping);
+            self.puppets.refold(link.network(), mapping);
+            self.echo.refold(link.network(), mapping);
         }
     }
 
     pub(super) fn on_own_nick(&mut self, link: &LinkId, nick: &str) {
         let Some(network) = self.networks.get(link.network()) else { return };
-        let folded = network.fold(nick);
+        let mapping = network.isupport.casemapping;
         let username = match self.puppets.links.get(link) {
             Some(puppet) => puppet.username.clone(),
             None => network.bot_username(),
         };
-        self.echo.has(link, folded, &username, self.clock.now());
+        self.echo.has(link, nick, mapping, &username, self.clock.now());
         self.keep_nick(link, nick);
     }
 
@@ -319,8 +321,11 @@ impl Core {
     /// The bot is in a room with portals: its channels can be entered, and its people come back.
     pub(super) async fn on_room_ready(&mut self, room: &RoomId, members: Vec<(OwnedUserId, Option<String>)>) {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
-        state.members = members.into_iter().collect();
+        let gone = state.entered(members);
         let channels = state.channels.clone();
+        for user in gone {
+            self.leave_channels(&channels, &user, None).await;
+        }
         for key in &channels {
             self.join_with_bot(key).await;
             let remembered = self.remembered.get(&key.0);
@@ -345,6 +350,16 @@ impl Core {
         let link = self.puppet(&key.0, user)?;
         self.want_channel(&link, &key.1, channel).await;
         Ok(())
+    }
+
+    /// Lets the puppet of a Matrix user, who has left a room, leave its channels where no other room keeps it there.
+    async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
+        for key in channels {
+            if !self.directory.channels_of(&key.0, user).contains(key) {
+                let link = LinkId::puppet(key.0.clone(), user.to_owned());
+                self.leave_channel(&link, &key.1, reason.map(ToOwned::to_owned)).await;
+            }
+        }
     }
 
     /// A membership event by somebody who isn't ours.
@@ -379,7 +394,7 @@ impl Core {
         let channels = room.channels.clone();
         match member.membership.as_str() {
             "join" => {
-                room.members.insert(target.to_owned(), member.displayname.clone());
+                room.came(target, member.displayname.clone());
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
@@ -389,14 +404,9 @@ impl Core {
                     }
                 }
             }
-            "leave" | "ban" if room.members.remove(target).is_some() => {
+            "leave" | "ban" if room.went(target) => {
                 let reason = leave_words(target, member, event);
-                for key in &channels {
-                    if !self.directory.channels_of(&key.0, target).contains(key) {
-                        let link = LinkId::puppet(key.0.clone(), target.to_owned());
-                        self.leave_channel(&link, &key.1, reason.clone()).await;
-                    }
-                }
+                self.leave_channels(&channels, target, reason.as_deref()).await;
             }
             _ => {}
         }
@@ -457,7 +467,12 @@ impl Core {
 
     async fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
-            RoomKind::Portal(room) => room.lane.invited(),
+            RoomKind::Portal(_) => {
+                if let Some(room) = self.directory.rooms.get_mut(&event.room_id) {
+                    room.entering();
+                    room.lane.invited();
+                }
+            }
             RoomKind::Unknown if member.is_direct => self.accept_control(event),
             // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
             RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}

@@ -9,7 +9,6 @@ use crate::{
     config,
     irc::pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed, TlsSpec},
     model::{Folded, Isupport, LinkId, Millis, NetworkId, Source},
-    translate::{AliasTemplate, DisplayNameTemplate, GhostTemplate, NickTemplate},
 };
 
 /// One configured network.
@@ -21,10 +20,6 @@ pub(super) struct Network {
     pub(super) isupport: Arc<Isupport>,
     /// Whether the bot is on the network, and why it isn't.
     pub(super) bot_state: BotState,
-    pub(super) nick: NickTemplate,
-    ghost: GhostTemplate,
-    display_name: DisplayNameTemplate,
-    alias: AliasTemplate,
     server: OwnedServerName,
 }
 
@@ -39,27 +34,20 @@ pub(super) enum BotState {
 
 impl Network {
     /// Makes a network ready. `isupport` is what the server said last time, if it is known.
-    ///
-    /// # Errors
-    /// A template that the configuration's own checks let pass.
     pub(super) fn new(
         id: NetworkId,
         config: config::Network,
         server: OwnedServerName,
         isupport: Option<Isupport>,
-    ) -> Result<Self, crate::translate::TemplateError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             bot: LinkId::bot(id.clone()),
             isupport: Arc::new(isupport.unwrap_or_default()),
             bot_state: BotState::Off("it has not connected yet".into()),
-            nick: NickTemplate::new(&config.puppets.nick.to_string())?,
-            ghost: GhostTemplate::new(&config.ghosts.localpart.to_string(), &id)?,
-            display_name: DisplayNameTemplate::new(&config.ghosts.display_name.to_string(), &id)?,
-            alias: AliasTemplate::new(&config.portals.alias.to_string(), &id)?,
             id,
             config,
             server,
-        })
+        }
     }
 
     /// What its links have in common. `ca_pem` is the text of the configured `tls_ca`.
@@ -68,7 +56,7 @@ impl Network {
             network: self.id.clone(),
             servers: self.config.servers.iter().map(ToString::to_string).collect(),
             tls: self.config.tls.then_some(TlsSpec { ca_pem }),
-            encoding: self.config.encoding.unwrap_or(encoding_rs::WINDOWS_1252).name().to_owned(),
+            encoding: self.config.encoding.name().to_owned(),
             password: self.config.password.as_ref().map(|password| Sealed::new(password.expose())),
             limits: Limits {
                 connects_per_minute: self.config.limits.connects_per_minute,
@@ -85,7 +73,9 @@ impl Network {
         LinkSpec {
             link: self.bot.clone(),
             nick: config.nick.clone(),
-            alternatives: (1..=3).map(|n| self.nick.alternative(&config.nick, n, self.nicklen())).collect(),
+            alternatives: (1..=3)
+                .map(|n| self.config.puppets.nick.alternative(&config.nick, n, self.nicklen()))
+                .collect(),
             username: self.bot_username(),
             realname: config.realname.clone(),
             sasl: config
@@ -105,7 +95,7 @@ impl Network {
 
     /// Tells the ids in the namespace of this network's ghosts.
     pub(super) fn namespace(&self) -> impl Fn(&UserId) -> bool + Send + Sync + 'static {
-        let (ghost, server) = (self.ghost.clone(), self.server.clone());
+        let (ghost, server) = (self.config.ghosts.localpart.clone(), self.server.clone());
         move |user| user.server_name() == server && ghost.claims(user.localpart())
     }
 
@@ -117,8 +107,8 @@ impl Network {
     /// The ghost of somebody on IRC; `None` if its id would be longer than Matrix allows.
     pub(super) fn ghost(&self, nick: &str) -> Option<Arc<Ghost>> {
         let folded = self.fold(nick);
-        let user = self.ghost.user_id(&folded, &self.server)?;
-        let display_name = self.display_name.display_name(nick);
+        let user = self.config.ghosts.localpart.user_id(&folded, &self.server)?;
+        let display_name = self.config.ghosts.display_name.display_name(nick);
         Some(Arc::new(Ghost { network: self.id.clone(), nick: nick.to_owned(), folded, user, display_name }))
     }
 
@@ -129,22 +119,22 @@ impl Network {
 
     /// The nick whose ghost `user` is.
     pub(super) fn nick_of(&self, user: &UserId) -> Option<Folded> {
-        self.ghost.parse_id(user, &self.server, self.isupport.casemapping)
+        self.config.ghosts.localpart.parse_id(user, &self.server, self.isupport.casemapping)
     }
 
     /// Whether `user` is in the namespace of this network's ghosts, even if no nick could have that ghost.
     pub(super) fn owns(&self, user: &UserId) -> bool {
-        user.server_name() == self.server && self.ghost.claims(user.localpart())
+        user.server_name() == self.server && self.config.ghosts.localpart.claims(user.localpart())
     }
 
     /// The channel for which an alias stands.
     pub(super) fn channel_of(&self, alias: &RoomAliasId) -> Option<Folded> {
-        self.alias.parse_alias(alias, &self.server, &self.isupport)
+        self.config.portals.alias.parse_alias(alias, &self.server, &self.isupport)
     }
 
     /// The alias of a channel.
     pub(super) fn alias_of(&self, channel: &Folded) -> Option<ruma::OwnedRoomAliasId> {
-        self.alias.alias(channel, &self.server)
+        self.config.portals.alias.alias(channel, &self.server)
     }
 
     /// Things to say that may wait in one link: what it could say before they are too old.

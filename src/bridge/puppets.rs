@@ -13,7 +13,7 @@ use crate::{
         SendRefused,
         protocol::{LinkSpec, SaslPlain, Sealed},
     },
-    model::{ChannelKey, CommandId, Failure, Fate, Folded, IrcAction, LinkId, NetworkId, Reason},
+    model::{CaseMapping, ChannelKey, CommandId, Failure, Fate, Folded, IrcAction, LinkId, NetworkId, Reason},
     store::PuppetIdentity,
     translate,
 };
@@ -41,6 +41,14 @@ pub(super) struct Puppets {
 }
 
 impl Puppets {
+    /// Folds the channels of `network` anew after its case mapping became known or changed.
+    pub(super) fn refold(&mut self, network: &NetworkId, mapping: CaseMapping) {
+        for (_, puppet) in self.links.iter_mut().filter(|(link, _)| link.network() == network) {
+            let wanted = std::mem::take(&mut puppet.wanted).into_values();
+            puppet.wanted = wanted.map(|channel| (mapping.fold(&channel), channel)).collect();
+        }
+    }
+
     pub(super) fn remove(&mut self, link: &LinkId) {
         if self.links.remove(link).is_some() {
             *self.per_network.entry(link.network().clone()).or_default() -= 1;
@@ -111,11 +119,11 @@ impl Core {
         puppet.username.clone_from(&identity.username);
         puppet.stored_nick.clone_from(&identity.nick);
         let Some(network) = self.networks.get(link.network()) else { return };
-        let wanted = network.nick.nick(user, name.as_deref(), network.nicklen());
+        let wanted = network.config.puppets.nick.nick(user, name.as_deref(), network.nicklen());
         let nick = identity.nick.unwrap_or_else(|| wanted.clone());
         let alternatives = std::iter::once(wanted.clone())
             .filter(|wanted| *wanted != nick)
-            .chain((1..=ALTERNATIVES).map(|n| network.nick.alternative(&wanted, n, network.nicklen())))
+            .chain((1..=ALTERNATIVES).map(|n| network.config.puppets.nick.alternative(&wanted, n, network.nicklen())))
             .collect();
         let sasl = network.config.puppets.accounts.get(user);
         let spec = LinkSpec {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -33,12 +33,11 @@ use crate::{
         protocol::{Cursors, PoolEvent, PoolEventBody},
     },
     matrix::{
-        MatrixApi,
+        MatrixApi, MatrixError,
         appservice::{Health, Queries, TransactionSink},
     },
     model::{Clock, Epoch, NetworkId},
     store::{Journal, Portal, PortalKind, Store, StoreError},
-    translate::TemplateError,
 };
 
 /// Batches that may wait for the dispatcher.
@@ -74,14 +73,6 @@ pub enum StartError {
     /// The database can't be read.
     #[error("could not load what the bridge knows: {0}")]
     Store(#[from] StoreError),
-    /// A template of the configuration makes no sense.
-    #[error("network.{network}: {problem}")]
-    Template {
-        /// The network.
-        network: NetworkId,
-        /// What is wrong.
-        problem: TemplateError,
-    },
     /// A certificate can't be read.
     #[error("network.{network}.tls_ca: {problem}")]
     Certificate {
@@ -121,8 +112,7 @@ impl Bridge {
         for (id, settings) in &config.networks {
             let server = config.homeserver.server_name.clone();
             let isupport = store.isupport(id).await?;
-            let network = Network::new(id.clone(), settings.clone(), server, isupport)
-                .map_err(|problem| StartError::Template { network: id.clone(), problem })?;
+            let network = Network::new(id.clone(), settings.clone(), server, isupport);
             let pem = settings.tls_ca_pem();
             let pem = pem.map_err(|problem| StartError::Certificate { network: id.clone(), problem })?;
             pems.extend(pem.map(|pem| (id.clone(), pem)));
@@ -157,8 +147,8 @@ impl Bridge {
             echo: Echo::default(),
             delivery: Delivery::default(),
             remembered,
-            opening: HashSet::new(),
-            unplaced: (!aliases.is_empty()).then(Vec::new),
+            opening: HashMap::new(),
+            unplaced: Some(Vec::new()),
             stopping: false,
             outbox: outbox.clone(),
             pool: pool.clone(),
@@ -175,11 +165,10 @@ impl Bridge {
             pool.open(network.bot_spec());
         }
         load(&mut core, rooms).await?;
+        let known = core.directory.known_rooms();
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
-        if !aliases.is_empty() {
-            tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, stop.clone()));
-        }
+        tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, pings, core, intake, quiet, stop })
@@ -312,21 +301,24 @@ async fn recover(journal: &Journal, input: &mpsc::Sender<Input>) -> Result<(), S
     Ok(())
 }
 
-/// Finds the rooms of plumbs that name an alias, for as long as it takes.
+/// Finds the rooms that nobody told us of: those of plumbs that name an alias, for as long as it takes, and rooms that
+/// we made for an alias and didn't keep, because we were stopped in between or the database was lost.
 async fn find_rooms(
     outbox: Arc<Outbox>,
     input: mpsc::Sender<Input>,
     mut aliases: Vec<(NetworkId, Plumb)>,
+    known: HashSet<OwnedRoomId>,
     stop: CancellationToken,
 ) {
-    let mut complained = false;
+    let (mut complained, mut looked) = (false, false);
     loop {
         let found = aliases.into_iter().map(|(network, plumb)| find_room(&outbox, &input, network, plumb, complained));
         let missing: Vec<_> = join_all(found).await.into_iter().flatten().collect();
         complained = true;
+        looked = looked || find_ours(&outbox, &input, &known).await;
         // What was left by the last run in a room that can't be found now is not kept for it for ever.
-        let _ = input.send(Input::PlumbsKnown).await;
-        if missing.is_empty() {
+        let _ = input.send(Input::RoomsKnown).await;
+        if missing.is_empty() && looked {
             return;
         }
         aliases = missing;
@@ -334,6 +326,35 @@ async fn find_rooms(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_mins(1)) => {}
         }
+    }
+}
+
+/// Finds rooms of the bot that aren't `known` and that have an alias; whether it could look.
+async fn find_ours(outbox: &Outbox, input: &mpsc::Sender<Input>, known: &HashSet<OwnedRoomId>) -> bool {
+    let look = async {
+        outbox.bot_exists().await?;
+        let rooms = outbox.persist(|| outbox.matrix.joined_rooms(None)).await?;
+        for room in rooms.into_iter().filter(|room| !known.contains(room)) {
+            let state = outbox.persist(|| outbox.matrix.state(&room, "m.room.canonical_alias", "", None)).await?;
+            let alias = state.and_then(|state| {
+                let content: serde_json::Value = serde_json::from_str(state.get()).ok()?;
+                RoomAliasId::parse(content["alias"].as_str()?).ok()
+            });
+            let Some(alias) = alias else { continue };
+            // Any room may call itself anything; ours is where the alias leads.
+            if outbox.persist(|| outbox.matrix.resolve_alias(&alias)).await? == Some(room.clone()) {
+                let _ = input.send(Input::Found { room, alias }).await;
+            }
+        }
+        Ok::<_, MatrixError>(())
+    };
+    match tokio::time::timeout(FIND_ROOM, look).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "could not look for rooms that the last run made and didn't keep");
+            true
+        }
+        Err(_) => false,
     }
 }
 

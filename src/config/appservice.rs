@@ -35,6 +35,6 @@ fn localpart(text: String) -> Result<String, String> {
 }
 
 /// Whether new Matrix users may have this character in their ids.
-pub(super) const fn is_localpart_char(c: char) -> bool {
+const fn is_localpart_char(c: char) -> bool {
     matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '=' | '-' | '/' | '+')
 }

@@ -13,7 +13,6 @@ mod network;
 mod problem;
 mod reader;
 mod secret;
-mod template;
 mod value;
 
 use std::{collections::BTreeMap, path::Path};
@@ -29,7 +28,6 @@ pub use homeserver::Homeserver;
 pub use network::{Bot, Ghosts, Limits, Network, Plumb, Portals, Puppets, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
-pub use template::Template;
 pub use value::{HttpUrl, ServerAddress};
 
 use reader::{Section, Source};

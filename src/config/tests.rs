@@ -1,6 +1,7 @@
 //! What configurations are taken, and what is said about those that aren't.
 
 use super::*;
+use crate::translate::NickTemplate;
 
 const MINIMAL: &str = r#"
 [homeserver]
@@ -44,20 +45,21 @@ fn what_is_left_out_has_its_default() {
     let (id, network) = config.networks.iter().next().unwrap();
     assert_eq!((id.as_str(), network.name.as_str()), ("libera", "libera"));
     assert_eq!(network.servers, [ServerAddress { host: "irc.libera.chat".to_owned(), port: 6697 }]);
-    assert!(network.tls && network.tls_ca.is_none() && network.encoding.is_none() && network.password.is_none());
+    assert!(network.tls && network.tls_ca.is_none() && network.password.is_none());
+    assert_eq!(network.encoding, encoding_rs::WINDOWS_1252);
     assert_eq!(network.bot.nick, "footbridge");
     assert_eq!(network.bot.realname, "Footbridge, a Matrix bridge");
     assert!(network.bot.sasl.is_none());
-    assert_eq!(network.puppets.nick.to_string(), "{display}[m]");
+    assert_eq!(network.puppets.nick, NickTemplate::new("{display}[m]").unwrap());
     assert_eq!(network.puppets.limit, 1000);
     assert_eq!(network.puppets.message_max_age_seconds, 600);
     assert_eq!(network.puppets.max_lines, 50);
     assert!(network.puppets.accounts.is_empty());
-    assert_eq!(network.ghosts.around_nick(id), ("irc_libera_".to_owned(), String::new()));
-    assert_eq!(network.ghosts.display_name.to_string(), "{nick}");
+    assert_eq!(network.ghosts.localpart.around(), ("irc_libera_", ""));
+    assert_eq!(network.ghosts.display_name.display_name("Ann"), "Ann");
     assert_eq!(network.ghosts.join_below, 1000);
     assert!(!network.portals.join_by_alias);
-    assert_eq!(network.portals.around_channel(id), ("irc_libera_".to_owned(), String::new()));
+    assert_eq!(network.portals.alias.around(), ("irc_libera_", ""));
     assert_eq!(network.limits, Limits { connects_per_minute: 4, line_burst: 4, lines_per_second: 0.5 });
     assert!(network.plumbs.is_empty());
 }
@@ -68,7 +70,7 @@ fn what_is_given_is_taken() {
         r##"{MINIMAL}
         name = "Libera.Chat"
         tls_ca = "ca.pem"
-        encoding = "latin1"
+        encoding = "latin2"
         password = "pass"
         [network.libera.bot]
         sasl_account = "bot"
@@ -91,7 +93,7 @@ fn what_is_given_is_taken() {
     ));
     assert_eq!(network.name, "Libera.Chat");
     assert_eq!(network.tls_ca.as_deref(), Some(Path::new("/etc/footbridge/ca.pem")));
-    assert_eq!(network.encoding, Some(encoding_rs::WINDOWS_1252));
+    assert_eq!(network.encoding, encoding_rs::ISO_8859_2);
     assert_eq!(network.password.unwrap().expose(), "pass");
     let sasl = network.bot.sasl.unwrap();
     assert_eq!((sasl.account.as_str(), sasl.password.expose()), ("bot", "from the environment"));

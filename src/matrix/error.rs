@@ -86,6 +86,25 @@ impl MatrixError {
         }
     }
 
+    /// Whether the homeserver itself answered, that something in it went wrong.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Self::Unavailable { errcode: Some(errcode), .. } if errcode != "M_LIMIT_EXCEEDED")
+    }
+
+    /// What the homeserver says, for people who needn't know what was asked of whom.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        match self {
+            Self::Unavailable { what: words, .. }
+            | Self::Forbidden { message: words, .. }
+            | Self::NotFound { message: words, .. }
+            | Self::Rejected { message: words, .. }
+            | Self::BadToken { message: words, .. } => words,
+            Self::Stopped => "the bridge is stopping",
+        }
+    }
+
     /// An answer that did not come from a homeserver in its right mind.
     pub(super) fn unavailable(asked: String, what: String) -> Self {
         Self::Unavailable { asked, retry_after: None, errcode: None, what }

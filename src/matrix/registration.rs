@@ -92,13 +92,12 @@ impl Registration {
             None => ("footbridge".to_owned(), token(random), token(random)),
         };
         let server = &config.homeserver.server_name;
-        let regex = |sigil: char, (before, after): &(String, String)| {
+        let regex = |sigil: char, (before, after): (&str, &str)| {
             format!("{sigil}{}.*{}:{}", escape(before), escape(after), escape(server.as_str()))
         };
         let mut users = vec![escape(config.bot_user_id().as_str())];
-        users.extend(config.networks.iter().map(|(id, network)| regex('@', &network.ghosts.around_nick(id))));
-        let aliases =
-            config.networks.iter().map(|(id, network)| regex('#', &network.portals.around_channel(id))).collect();
+        users.extend(config.networks.values().map(|network| regex('@', network.ghosts.localpart.around())));
+        let aliases = config.networks.values().map(|network| regex('#', network.portals.alias.around())).collect();
         Self {
             id,
             url: config.appservice.url.to_string(),

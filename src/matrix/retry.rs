@@ -18,11 +18,19 @@ pub struct RetryPolicy {
     pub most: Duration,
     /// The longest pause that we let the homeserver choose: a proxy's maintenance page may ask for a day.
     pub most_asked: Duration,
+    /// How many times in a row the homeserver may fail over this request by a fault of its own before the fault is
+    /// returned: it may well be the request that it stumbles over. `None`: as often as it likes.
+    pub faults: Option<u32>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { first: Duration::from_millis(250), most: Duration::from_secs(30), most_asked: Duration::from_mins(5) }
+        Self {
+            first: Duration::from_millis(250),
+            most: Duration::from_secs(30),
+            most_asked: Duration::from_mins(5),
+            faults: None,
+        }
     }
 }
 
@@ -50,13 +58,17 @@ where
     F: FnMut() -> A,
     A: Future<Output = Result<T, MatrixError>>,
 {
-    let mut failures = 0;
+    let (mut failures, mut faults) = (0, 0);
     loop {
         let answer = tokio::select! {
             biased; // an answer that is there is worth more than the news that we stop
             answer = call() => answer,
             () = stop.cancelled() => return Err(MatrixError::Stopped),
         };
+        faults = if answer.as_ref().is_err_and(MatrixError::is_fault) { faults + 1 } else { 0 };
+        if policy.faults.is_some_and(|most| faults >= most) {
+            return answer;
+        }
         let retry_after = match &answer {
             Err(error @ MatrixError::Unavailable { retry_after, .. }) => {
                 if failures == 0 {
@@ -95,8 +107,12 @@ mod tests {
 
     use super::*;
 
-    const QUICK: RetryPolicy =
-        RetryPolicy { first: Duration::from_micros(10), most: Duration::from_micros(50), most_asked: Duration::ZERO };
+    const QUICK: RetryPolicy = RetryPolicy {
+        first: Duration::from_micros(10),
+        most: Duration::from_micros(50),
+        most_asked: Duration::ZERO,
+        faults: None,
+    };
 
     fn away(retry_after: Option<Duration>) -> MatrixError {
         MatrixError::Unavailable { asked: "ask".to_owned(), retry_after, errcode: None, what: "away".to_owned() }
@@ -123,6 +139,25 @@ mod tests {
             ready(if tries < 3 { Err(MatrixError::BadToken { asked: "ask".to_owned(), message }) } else { Ok(tries) })
         });
         assert_eq!(answer.await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn a_homeserver_that_stumbles_over_one_request_is_not_asked_for_ever() {
+        let fault = || MatrixError::Unavailable {
+            asked: "ask".to_owned(),
+            retry_after: None,
+            errcode: Some("M_UNKNOWN".to_owned()),
+            what: "Internal server error".to_owned(),
+        };
+        let policy = RetryPolicy { faults: Some(3), ..QUICK };
+        let mut tries = 0;
+        let answer: Result<(), _> = persist(policy, &CancellationToken::new(), || {
+            tries += 1;
+            // A proxy's page in between says nothing about the request.
+            ready(Err(if tries == 3 { away(None) } else { fault() }))
+        })
+        .await;
+        assert_eq!((answer, tries), (Err(fault()), 6));
     }
 
     #[tokio::test]

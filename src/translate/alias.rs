@@ -24,7 +24,14 @@ impl AliasTemplate {
     /// Fixed text must not have `:`, a blank or a control character.
     pub fn new(template: &str, network: &NetworkId) -> Result<Self, TemplateError> {
         let affixes = Affixes::parse(template, "{channel}", network.as_str())?;
-        affixes.check(|c| c != ':' && !c.is_whitespace() && !c.is_control()).map(Self)
+        let allowed = "anything but blanks and colons";
+        affixes.check(allowed, |c| c != ':' && !c.is_whitespace() && !c.is_control()).map(Self)
+    }
+
+    /// What stands before and after the channel in every localpart.
+    #[must_use]
+    pub fn around(&self) -> (&str, &str) {
+        (&self.0.prefix, &self.0.suffix)
     }
 
     /// The localpart of the canonical alias of `channel`.

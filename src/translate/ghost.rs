@@ -29,7 +29,13 @@ impl GhostTemplate {
     /// Fixed text must be legal in a Matrix user id: `[a-z0-9._=/+-]`.
     pub fn new(template: &str, network: &NetworkId) -> Result<Self, TemplateError> {
         let affixes = Affixes::parse(template, "{nick}", network.as_str())?;
-        affixes.check(|c| c == '=' || u8::try_from(c).is_ok_and(is_plain)).map(Self)
+        affixes.check("a-z, 0-9 and . _ = - / +", |c| c == '=' || u8::try_from(c).is_ok_and(is_plain)).map(Self)
+    }
+
+    /// What stands before and after the nick in every localpart.
+    #[must_use]
+    pub fn around(&self) -> (&str, &str) {
+        (&self.0.prefix, &self.0.suffix)
     }
 
     /// The localpart of the ghost of `nick`.
@@ -221,7 +227,10 @@ mod tests {
     #[test]
     fn templates_are_checked() {
         let network = "libera".parse().unwrap();
-        assert_eq!(GhostTemplate::new("IRC_{nick}", &network), Err(TemplateError::BadCharacter('I')));
+        assert_eq!(
+            GhostTemplate::new("IRC_{nick}", &network),
+            Err(TemplateError::BadCharacter { found: 'I', allowed: "a-z, 0-9 and . _ = - / +" })
+        );
         assert_eq!(GhostTemplate::new("irc_{network}", &network), Err(TemplateError::Missing("{nick}")));
         assert_eq!(DisplayNameTemplate::new("{network}", &network), Err(TemplateError::Missing("{nick}")));
         let shown = DisplayNameTemplate::new("{nick} ({network}) IRC", &network).unwrap();

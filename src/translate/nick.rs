@@ -43,9 +43,10 @@ impl NickTemplate {
         let parts = template::parse(template, &known)?;
         for part in &parts {
             if let Part::Text(text) = part
-                && let Some(c) = text.chars().find(|&c| !is_ascii_nick_char(c))
+                && let Some(found) = text.chars().find(|&c| !is_ascii_nick_char(c))
             {
-                return Err(TemplateError::BadCharacter(c));
+                let allowed = "letters, digits and - _ [ ] \\ ` ^ |";
+                return Err(TemplateError::BadCharacter { found, allowed });
             }
         }
         let telling = |part: &Part<_>| matches!(part, Part::Value(Variable::Display | Variable::Localpart));
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn templates_must_make_legal_nicks_that_differ() {
-        assert_eq!(NickTemplate::new("{display} m"), Err(TemplateError::BadCharacter(' ')));
+        assert!(matches!(NickTemplate::new("{display} m"), Err(TemplateError::BadCharacter { found: ' ', .. })));
         assert_eq!(NickTemplate::new("{server}[m]"), Err(TemplateError::Missing("{display} or {localpart}")));
         assert!(matches!(NickTemplate::new("{nick}"), Err(TemplateError::Unknown { .. })));
     }

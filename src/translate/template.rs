@@ -1,28 +1,36 @@
 //! Templates of names in the configuration: fixed text with `{placeholders}`.
 
-/// What is wrong with a template; reads as the end of a sentence that names the key.
+/// What is wrong with a template, and what to do; reads after the name of the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A placeholder that this template doesn't know.
-    #[error("`{{{found}}}` is no placeholder here; use {known}")]
+    #[error("`{{{found}}}` stands for nothing here: use {known}")]
     Unknown {
         /// The one that was found.
         found: String,
         /// Those that may be used.
         known: String,
     },
-    /// A `{` without its `}`.
-    #[error("a `{{` has no `}}` after it")]
-    Unclosed,
+    /// A brace without its partner.
+    #[error("has a brace without its partner: use {known}")]
+    Unclosed {
+        /// The placeholders that may be used.
+        known: String,
+    },
     /// A placeholder is needed.
-    #[error("it must contain {0}, or all names would be the same")]
+    #[error("gives everybody the same name: put {0} into it")]
     Missing(&'static str),
     /// A placeholder may stand only once, or names couldn't be read back.
-    #[error("it may contain {0} only once, or names could not be read back")]
+    #[error("has {0} more than once: it has to be readable from the name, so put it in once")]
     Repeated(&'static str),
     /// A character that the name may not have.
-    #[error("`{0}` may not appear in such a name")]
-    BadCharacter(char),
+    #[error("has {found:?}, which no such name may have: use {allowed}")]
+    BadCharacter {
+        /// The first that may not.
+        found: char,
+        /// Those that may, in words.
+        allowed: &'static str,
+    },
 }
 
 /// One part of a template, of which `V` names the placeholders.
@@ -38,12 +46,15 @@ pub(super) enum Part<V> {
 pub(super) fn parse<V: Copy>(template: &str, known: &[(&str, V)]) -> Result<Vec<Part<V>>, TemplateError> {
     let mut parts = Vec::new();
     let mut rest = template;
-    while let Some((text, placeholder)) = rest.split_once('{') {
-        let (name, after) = placeholder.split_once('}').ok_or(TemplateError::Unclosed)?;
-        let (_, value) = known.iter().find(|(known, _)| *known == name).ok_or_else(|| TemplateError::Unknown {
-            found: name.to_owned(),
-            known: known.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(", "),
-        })?;
+    let list = || known.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+    while let Some(start) = rest.find(['{', '}']) {
+        let (text, placeholder) = rest.split_at(start);
+        let closed = placeholder.strip_prefix('{').and_then(|placeholder| placeholder.split_once('}'));
+        let (name, after) = closed.ok_or_else(|| TemplateError::Unclosed { known: list() })?;
+        let (_, value) = known
+            .iter()
+            .find(|(known, _)| *known == name)
+            .ok_or_else(|| TemplateError::Unknown { found: name.to_owned(), known: list() })?;
         if !text.is_empty() {
             parts.push(Part::Text(text.to_owned()));
         }
@@ -84,10 +95,10 @@ impl Affixes {
         if seen { &mut self.suffix } else { &mut self.prefix }
     }
 
-    /// Refuses fixed text with a character that isn't `allowed`.
-    pub(super) fn check(self, allowed: impl Fn(char) -> bool) -> Result<Self, TemplateError> {
-        match self.prefix.chars().chain(self.suffix.chars()).find(|&c| !allowed(c)) {
-            Some(c) => Err(TemplateError::BadCharacter(c)),
+    /// Refuses fixed text with a character that isn't one of those `allowed`, in words and as a test.
+    pub(super) fn check(self, allowed: &'static str, is: impl Fn(char) -> bool) -> Result<Self, TemplateError> {
+        match self.prefix.chars().chain(self.suffix.chars()).find(|&c| !is(c)) {
+            Some(found) => Err(TemplateError::BadCharacter { found, allowed }),
             None => Ok(self),
         }
     }
@@ -106,9 +117,14 @@ mod tests {
     fn templates_say_what_is_wrong_with_them() {
         let read = |template| Affixes::parse(template, "{nick}", "libera");
         assert_eq!(read("irc_{network}_{nick}.x"), Ok(Affixes { prefix: "irc_libera_".into(), suffix: ".x".into() }));
-        assert_eq!(read("irc_{nick"), Err(TemplateError::Unclosed));
+        for unclosed in ["irc_{nick", "irc_nick}", "}{nick}"] {
+            assert_eq!(
+                read(unclosed).unwrap_err().to_string(),
+                "has a brace without its partner: use {nick}, {network}"
+            );
+        }
         assert_eq!(read("irc_{network}"), Err(TemplateError::Missing("{nick}")));
         assert_eq!(read("{nick}{nick}"), Err(TemplateError::Repeated("{nick}")));
-        assert_eq!(read("{nik}").unwrap_err().to_string(), "`{nik}` is no placeholder here; use {nick}, {network}");
+        assert_eq!(read("{nik}").unwrap_err().to_string(), "`{nik}` stands for nothing here: use {nick}, {network}");
     }
 }

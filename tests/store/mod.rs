@@ -1,10 +1,8 @@
 //! What the contract suite stands on: databases of both engines, raw access to them, and a clock that obeys.
 
-mod postgres;
-
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, AtomicU32, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 
 use footbridge::{
@@ -13,7 +11,6 @@ use footbridge::{
         AcceptedTransaction, Journal, JournalStore, Limits, NewIrcLine, NewMatrixEvent, NewTransaction, Store, open,
     },
 };
-pub(crate) use postgres::{PASSWORD, Postgres, USER};
 use serde_json::{
     json,
     value::{RawValue, to_raw_value},
@@ -21,6 +18,8 @@ use serde_json::{
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+use crate::support::real::Postgres;
 
 /// Declares each of these functions as a test on either engine.
 macro_rules! contract {
@@ -31,7 +30,7 @@ macro_rules! contract {
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(crate::store::Database::postgres().await).await; })*
+            async fn $name() { super::$name(crate::store::Database::postgres()).await; })*
         }
     };
 }
@@ -45,7 +44,7 @@ pub(crate) struct Database {
 
 pub(crate) enum Engine {
     Sqlite(TempDir),
-    Postgres(Arc<Postgres>),
+    Postgres(&'static Postgres),
 }
 
 impl Database {
@@ -55,16 +54,18 @@ impl Database {
         Self { url, engine: Engine::Sqlite(folder) }
     }
 
-    pub(crate) async fn postgres() -> Self {
-        Self::on(Postgres::shared()).await
+    pub(crate) fn postgres() -> Self {
+        Self::on(Postgres::shared())
     }
 
-    pub(crate) async fn on(server: Arc<Postgres>) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("contract_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect(&server.url("postgres")).await.unwrap();
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        Self { url: server.url(&name), engine: Engine::Postgres(server) }
+    /// On a server that is nobody else's, which may be stopped. It ends with this process.
+    pub(crate) fn postgres_alone() -> (Self, &'static Postgres) {
+        let server = Box::leak(Box::new(Postgres::start()));
+        (Self::on(server), server)
+    }
+
+    fn on(server: &'static Postgres) -> Self {
+        Self { url: server.create_database(), engine: Engine::Postgres(server) }
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn Store> {

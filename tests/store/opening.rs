@@ -9,7 +9,10 @@ use footbridge::{
 use ruma::{room_id, user_id};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection, migrate::Migrator};
 
-use crate::store::{Database, Engine, PASSWORD, Postgres, USER, body, contract, irc_key, key};
+use crate::{
+    store::{Database, Engine, body, contract, irc_key, key},
+    support::real::postgres::{PASSWORD, USER},
+};
 
 contract!(
     migrations_run_twice_harmlessly,
@@ -158,7 +161,7 @@ async fn a_sqlite_file_is_private_and_durable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_cant_be_used_are_refused() {
-    let database = Database::postgres().await;
+    let database = Database::postgres();
     let Engine::Postgres(server) = &database.engine else { unreachable!("it is PostgreSQL") };
     let url = |user, password, name| server.url_with(user, password, name);
     refused(&url(USER, "wr0ng", "postgres"), &["refuses user footbridge", "password in database.url"]).await;
@@ -183,10 +186,9 @@ async fn servers_that_cant_be_used_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_down_is_refused_and_served_once_it_is_up() {
-    let server = std::sync::Arc::new(Postgres::start_new());
-    let database = Database::on(std::sync::Arc::clone(&server)).await;
+    let (database, server) = Database::postgres_alone();
     server.stop();
     refused(&database.url, &["is PostgreSQL running"]).await;
-    server.start();
+    server.start_again();
     assert_eq!(database.open().await.ping().await, Ok(()));
 }

@@ -15,7 +15,7 @@ use footbridge::store::{
 };
 use tokio::task::JoinSet;
 
-use crate::store::{Database, Engine, Postgres, TestJournal, contract, irc_key, key, line, transaction};
+use crate::store::{Database, Engine, TestJournal, contract, irc_key, key, line, transaction};
 
 contract!(
     what_is_queued_while_the_database_is_away_is_recorded_when_it_is_back,
@@ -230,8 +230,7 @@ async fn the_task_records_what_it_can_when_nobody_holds_the_journal_any_more(dat
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_server_is_sat_out() {
-    let server = Arc::new(Postgres::start_new());
-    let database = Database::on(Arc::clone(&server)).await;
+    let (database, server) = Database::postgres_alone();
     let store = database.open().await;
     let journal = impatient(store.clone()).await;
     let txn = journal.accept("1", &["$a", "$b"]).await.txn;
@@ -240,7 +239,7 @@ async fn a_crash_of_the_server_is_sat_out() {
     let refused = journal.accept_transaction(transaction("2", &["$c"])).await;
     assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
-    server.start();
+    server.start_again();
     journal.flush().await.unwrap();
     assert_eq!(store.ping().await, Ok(()), "connections that died are replaced");
     assert_eq!(journal.accept("2", &["$c"]).await.fresh, [0]);

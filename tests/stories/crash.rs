@@ -233,14 +233,18 @@ async fn what_was_accepted_from_matrix_survives(database: Database) {
 /// The database goes away for a while: nothing is accepted that couldn't be kept, nothing is lost, and all goes on by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_goes_away_loses_nothing() {
-    let mut postgres = Postgres::start();
+    let postgres = Postgres::start();
     let database = Database::Postgres(postgres.create_database());
     let world = database.world(IrcdConfig::modern()).await;
     world.settle("start").await;
-    postgres.kill();
+    postgres.stop();
     let message = world.alice.say(&world.room, "into the void").await;
     let (status, body) = super::operator::health_when(&world, |_, body| body["database"] != "ok").await;
     assert_eq!((status, &body["healthy"]), (503, &Value::Bool(false)));
     assert_eq!(world.heard("into the void"), 0, "what isn't kept isn't acted on");
     assert!(world.told().iter().all(|(event, _)| *event != message), "the homeserver still has it: nothing has failed");
+    postgres.start_again();
+    world.dora.expect_text(TEA, |from| from == super::world::ALICE, "into the void").await;
+    world.settle("all goes on").await;
+    assert_eq!(world.heard("into the void"), 1);
 }

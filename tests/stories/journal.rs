@@ -216,6 +216,27 @@ async fn r6_a_homeserver_that_asks_to_slow_down_loses_nothing() {
 }
 
 /// A homeserver that takes its time gets everything in order, one channel does not wait for another, and IRC never waits.
+/// One message that the homeserver fails over neither holds up its room for ever nor vanishes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r9_a_message_that_the_homeserver_stumbles_over_is_told_and_holds_up_nobody() {
+    let world = World::new(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    world.homeserver.outage(Outage::StumblesOver("poison"));
+    world.dora.say(TEA, "poison").await;
+    world.dora.say(TEA, "after it").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "after it").await;
+    let told = world.homeserver.messages(&world.room).into_iter().filter(|said| said.contains("could not be shown"));
+    let told: Vec<String> = told.collect();
+    assert!(matches!(&told[..], [told] if told.contains("dora") && told.contains("Internal server error")), "{told:?}");
+    // Where the homeserver fails over everything, the message isn't to blame, and waits.
+    world.homeserver.outage(Outage::StumblesOver("\""));
+    world.dora.say(TEA, "what waits").await;
+    meets(&world.homeserver, 10).await;
+    world.homeserver.outage(None);
+    world.alice.expect_message(&world.room, |from| from == DORA, "what waits").await;
+    assert_eq!(world.homeserver.messages(&world.room).iter().filter(|said| said.contains("could not be")).count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r9_a_slow_homeserver_slows_only_itself() {
     let stage = Stage::set(IrcdConfig::modern()).await;

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 use super::world::{ALICE, BOT, DORA, Stage, World, on_both_kinds_of_server};
 use crate::support::{IrcdConfig, MatrixUser};
 
-on_both_kinds_of_server!(joining_an_alias_makes_a_room_for_the_channel, aliases_that_may_not_be_joined_lead_nowhere);
+on_both_kinds_of_server!(
+    joining_an_alias_makes_a_room_for_the_channel,
+    many_who_join_an_alias_at_once_meet_in_one_room,
+    a_room_that_was_made_and_not_kept_is_found,
+    aliases_that_may_not_be_joined_lead_nowhere,
+);
 
 fn alias(channel: &str) -> String {
     format!("#irc_net_{channel}:hs.test")
@@ -50,6 +55,48 @@ async fn joining_an_alias_makes_a_room_for_the_channel(ircd: IrcdConfig) {
     world.dora.expect_text("#milk", |from| from == ALICE, "moo again").await;
     world.dora.say("#milk", "indeed").await;
     world.alice.expect_message(&room, |from| from == DORA, "indeed").await;
+}
+
+async fn many_who_join_an_alias_at_once_meet_in_one_room(ircd: IrcdConfig) {
+    let world = World::with(ircd, crate::support::Network::join_by_alias).await;
+    let users: Vec<MatrixUser> = (0..8).map(|n| world.homeserver.user(&format!("user{n}"))).collect();
+    let alias = alias("#milk");
+    let rooms = futures_util::future::join_all(users.iter().map(|user| user.join(&alias))).await;
+    assert!(rooms.iter().all(|room| *room == rooms[0]), "{rooms:?}");
+    for n in 0..8 {
+        world.ircd.expect_on_channel(&format!("user{n}[m]"), "#milk").await;
+    }
+}
+
+/// The bridge made a room and was killed before it could write that down; or its database was lost.
+async fn a_room_that_was_made_and_not_kept_is_found(ircd: IrcdConfig) {
+    let stage = Stage::set(ircd).await;
+    stage.homeserver.user("footbridge");
+    let (bot, create) = ("@footbridge:hs.test", "/_matrix/client/v3/createRoom");
+    let options = json!({ "preset": "public_chat", "room_alias_name": "irc_net_#milk" });
+    let made = stage.homeserver.request(bot, &Method::POST, create, options).await.expect("the bot may");
+    // What has another alias is no business of ours.
+    let other = json!({ "preset": "public_chat", "room_alias_name": "milk" });
+    stage.homeserver.request(bot, &Method::POST, create, other).await.expect("the bot may");
+    let room = made["room_id"].as_str().expect("a room has an id").to_owned();
+    assert_eq!(stage.alice.join(&alias("#milk")).await, room);
+    stage.alice.say(&room, "before the bridge").await;
+    let bridge = stage.bridge().network(stage.network().join_by_alias());
+    let mut world = stage.start(bridge).await;
+    world.ircd.expect_on_channel(BOT, "#milk").await;
+    world.dora.join("#milk").await;
+    world.alice.say(&room, "moo").await;
+    world.dora.expect_text("#milk", |from| from == ALICE, "moo").await;
+    world.dora.say("#milk", "moo?").await;
+    world.alice.expect_message(&room, |from| from == DORA, "moo?").await;
+    // It is kept now.
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(ALICE, "#milk").await;
+    world.alice.say(&room, "moo again").await;
+    world.dora.expect_text("#milk", |from| from == ALICE, "moo again").await;
+    let channels: Vec<String> = world.ircd.state().channels.values().map(|channel| channel.name.clone()).collect();
+    assert_eq!(channels.len(), 2, "{channels:?}");
 }
 
 async fn aliases_that_may_not_be_joined_lead_nowhere(ircd: IrcdConfig) {

@@ -31,6 +31,9 @@ use crate::{
 };
 use queue::Queue;
 
+/// Faults of the homeserver over one message, some seconds' worth, after which the room is told in its place.
+const FAULTS: u32 = 6;
+
 /// Something for a room, in order.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -97,6 +100,12 @@ impl fmt::Debug for Lane {
 }
 
 impl Lane {
+    /// A lane in which nobody works.
+    #[cfg(test)]
+    pub(super) fn idle() -> Self {
+        Self { queue: Arc::new(Queue::new(Arc::default())) }
+    }
+
     /// Puts a job at the end.
     pub(super) fn push(&self, job: Job) {
         self.queue.push(job);
@@ -215,6 +224,15 @@ impl Outbox {
         A: Future<Output = Result<T, MatrixError>>,
     {
         persist(RetryPolicy::default(), &self.stop, call).await
+    }
+
+    /// Like [`Self::persist`], but a homeserver that stumbles over this very request is not asked for ever.
+    async fn persist_unless_faulty<T, F, A>(&self, call: F) -> Result<T, MatrixError>
+    where
+        F: FnMut() -> A,
+        A: Future<Output = Result<T, MatrixError>>,
+    {
+        persist(RetryPolicy { faults: Some(FAULTS), ..RetryPolicy::default() }, &self.stop, call).await
     }
 
     /// Makes sure that the homeserver has the bot's user.

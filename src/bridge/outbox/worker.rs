@@ -266,7 +266,7 @@ impl Worker {
     async fn job(&self, job: Job) {
         match job {
             Job::Text { ghost, content, at, receipt } => {
-                let said = self.say(&ghost, &content, at, &receipt).await;
+                let said = self.say_or_tell(&ghost, &content, at, &receipt).await;
                 if matches!(said, Err(MatrixError::Stopped)) {
                     return;
                 }
@@ -282,7 +282,7 @@ impl Worker {
             Job::Failure { sender, text, events } => {
                 let content = delivery::notice(&sender, &text, &events);
                 let txn = delivery::notice_txn(&events);
-                match self.send("m.room.message", &txn, &content, self.voice.user(), None).await {
+                match self.send(&txn, &content).await {
                     Err(MatrixError::Stopped) => {}
                     Ok(()) => settle_failures(&self.out, &events).await,
                     told if self.is_control => {
@@ -294,15 +294,14 @@ impl Worker {
                 }
             }
             Job::Notice { text, txn } => {
-                let content = to_raw(&serde_json::json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} }));
-                let told = self.send("m.room.message", &txn, &content, self.voice.user(), None).await;
+                let told = self.send(&txn, &notice(&text)).await;
                 report(&self.room, "say something in the room", &told);
             }
             Job::Topic(topic) => {
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
                 let out = &self.out;
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
-                report(&self.room, "set the topic", &out.persist(set).await.map(drop));
+                report(&self.room, "set the topic", &out.persist_unless_faulty(set).await.map(drop));
             }
             Job::Rename(ghost) => {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost).await;
@@ -311,7 +310,7 @@ impl Worker {
             Job::Remove { user, reason } => {
                 let out = &self.out;
                 let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                report(&self.room, "remove a user who was kicked on IRC", &out.persist(kick).await);
+                report(&self.room, "remove a user who was kicked on IRC", &out.persist_unless_faulty(kick).await);
             }
         }
     }
@@ -324,11 +323,42 @@ impl Worker {
             }
             Wish::Depart(reason) if self.queue.has_joined(user) => {
                 let leave = || self.out.noise.leave(&self.room, Some(user), reason.as_deref());
-                let left = self.out.persist(leave).await;
+                let left = self.out.persist_unless_faulty(leave).await;
                 self.queue.left(user);
                 report(&self.room, "let a ghost leave the room", &left);
             }
             Wish::Depart(_) => {}
+        }
+    }
+
+    /// Sends what somebody said. What the room can't have, the room is told of; where the homeserver has a fault that
+    /// keeps it from that too, the fault isn't the message's, and all begins again.
+    async fn say_or_tell(
+        &self,
+        ghost: &Arc<Ghost>,
+        content: &RawValue,
+        at: Millis,
+        receipt: &Receipt,
+    ) -> Result<(), MatrixError> {
+        loop {
+            let Err(error) = self.say(ghost, content, at, receipt).await else { return Ok(()) };
+            let (txn, text) = match &error {
+                MatrixError::Stopped => return Err(error),
+                // Nothing of theirs will come, so once is enough: the homeserver takes a transaction once.
+                MatrixError::Forbidden { .. } => (
+                    format!("fbf{}", ghost.user.localpart()),
+                    format!("What {} says on IRC can't be shown here: {}.", ghost.nick, error.words()),
+                ),
+                _ => (
+                    format!("fbx{}", receipt.key),
+                    format!("A message of {} on IRC could not be shown here: {}.", ghost.nick, error.words()),
+                ),
+            };
+            match self.send(&txn, &notice(&text)).await {
+                Err(MatrixError::Stopped) => return Err(MatrixError::Stopped),
+                Err(fault) if fault.is_fault() => {}
+                Ok(()) | Err(_) => return Err(error),
+            }
         }
     }
 
@@ -342,14 +372,15 @@ impl Worker {
     ) -> Result<(), MatrixError> {
         self.bring_in(&*self.out.matrix, ghost).await?;
         let txn = format!("fb{}", receipt.key);
-        let first = self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await;
+        let send = || self.out.matrix.send(&self.room, "m.room.message", &txn, content, Some(&ghost.user), Some(at));
+        let first = self.out.persist_unless_faulty(send).await;
         if !matches!(first, Err(MatrixError::Forbidden { .. })) {
-            return first;
+            return first.map(drop);
         }
         self.queue.left(&ghost.user);
         self.out.ghosts.doubt(&ghost.user);
         self.bring_in(&*self.out.matrix, ghost).await?;
-        self.send("m.room.message", &txn, content, Some(&ghost.user), Some(at)).await
+        self.out.persist_unless_faulty(send).await.map(drop)
     }
 
     /// Sees to it that the ghost exists, is called what it should be, and is in the room.
@@ -359,28 +390,29 @@ impl Worker {
             return Ok(());
         }
         let join = || matrix.join((&*self.room).into(), Some(&ghost.user));
-        let mut joined = self.out.persist(join).await;
+        let mut joined = self.out.persist_unless_faulty(join).await;
         if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
             let invite = || matrix.invite(&self.room, &ghost.user, None);
-            self.out.persist(invite).await?;
-            joined = self.out.persist(join).await;
+            self.out.persist_unless_faulty(invite).await?;
+            joined = self.out.persist_unless_faulty(join).await;
         }
         joined?;
         self.queue.joined(ghost.user.clone());
         Ok(())
     }
 
-    async fn send(
-        &self,
-        kind: &str,
-        txn: &str,
-        content: &RawValue,
-        as_user: Option<&UserId>,
-        at: Option<Millis>,
-    ) -> Result<(), MatrixError> {
-        let send = || self.out.matrix.send(&self.room, kind, txn, content, as_user, at);
-        self.out.persist(send).await.map(drop)
+    /// Sends a message in the bridge's own name.
+    async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
+        let send = || self.out.matrix.send(&self.room, "m.room.message", txn, content, self.voice.user(), None);
+        // After a control room there is no other place to say it.
+        let sent =
+            if self.is_control { self.out.persist(send).await } else { self.out.persist_unless_faulty(send).await };
+        sent.map(drop)
     }
+}
+
+fn notice(text: &str) -> Box<RawValue> {
+    to_raw(&serde_json::json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} }))
 }
 
 fn to_raw(value: &serde_json::Value) -> Box<RawValue> {

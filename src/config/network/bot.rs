@@ -1,6 +1,10 @@
 //! `[network.ID.bot]`: the bridge's own connection.
 
-use crate::config::{Secret, reader::Section};
+use crate::{
+    config::{Secret, reader::Section},
+    model::Isupport,
+    translate,
+};
 
 use super::one_line;
 
@@ -48,17 +52,11 @@ impl Bot {
 
 /// A nick that every network takes, its length aside.
 fn nick(nick: String) -> Result<String, String> {
-    let starts_well = nick.starts_with(|c: char| is_nick_char(c) && !c.is_ascii_digit() && c != '-');
-    if starts_well && nick.chars().all(is_nick_char) {
+    if nick.is_ascii() && translate::valid_nick(&nick, &Isupport::default()) {
         Ok(nick)
     } else {
         Err(format!(
             "`{nick}` is no nick: use letters, digits and - _ [ ] \\ ` ^ {{ | }}, not beginning with a digit or -"
         ))
     }
-}
-
-/// What nicks are made of (<https://modern.ircdocs.horse/#clients>).
-pub(super) const fn is_nick_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '[' | ']' | '\\' | '`' | '^' | '{' | '|' | '}')
 }

@@ -9,7 +9,7 @@ mod puppets;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::model::NetworkId;
+use crate::{model::NetworkId, translate::TemplateError};
 
 use super::{
     Appservice, Secret, ServerAddress,
@@ -36,8 +36,8 @@ pub struct Network {
     /// A PEM file with an own certification authority, or with the server's own self-signed certificate, to trust
     /// instead of the system's authorities. Default: none.
     pub tls_ca: Option<PathBuf>,
-    /// The encoding of lines that aren't UTF-8. Default: none, such bytes become replacement characters.
-    pub encoding: Option<&'static encoding_rs::Encoding>,
+    /// The encoding of lines that aren't UTF-8. Default: windows-1252, which gives every byte a meaning.
+    pub encoding: &'static encoding_rs::Encoding,
     /// The password that the servers ask of everyone (`PASS`), if any.
     pub password: Option<Secret>,
     /// `[network.ID.bot]`
@@ -76,12 +76,14 @@ impl Network {
         let servers = section.key("servers").parse(at_least_one).get();
         let tls = section.key("tls").or(true).get();
         let tls_ca = section.key("tls_ca").optional();
-        let encoding = section.key("encoding").parse(|charset: Charset| Ok(charset.0)).optional();
+        let encoding = section.key("encoding").or_text("windows-1252").parse(|charset: Charset| Ok(charset.0)).get();
         let password = section.key("password").optional();
         let bot = section.section("bot", Bot::read);
         let puppets = section.section("puppets", Puppets::read);
-        let ghosts = section.section("ghosts", Ghosts::read);
-        let portals = section.section("portals", Portals::read);
+        // Where there is no id, what is derived from it is checked with another.
+        let network = id.clone().unwrap_or_else(|| "x".parse().expect("a letter is an id"));
+        let ghosts = section.section("ghosts", |section| Ghosts::read(section, &network));
+        let portals = section.section("portals", |section| Portals::read(section, &network));
         let limits = section.section("limits", Limits::read);
         let plumbs = section.each("plumb", Plumb::read);
 
@@ -118,18 +120,23 @@ pub(super) fn check_together(
 }
 
 /// Whether some text fits both `a` and `b`, each a beginning and an end with anything between them.
-fn overlap(a: &(String, String), b: &(String, String)) -> bool {
-    (a.0.starts_with(&b.0) || b.0.starts_with(&a.0)) && (a.1.ends_with(&b.1) || b.1.ends_with(&a.1))
+fn overlap(a: (&str, &str), b: (&str, &str)) -> bool {
+    (a.0.starts_with(b.0) || b.0.starts_with(a.0)) && (a.1.ends_with(b.1) || b.1.ends_with(a.1))
 }
 
 /// Each pair of networks whose names may be the same, the names being what `around` says.
 fn overlapping(
     networks: &BTreeMap<NetworkId, Network>,
-    around: impl Fn(&NetworkId, &Network) -> (String, String),
+    around: impl Fn(&Network) -> (&str, &str),
 ) -> Vec<(&NetworkId, &NetworkId)> {
-    let names: Vec<_> = networks.iter().map(|(id, network)| (id, around(id, network))).collect();
+    let names: Vec<_> = networks.iter().map(|(id, network)| (id, around(network))).collect();
     let pairs = names.iter().enumerate().flat_map(|(n, a)| names[n + 1..].iter().map(move |b| (a, b)));
-    pairs.filter(|(a, b)| overlap(&a.1, &b.1)).map(|(a, b)| (a.0, b.0)).collect()
+    pairs.filter(|(a, b)| overlap(a.1, b.1)).map(|(a, b)| (a.0, b.0)).collect()
+}
+
+/// What to say of a template that can't be used.
+fn wrong(text: &str, problem: &TemplateError) -> String {
+    format!("`{text}` {problem}")
 }
 
 fn at_least_one(servers: Vec<ServerAddress>) -> Result<Vec<ServerAddress>, String> {

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{
-        Template,
-        reader::{Section, Source},
-    },
+    config::reader::{Section, Source},
     model::NetworkId,
+    translate::AliasTemplate,
 };
 
-use super::{Network, overlapping};
+use super::{Network, overlapping, wrong};
 
 /// Which rooms people may have made for them.
 #[derive(Debug, Clone)]
@@ -19,50 +17,32 @@ pub struct Portals {
     pub join_by_alias: bool,
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`). Default `irc_{network}_{channel}`,
     /// as in `#irc_libera_#rust:example.org`.
-    pub alias: Template,
+    pub alias: AliasTemplate,
 }
 
 impl Portals {
-    pub(super) fn read(section: &Section<'_>) -> Option<Self> {
+    pub(super) fn read(section: &Section<'_>, network: &NetworkId) -> Option<Self> {
         let join_by_alias = section.key("join_by_alias").or(false).get();
-        let alias = section.key("alias").or_text("irc_{network}_{channel}").parse(|text: String| alias(&text)).get();
+        let alias = section.key("alias").or_text("irc_{network}_{channel}");
+        let alias = alias.parse(|text: String| alias_of(&text, network)).get();
         Some(Self { join_by_alias: join_by_alias?, alias: alias? })
-    }
-
-    /// What stands before and after the channel in that network's aliases, without the first `#` and the server.
-    #[must_use]
-    pub fn around_channel(&self, network: &NetworkId) -> (String, String) {
-        let around = self.alias.around("channel", &[("network", network.as_str())]);
-        around.expect("the template was checked to have a channel")
     }
 }
 
 /// An alias must belong to one network.
 pub(super) fn check_apart(networks: &BTreeMap<NetworkId, Network>, source: &Source<'_>) {
-    for (a, b) in overlapping(networks, |id, network| network.portals.around_channel(id)) {
+    for (a, b) in overlapping(networks, |network| network.portals.alias.around()) {
         let message =
             format!("channels of {a} and {b} could have the same alias: use irc_{{network}}_{{channel}} for both");
         source.problem(format!("network.{b}.portals.alias"), message);
     }
 }
 
-fn alias(text: &str) -> Result<Template, String> {
-    let template = Template::parse(text, &["network", "channel"])?;
-    let (before, _) = match template.count("channel") {
-        1 => template.around("channel", &[("network", "n")]).unwrap_or_default(),
-        0 => return Err(format!("`{text}` gives every channel the same alias: put {{channel}} into it")),
-        _ => {
-            return Err(format!(
-                "`{text}` has {{channel}} more than once: a channel has to be readable from its alias"
-            ));
-        }
-    };
-    if before.is_empty() {
+fn alias_of(text: &str, network: &NetworkId) -> Result<AliasTemplate, String> {
+    let template = AliasTemplate::new(text, network).map_err(|problem| wrong(text, &problem))?;
+    if template.around().0.is_empty() {
         let advice = "begin with something that no other alias begins with, as irc_{network}_{channel} does";
         return Err(format!("`{text}` would claim all aliases of the homeserver: {advice}"));
     }
-    match template.find_literal(|c| c.is_whitespace() || c.is_control() || c == ':') {
-        None => Ok(template),
-        Some(c) => Err(format!("`{text}` has {c:?}, which no alias may have: take it out")),
-    }
+    Ok(template)
 }

@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 
 use ruma::OwnedUserId;
 
-use crate::config::{Template, reader::Section};
+use crate::{config::reader::Section, translate::NickTemplate};
 
-use super::{
-    bot::{Sasl, is_nick_char},
-    one_line,
-};
+use super::{bot::Sasl, one_line, wrong};
 
 /// How Matrix users appear on IRC.
 #[derive(Debug, Clone)]
 pub struct Puppets {
     /// Their nicks, from `{display}`, `{localpart}` and `{server}`. Default `{display}[m]`.
-    pub nick: Template,
+    pub nick: NickTemplate,
     /// How many there may be at a time; 0 = no limit. Default 1000.
     pub limit: u32,
     /// Messages that have waited longer than this many seconds are not sent any more, and their senders are told;
@@ -30,7 +27,8 @@ pub struct Puppets {
 
 impl Puppets {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
-        let nick = section.key("nick").or_text("{display}[m]").parse(|text: String| nick(&text)).get();
+        let nick = section.key("nick").or_text("{display}[m]");
+        let nick = nick.parse(|text: String| NickTemplate::new(&text).map_err(|problem| wrong(&text, &problem))).get();
         let limit = section.key("limit").or(1000).get();
         let message_max_age_seconds = section.key("message_max_age_seconds").or(600).get();
         let max_lines = section.key("max_lines").or(50).get();
@@ -56,15 +54,4 @@ fn account(section: &Section<'_>) -> Option<(OwnedUserId, Sasl)> {
     let account = section.key("sasl_account").parse(one_line).get();
     let password = section.key("sasl_password").get();
     Some((user?, Sasl { account: account?, password: password? }))
-}
-
-fn nick(text: &str) -> Result<Template, String> {
-    let template = Template::parse(text, &["display", "localpart", "server"])?;
-    if template.count("display") + template.count("localpart") == 0 {
-        return Err(format!("`{text}` gives everybody the same nick: put {{display}} or {{localpart}} into it"));
-    }
-    match template.find_literal(|c| !is_nick_char(c)) {
-        None => Ok(template),
-        Some(c) => Err(format!("`{text}` has {c:?}, which no nick may have: use letters, digits and - _ [ ] \\ ` ^ |")),
-    }
 }

@@ -48,6 +48,8 @@ pub enum Outage {
     RateLimited(u64),
     /// Everything works, but each answer takes this much longer.
     Latency(Duration),
+    /// 500 `M_UNKNOWN` to every request with this text in its body; all others work.
+    StumblesOver(&'static str),
 }
 
 /// A connection that can be broken from within a request.
@@ -128,9 +130,13 @@ async fn front(
             connection.0.store(true, Ordering::Relaxed);
             return html(StatusCode::BAD_GATEWAY);
         }
-        Some(Outage::LoseAnswers) | None => {}
+        Some(Outage::LoseAnswers | Outage::StumblesOver(_)) | None => {}
     }
-    let answer = handle(&homeserver, request).await;
+    let stumbling_block = match outage {
+        Some(Outage::StumblesOver(text)) => Some(text),
+        _ => None,
+    };
+    let answer = handle(&homeserver, request, stumbling_block).await;
     if outage == Some(Outage::LoseAnswers) {
         connection.0.store(true, Ordering::Relaxed);
     }
@@ -142,7 +148,11 @@ async fn front(
     }
 }
 
-async fn handle(homeserver: &FakeHomeserver, request: Request) -> Result<Value, Refusal> {
+async fn handle(
+    homeserver: &FakeHomeserver,
+    request: Request,
+    stumbling_block: Option<&str>,
+) -> Result<Value, Refusal> {
     let (parts, body) = request.into_parts();
     let FromQuery(query) = FromQuery::<Query>::try_from_uri(&parts.uri)
         .map_err(|error| Refusal::new(400, "M_INVALID_PARAM", error.to_string()))?;
@@ -156,6 +166,9 @@ async fn handle(homeserver: &FakeHomeserver, request: Request) -> Result<Value, 
         .map_err(|_| Refusal::new(413, "M_TOO_LARGE", "The request is too large"))?;
     if bytes.len() > MAX_EVENT {
         return Err(Refusal::new(413, "M_TOO_LARGE", "event too large"));
+    }
+    if stumbling_block.is_some_and(|text| String::from_utf8_lossy(&bytes).contains(text)) {
+        return Err(Refusal::new(500, "M_UNKNOWN", "Internal server error"));
     }
     let body = if bytes.is_empty() {
         Value::Null

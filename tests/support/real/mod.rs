@@ -6,7 +6,7 @@
 
 mod inspircd;
 mod ngircd;
-mod postgres;
+pub mod postgres;
 mod synapse;
 
 pub use self::{inspircd::InspIrcd, ngircd::NgIrcd, postgres::Postgres, synapse::Synapse};
