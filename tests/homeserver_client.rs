@@ -281,6 +281,11 @@ async fn members_come_and_go_as_who_they_are() {
     fake.answer(ok(&json!({ "joined_rooms": ["!r:x", "!v12room"] })));
     assert_eq!(fake.client.joined_rooms(Some(ghost())).await.unwrap(), ["!r:x", "!v12room"]);
     fake.saw(&format!("GET /_matrix/client/v3/joined_rooms?{AS_GHOST}"), &Value::Null);
+
+    fake.script.answers.lock().unwrap().clear();
+    fake.answer(ok(&json!({ "aliases": ["#a:x"] })));
+    assert_eq!(fake.client.local_aliases(room(), None).await.unwrap(), ["#a:x"]);
+    fake.saw("GET /_matrix/client/v3/rooms/!r:x/aliases", &Value::Null);
 }
 
 #[tokio::test]

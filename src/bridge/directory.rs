@@ -3,12 +3,18 @@
 //! Owned by the dispatcher; nothing else changes it. A *portal* is a pair of a room and a channel: a channel may
 //! have several rooms and a room several channels.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    time::Duration,
+};
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{outbox::Lane, witnesses::Witnesses};
 use crate::model::{CaseMapping, Folded, LinkId, NetworkId, Source};
+
+/// How long the bot stays away at first from a channel that it was refused from or removed from.
+const BOT_RETRY: Duration = Duration::from_mins(5);
 
 /// Names a channel.
 pub(super) type ChannelRef = (NetworkId, Folded);
@@ -30,6 +36,43 @@ pub(super) struct Channel {
     /// Everyone else in it, as the observer sees it.
     pub(super) roster: HashMap<Folded, Source>,
     pub(super) topic: Option<String>,
+    /// What keeps the bot out.
+    pub(super) trouble: Trouble,
+}
+
+/// A channel that the bot was refused from or removed from.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// What the rooms were told; empty if there is none.
+    told: String,
+    /// How often the bot has tried since it last came in.
+    tries: u32,
+    /// Whether it will try again by itself.
+    waiting: bool,
+}
+
+impl Trouble {
+    /// The bot can't be there, for a reason in words. Whether that is news, and how long to wait before it tries again
+    /// (longer each time, up to an hour and a half), unless it waits already.
+    pub(super) fn again(&mut self, words: &str) -> (bool, Option<Duration>) {
+        let news = self.told != words;
+        words.clone_into(&mut self.told);
+        let pause = (!std::mem::replace(&mut self.waiting, true)).then(|| {
+            self.tries += 1;
+            BOT_RETRY * (1 << (self.tries - 1).min(4))
+        });
+        (news, pause)
+    }
+
+    /// The bot tries now.
+    pub(super) fn trying(&mut self) {
+        self.waiting = false;
+    }
+
+    /// The bot is in. A kick that follows is news, but it doesn't make the bot hurry.
+    pub(super) fn over(&mut self) {
+        self.told.clear();
+    }
 }
 
 /// A room with portals.
@@ -147,6 +190,7 @@ impl Directory {
             witnesses: Witnesses::default(),
             roster: HashMap::new(),
             topic: None,
+            trouble: Trouble::default(),
         });
         entry.key = key.or(entry.key.take());
         if !entry.rooms.contains(&room) {
@@ -276,6 +320,25 @@ mod tests {
         // And from here on the events are all there is.
         assert!(room.went(a));
         assert!(room.entered(vec![(a.to_owned(), None)]).contains(&b.to_owned()));
+    }
+
+    #[test]
+    fn r30_the_bot_comes_back_slower_each_time_and_says_each_thing_once() {
+        let mut trouble = Trouble::default();
+        let minutes = |minutes| Some(Duration::from_mins(minutes));
+        assert_eq!(trouble.again("invite-only"), (true, minutes(5)));
+        assert_eq!(trouble.again("invite-only"), (false, None), "after a reconnect, say");
+        trouble.trying();
+        assert_eq!(trouble.again("invite-only"), (false, minutes(10)));
+        trouble.trying();
+        assert_eq!(trouble.again("banned"), (true, minutes(20)));
+        trouble.trying();
+        trouble.over();
+        assert_eq!(trouble.again("banned"), (true, minutes(40)), "removed as soon as it was in");
+        for _ in 0..9 {
+            trouble.trying();
+            assert!(trouble.again("banned").1 <= minutes(80));
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::{
     network::{BotState, Network},
     outbox::{Job, Outbox},
     puppets::Puppets,
+    unplaced::Unplaced,
 };
 use crate::{
     irc::pool::{
@@ -29,7 +30,9 @@ use crate::{
         protocol::{PoolEvent, PoolEventBody},
     },
     matrix::MatrixApi,
-    model::{Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason},
+    model::{
+        Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason, TextTarget,
+    },
     store::{Journal, Portal, PuppetIdentity, Store, StoreError},
     telemetry::metric,
     translate::irc_to_matrix,
@@ -75,8 +78,8 @@ pub(crate) enum Input {
     Lookup(super::lookups::Lookup),
     /// How the networks' bots are, for the health report.
     Bots(oneshot::Sender<BTreeMap<NetworkId, BotState>>),
-    /// All rooms that there are to find are found, or can't be now.
-    RoomsKnown,
+    /// Rooms were looked for; whether all that there are to find are found.
+    RoomsKnown { all: bool },
     /// The links are about to be closed, once this is answered.
     Stopping(oneshot::Sender<()>),
     /// Nothing more comes.
@@ -97,7 +100,7 @@ pub(crate) struct Core {
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
     /// What came for rooms that aren't known, while some are still being looked for.
-    pub(super) unplaced: Option<Vec<Input>>,
+    pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
     pub(super) stopping: bool,
     pub(super) outbox: Arc<Outbox>,
@@ -116,11 +119,6 @@ impl Core {
         while let Some(input) = inputs.recv().await {
             match input {
                 Input::End => return,
-                Input::RoomsKnown => {
-                    for input in self.unplaced.take().unwrap_or_default() {
-                        self.on_input(input).await;
-                    }
-                }
                 input => self.on_input(input).await,
             }
         }
@@ -159,9 +157,9 @@ impl Core {
                 self.control_lane(&sender).push(Job::Failure { sender, text, events });
             }
             Input::ControlOpened { user, room } => self.on_control_opened(user, room),
-            Input::Portal(portal) => self.add_portal(portal),
-            Input::Found { room, alias } => self.on_room_found(room, &alias),
-            Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal),
+            Input::Portal(portal) => self.begin_portal(portal).await,
+            Input::Found { room, alias } => self.on_room_found(room, &alias).await,
+            Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
             Input::User { user, answer } => {
@@ -172,7 +170,8 @@ impl Core {
                 self.stopping = true;
                 let _ = heard.send(());
             }
-            Input::RoomsKnown | Input::End => {}
+            Input::RoomsKnown { all } => self.on_rooms_known(all).await,
+            Input::End => {}
             Input::Bots(answer) => {
                 let states = self.networks.iter().map(|(id, network)| (id.clone(), network.bot_state.clone()));
                 let _ = answer.send(states.collect());
@@ -185,7 +184,7 @@ impl Core {
         *user == self.bot || self.networks.values().any(|network| network.owns(user))
     }
 
-    async fn on_matrix(&mut self, key: MatrixKey, json: &RawValue) {
+    pub(super) async fn on_matrix(&mut self, key: MatrixKey, json: &RawValue) {
         let Some(event) = Event::read(json) else {
             tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
             return self.journal.settle_matrix(key).await;
@@ -195,6 +194,9 @@ impl Core {
             && event.state_key.as_deref().is_some_and(|key| UserId::parse(key).is_ok_and(|user| !self.is_ours(&user)));
         if self.is_ours(&event.sender) && !about_others {
             return self.journal.settle_matrix(key).await;
+        }
+        if self.waits_for_room(key, &event, json) {
+            return;
         }
         let origin = Origin { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
         match (&*event.kind, event.state_key.as_deref()) {
@@ -265,7 +267,21 @@ impl Core {
         }
     }
 
-    async fn on_irc_again(&mut self, event: PoolEvent) {
+    /// Something that was said before the last stop: who observed what then is not known any more.
+    pub(super) async fn on_irc_again(&mut self, event: PoolEvent) {
+        let channel = match &event.body {
+            PoolEventBody::Irc(IrcEvent::Text { target: TextTarget::Channel { name, .. }, .. }) => {
+                self.channel_ref(&event.link, name)
+            }
+            _ => None,
+        };
+        let event = match channel {
+            Some(channel) => match self.waits_for_channel(&channel, event) {
+                Some(event) => event,
+                None => return,
+            },
+            None => event,
+        };
         match event.body {
             PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, .. }) => {
                 let said = super::portal::Said { source, target, kind, text, at: event.at, key: event.key };

@@ -26,20 +26,12 @@ pub(super) struct Event<'a> {
     pub(super) content: &'a RawValue,
     #[serde(borrow, default)]
     unsigned: Option<&'a RawValue>,
-    /// The whole event.
-    #[serde(skip)]
-    json: Option<&'a RawValue>,
 }
 
 impl<'a> Event<'a> {
     /// Reads an event; `None` if it isn't one.
     pub(super) fn read(json: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(json.get()).ok().map(|event| Self { json: Some(json), ..event })
-    }
-
-    /// The whole event, as it came.
-    pub(super) fn json(&self) -> Option<Box<RawValue>> {
-        self.json.map(ToOwned::to_owned)
+        serde_json::from_str(json.get()).ok()
     }
 
     /// When its homeserver took it.

@@ -197,9 +197,9 @@ impl Core {
     }
 
     /// A portal's room was made (or not).
-    pub(super) fn on_alias_done(&mut self, channel: &ChannelRef, made: bool, portal: Option<Portal>) {
+    pub(super) async fn on_alias_done(&mut self, channel: &ChannelRef, made: bool, portal: Option<Portal>) {
         if let Some(portal) = portal {
-            self.add_portal(portal);
+            self.begin_portal(portal).await;
         }
         for answer in self.opening.remove(channel).into_iter().flatten() {
             // Whoever asked may have stopped waiting, and asks again.
@@ -208,7 +208,7 @@ impl Core {
     }
 
     /// A room of ours was found that we did not know.
-    pub(super) fn on_room_found(&mut self, room: OwnedRoomId, alias: &RoomAliasId) {
+    pub(super) async fn on_room_found(&mut self, room: OwnedRoomId, alias: &RoomAliasId) {
         let Some(key) = self.channel_for_alias(alias) else { return };
         // While it was looked for, it may have been made, or another.
         if self.directory.channels.contains_key(&key) || self.opening.contains_key(&key) {
@@ -217,7 +217,7 @@ impl Core {
         tracing::info!(portal.room = %room, portal.channel = %key.1, "a room that was made for a channel and not kept");
         let portal = joined(&key, room);
         let store = self.store.clone();
-        self.add_portal(portal.clone());
+        self.begin_portal(portal.clone()).await;
         tokio::spawn(async move {
             if let Err(error) = store.put_portal(&portal).await {
                 tracing::error!(portal.room = %portal.room, portal.channel = portal.channel, %error, "could not store a portal");

@@ -19,9 +19,6 @@ use crate::{
     translate,
 };
 
-/// How long the bot stays away from a channel that it was refused from or removed from.
-const BOT_RETRY: std::time::Duration = std::time::Duration::from_mins(5);
-
 // Our own links.
 impl Core {
     /// A link is on its network, and knows what the server says of itself.
@@ -70,6 +67,9 @@ impl Core {
         if !state.present.contains(link) {
             state.present.push(link.clone());
         }
+        if link.is_bot() {
+            state.trouble.over();
+        }
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             // It may have been forced in by the network.
             puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
@@ -113,16 +113,24 @@ impl Core {
     /// Lets the bot come into a channel (again).
     pub(super) async fn join_with_bot(&mut self, key: &ChannelRef) {
         let Some(network) = self.networks.get(&key.0) else { return };
-        let Some(channel) = self.directory.channels.get(key) else { return };
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        channel.trouble.trying();
         let (bot, channel) = (network.bot.clone(), ChannelKey { name: channel.name.clone(), key: channel.key.clone() });
         let command = self.delivery.command();
         self.act(&bot, command, IrcAction::Join { channels: vec![channel] }).await;
     }
 
-    fn bot_retries(&self, key: ChannelRef) {
-        let input = self.input.clone();
+    /// The bot can't be in a channel: its rooms are told if that is news to them, and it tries again later.
+    fn bot_is_out(&mut self, key: ChannelRef, words: &str, at: IrcKey) {
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        let (news, pause) = channel.trouble.again(words);
+        tracing::warn!(network = %key.0, portal.channel = channel.name, news, "the bridge's bot {words}");
+        if news {
+            self.notice(&key, &format!("The bridge's bot {words}. It will try again by itself."), at);
+        }
+        let (Some(pause), input) = (pause, self.input.clone()) else { return };
         tokio::spawn(async move {
-            tokio::time::sleep(BOT_RETRY).await;
+            tokio::time::sleep(pause).await;
             let _ = input.send(Input::BotRetries(key)).await;
         });
     }
@@ -139,9 +147,7 @@ impl Core {
         self.absent(link, &key).await;
         let words = kick_words(source, reason);
         let Some(user) = link.user() else {
-            tracing::warn!(link.id = %link, portal.channel = channel, "the bot was {words}; it tries again in five minutes");
-            self.notice(&key, &format!("The bridge's bot was {words} on IRC ({channel})."), at);
-            return self.bot_retries(key);
+            return self.bot_is_out(key, &format!("was {words} on IRC ({channel})"), at);
         };
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             puppet.wanted.remove(&key.1);
@@ -155,9 +161,7 @@ impl Core {
         let Some(key) = self.channel_ref(link, channel) else { return };
         self.absent(link, &key).await;
         let Some(user) = link.user() else {
-            tracing::warn!(link.id = %link, portal.channel = channel, %failure, "the bot can't join a channel; it tries again in five minutes");
-            self.notice(&key, &format!("The bridge's bot can't join {channel} on IRC: {failure}."), at);
-            return self.bot_retries(key);
+            return self.bot_is_out(key, &format!("can't join {channel} on IRC: {failure}"), at);
         };
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             puppet.wanted.remove(&key.1);

@@ -14,7 +14,7 @@
 //! | `delivery` | the fate of each Matrix event |
 //! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |
 //! | `lookups`, `health` | what others ask of us |
-//! | `start` | loading, and what the last run left undone |
+//! | `start`, `unplaced` | loading, what the last run left undone, and what waits for rooms that are looked for |
 
 mod delivery;
 mod directory;
@@ -33,6 +33,7 @@ mod portal;
 mod private;
 mod puppets;
 mod start;
+mod unplaced;
 mod witnesses;
 
 pub use health::Pings;

@@ -5,7 +5,7 @@ use ruma::OwnedRoomId;
 use super::{
     delivery::Origin,
     directory::{ChannelRef, QueryRef, RoomKind},
-    dispatch::{Core, Input},
+    dispatch::Core,
     event::Event,
     network::Network,
     outbox::{Job, Receipt},
@@ -40,10 +40,7 @@ impl Core {
                 self.say_in_query(&query, event, origin).await;
             }
             RoomKind::Control(_) => self.on_control_message(event, origin).await,
-            RoomKind::Unknown => match (&mut self.unplaced, event.json()) {
-                (Some(unplaced), Some(json)) => unplaced.push(Input::Matrix(vec![(origin.key, json)])),
-                _ => self.journal.settle_matrix(origin.key).await,
-            },
+            RoomKind::Unknown => self.journal.settle_matrix(origin.key).await,
         }
     }
 

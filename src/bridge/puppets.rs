@@ -3,7 +3,7 @@
 //! Owner of which puppets exist and where they ought to be. A puppet's identity (its user name, and the nick it
 //! had) comes from the database, so opening one takes a moment; what it is asked to do meanwhile waits here.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use ruma::{OwnedUserId, UserId};
 
@@ -14,7 +14,7 @@ use crate::{
         protocol::{LinkSpec, SaslPlain, Sealed},
     },
     model::{CaseMapping, ChannelKey, CommandId, Failure, Fate, Folded, IrcAction, LinkId, NetworkId, Reason},
-    store::PuppetIdentity,
+    store::{PuppetIdentity, StoreError},
     translate,
 };
 
@@ -85,7 +85,18 @@ impl Core {
         let (store, matrix, answer, link) = (self.store.clone(), self.matrix.clone(), self.input.clone(), link.clone());
         tokio::spawn(async move {
             let base = translate::username_base(&user);
-            let identity = store.puppet_identity(link.network(), &user, &base).await;
+            let mut pause = Duration::from_millis(250);
+            let identity = loop {
+                match store.puppet_identity(link.network(), &user, &base).await {
+                    // What waits for the puppet is in the journal, and waits for the database too.
+                    Err(StoreError::Unavailable(error)) => {
+                        tracing::warn!(link.id = %link, error, "the database is away; a puppet waits for it");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(Duration::from_secs(5));
+                    }
+                    answer => break answer,
+                }
+            };
             let name = match known {
                 Some(name) => Some(name),
                 // Without a name the nick is made of the localpart: no reason to keep anybody waiting.
@@ -99,7 +110,7 @@ impl Core {
     pub(super) async fn on_identity(
         &mut self,
         link: LinkId,
-        identity: Result<PuppetIdentity, crate::store::StoreError>,
+        identity: Result<PuppetIdentity, StoreError>,
         name: Option<String>,
     ) {
         let (Some(puppet), Some(user)) = (self.puppets.links.get_mut(&link), link.user()) else { return };
@@ -107,10 +118,11 @@ impl Core {
         let identity = match identity {
             Ok(identity) => identity,
             Err(error) => {
-                tracing::error!(link.id = %link, %error, "could not open a puppet: the database gave no identity for it");
+                tracing::error!(link.id = %link, %error, "could not open a puppet: the database has no identity for it");
                 self.puppets.remove(&link);
                 for (command, _) in waiting {
-                    let failure = Failure::certain(Reason::LinkRefused).with_detail("the bridge's database is away");
+                    let failure =
+                        Failure::certain(Reason::LinkRefused).with_detail("the bridge's database refuses its name");
                     self.on_fate(command, Fate::Failed(failure)).await;
                 }
                 return;

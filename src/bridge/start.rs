@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -25,6 +25,7 @@ use super::{
     network::Network,
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
+    unplaced::Unplaced,
 };
 use crate::{
     config::{Config, Plumb},
@@ -148,7 +149,7 @@ impl Bridge {
             delivery: Delivery::default(),
             remembered,
             opening: HashMap::new(),
-            unplaced: Some(Vec::new()),
+            unplaced: Some(Unplaced::default()),
             stopping: false,
             outbox: outbox.clone(),
             pool: pool.clone(),
@@ -316,9 +317,9 @@ async fn find_rooms(
         let missing: Vec<_> = join_all(found).await.into_iter().flatten().collect();
         complained = true;
         looked = looked || find_ours(&outbox, &input, &known).await;
-        // What was left by the last run in a room that can't be found now is not kept for it for ever.
-        let _ = input.send(Input::RoomsKnown).await;
-        if missing.is_empty() && looked {
+        let all = missing.is_empty() && looked;
+        let _ = input.send(Input::RoomsKnown { all }).await;
+        if all {
             return;
         }
         aliases = missing;
@@ -335,15 +336,9 @@ async fn find_ours(outbox: &Outbox, input: &mpsc::Sender<Input>, known: &HashSet
         outbox.bot_exists().await?;
         let rooms = outbox.persist(|| outbox.matrix.joined_rooms(None)).await?;
         for room in rooms.into_iter().filter(|room| !known.contains(room)) {
-            let state = outbox.persist(|| outbox.matrix.state(&room, "m.room.canonical_alias", "", None)).await?;
-            let alias = state.and_then(|state| {
-                let content: serde_json::Value = serde_json::from_str(state.get()).ok()?;
-                RoomAliasId::parse(content["alias"].as_str()?).ok()
-            });
-            let Some(alias) = alias else { continue };
-            // Any room may call itself anything; ours is where the alias leads.
-            if outbox.persist(|| outbox.matrix.resolve_alias(&alias)).await? == Some(room.clone()) {
-                let _ = input.send(Input::Found { room, alias }).await;
+            // Not what the room calls itself, which may be anything: what leads there.
+            for alias in outbox.persist(|| outbox.matrix.local_aliases(&room, None)).await? {
+                let _ = input.send(Input::Found { room: room.clone(), alias }).await;
             }
         }
         Ok::<_, MatrixError>(())

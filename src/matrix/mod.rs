@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, UserId,
-    events::room::history_visibility::HistoryVisibility,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId,
+    UserId, events::room::history_visibility::HistoryVisibility,
 };
 use serde_json::value::RawValue;
 
@@ -125,6 +125,14 @@ pub trait MatrixApi: Send + Sync {
 
     /// The room behind an alias; `None` if there is none.
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError>;
+
+    /// The homeserver's own aliases that lead to a room which a user of ours is in. Unlike [`Self::resolve_alias`] it never
+    /// makes the homeserver ask us whether an alias is to be made.
+    async fn local_aliases(
+        &self,
+        room: &RoomId,
+        as_user: Option<&UserId>,
+    ) -> Result<Vec<OwnedRoomAliasId>, MatrixError>;
 
     /// The rooms that a user of ours has joined.
     async fn joined_rooms(&self, as_user: Option<&UserId>) -> Result<Vec<OwnedRoomId>, MatrixError>;

@@ -4,8 +4,8 @@ use std::{borrow::Cow, time::Duration};
 
 use async_trait::async_trait;
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId,
-    RoomOrAliasId, UInt, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
+    RoomAliasId, RoomId, RoomOrAliasId, UInt, UserId,
     api::{
         OutgoingRequest as _,
         auth_scheme::SendAccessToken,
@@ -20,7 +20,7 @@ use ruma::{
             },
             message::send_message_event,
             profile::{get_profile_field, set_profile_field},
-            room::create_room,
+            room::{aliases, create_room},
             state::{get_state_event_for_key, send_state_event},
         },
     },
@@ -191,6 +191,15 @@ impl MatrixApi for HomeserverClient {
         let request = get_alias::v3::Request::new(in_path(alias));
         let answer = found(self.call(request, None, || format!("look up {alias}")).await)?;
         Ok(answer.map(|answer| answer.room_id))
+    }
+
+    async fn local_aliases(
+        &self,
+        room: &RoomId,
+        as_user: Option<&UserId>,
+    ) -> Result<Vec<OwnedRoomAliasId>, MatrixError> {
+        let request = aliases::v3::Request::new(room.to_owned());
+        Ok(self.call(request, as_user, || format!("list the aliases of {room}")).await?.aliases)
     }
 
     async fn joined_rooms(&self, as_user: Option<&UserId>) -> Result<Vec<OwnedRoomId>, MatrixError> {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use axum::http::Method;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{PgPool, SqlitePool};
 
 use super::world::{BOT, DORA, Stage, TEA, World, assert_same};
-use crate::support::{IrcdConfig, Outage, process::POLL, real::Postgres, wait::DEADLINE};
+use crate::support::{IrcdConfig, Network, Outage, homeserver::encode, process::POLL, real::Postgres, wait::DEADLINE};
 
 /// How often the bridge is killed in a story.
 const KILLS: usize = 12;
@@ -25,12 +26,18 @@ impl Database {
         Self::Postgres(Postgres::shared().create_database())
     }
 
+    /// The scene with the plumb's room by its id on one engine, and by an alias, which is looked up at each start, on the other.
     async fn world(&self, ircd: IrcdConfig) -> World {
         let stage = Stage::set(ircd).await;
-        let mut bridge = stage.bridge().network(stage.network());
-        if let Self::Postgres(url) = self {
-            bridge = bridge.database(url);
-        }
+        let bridge = match self {
+            Self::Sqlite => stage.bridge().network(stage.network()),
+            Self::Postgres(url) => {
+                let path = format!("/_matrix/client/v3/directory/room/{}", encode("#tea:hs.test"));
+                stage.alice.request(Method::PUT, &path, json!({ "room_id": stage.room })).await;
+                let network = Network::new("net", stage.ircd.address()).plumb(TEA, "#tea:hs.test");
+                stage.bridge().network(network).database(url)
+            }
+        };
         stage.start(bridge).await
     }
 

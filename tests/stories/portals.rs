@@ -75,9 +75,11 @@ async fn a_room_that_was_made_and_not_kept_is_found(ircd: IrcdConfig) {
     let (bot, create) = ("@footbridge:hs.test", "/_matrix/client/v3/createRoom");
     let options = json!({ "preset": "public_chat", "room_alias_name": "irc_net_#milk" });
     let made = stage.homeserver.request(bot, &Method::POST, create, options).await.expect("the bot may");
-    // What has another alias is no business of ours.
-    let other = json!({ "preset": "public_chat", "room_alias_name": "milk" });
-    stage.homeserver.request(bot, &Method::POST, create, other).await.expect("the bot may");
+    // A room of somebody else's may call itself anything.
+    let other = stage.alice.create_room(json!({ "preset": "public_chat" })).await;
+    stage.alice.set_state(&other, "m.room.canonical_alias", "", json!({ "alias": alias("#honey") })).await;
+    let join = format!("/_matrix/client/v3/join/{}", crate::support::homeserver::encode(&other));
+    stage.homeserver.request(bot, &Method::POST, &join, json!({})).await.expect("the room is public");
     let room = made["room_id"].as_str().expect("a room has an id").to_owned();
     assert_eq!(stage.alice.join(&alias("#milk")).await, room);
     stage.alice.say(&room, "before the bridge").await;

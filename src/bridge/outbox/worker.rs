@@ -331,8 +331,8 @@ impl Worker {
         }
     }
 
-    /// Sends what somebody said. What the room can't have, the room is told of; where the homeserver has a fault that
-    /// keeps it from that too, the fault isn't the message's, and all begins again.
+    /// Sends what somebody said. What the room can't have, the room is told of. Where the homeserver has a fault, it is
+    /// the message's only if the room can be told at that very moment; otherwise all begins again.
     async fn say_or_tell(
         &self,
         ghost: &Arc<Ghost>,
@@ -354,10 +354,14 @@ impl Worker {
                     format!("A message of {} on IRC could not be shown here: {}.", ghost.nick, error.words()),
                 ),
             };
-            match self.send(&txn, &notice(&text)).await {
-                Err(MatrixError::Stopped) => return Err(MatrixError::Stopped),
-                Err(fault) if fault.is_fault() => {}
-                Ok(()) | Err(_) => return Err(error),
+            let notice = notice(&text);
+            let tell = || self.out.matrix.send(&self.room, "m.room.message", &txn, &notice, self.voice.user(), None);
+            if !error.is_fault() {
+                report(&self.room, "say what can't be shown", &self.out.persist_unless_faulty(tell).await.map(drop));
+                return Err(error);
+            }
+            if tell().await.is_ok() {
+                return Err(error);
             }
         }
     }

@@ -134,6 +134,12 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
             None => Err(Refusal::not_found(format!("Room alias {alias} not found."))),
         },
 
+        ("GET", ["rooms", room, "aliases"]) => {
+            let mut aliases: Vec<&String> =
+                state.aliases.iter().filter(|(_, of)| of == room).map(|(alias, _)| alias).collect();
+            aliases.sort_unstable();
+            Ok(json!({ "aliases": aliases }))
+        }
         ("GET", ["joined_rooms"]) => {
             let mut rooms: Vec<&str> =
                 state.rooms.values().filter(|room| room.is_joined(user)).map(|room| room.id.as_str()).collect();
