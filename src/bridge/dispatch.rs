@@ -75,6 +75,8 @@ pub(crate) enum Input {
     Lookup(super::lookups::Lookup),
     /// How the networks' bots are, for the health report.
     Bots(oneshot::Sender<BTreeMap<NetworkId, BotState>>),
+    /// A network has not told of itself for long enough.
+    GreetingOverdue(NetworkId),
     /// All rooms that there are to find are found, or can't be now.
     RoomsKnown,
     /// The links are about to be closed, once this is answered.
@@ -163,6 +165,7 @@ impl Core {
             Input::Found { room, alias } => self.on_room_found(room, &alias),
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal),
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
+            Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
             Input::User { user, answer } => {
                 let _ = answer.send(self.ghost_by_id(&user));
@@ -304,6 +307,7 @@ impl Core {
                 tracing::info!(link.id = %link, nick, "on the network");
                 self.on_ready(link, isupport);
                 self.on_own_nick(link, &nick);
+                self.on_greeting(link.network()).await;
             }
             LinkState::Connecting { server } => {
                 tracing::debug!(link.id = %link, server, "connecting");
@@ -317,6 +321,8 @@ impl Core {
             LinkState::Refused { failure } => {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
                 self.on_link_lost(link, || failure.to_string()).await;
+                // The bot would have been the first to hear it.
+                self.on_greeting(link.network()).await;
             }
             LinkState::Closed => self.on_link_lost(link, || "it was closed".to_owned()).await,
         }

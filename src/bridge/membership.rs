@@ -53,7 +53,7 @@ impl Core {
         let mapping = network.isupport.casemapping;
         let username = match self.puppets.links.get(link) {
             Some(puppet) => puppet.username.clone(),
-            None => network.bot_username(),
+            None => network.bot_username.clone(),
         };
         self.echo.has(link, nick, mapping, &username, self.clock.now());
         self.keep_nick(link, nick);

@@ -22,7 +22,7 @@ use super::{
     health::{Checks, Pings},
     intake::{MatrixIntake, from_pool},
     lookups::Lookups,
-    network::Network,
+    network::{Network, bot_username_base},
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
 };
@@ -112,7 +112,9 @@ impl Bridge {
         for (id, settings) in &config.networks {
             let server = config.homeserver.server_name.clone();
             let isupport = store.isupport(id).await?;
-            let network = Network::new(id.clone(), settings.clone(), server, isupport);
+            // From where the puppets' come, so that none of them has the same.
+            let username = store.puppet_identity(id, &bot, &bot_username_base(&settings.bot.nick)).await?.username;
+            let network = Network::new(id.clone(), settings.clone(), server, isupport, username);
             let pem = settings.tls_ca_pem();
             let pem = pem.map_err(|problem| StartError::Certificate { network: id.clone(), problem })?;
             pems.extend(pem.map(|pem| (id.clone(), pem)));
