@@ -70,6 +70,9 @@ impl Core {
         if !state.present.contains(link) {
             state.present.push(link.clone());
         }
+        if link.is_bot() {
+            state.witnesses.begins(link, self.clock.now());
+        }
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             // It may have been forced in by the network.
             puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
@@ -101,6 +104,9 @@ impl Core {
         let name = channel.name.clone();
         let before = std::mem::replace(&mut channel.observer, chosen.clone());
         let before = before.filter(|link| channel.present.contains(link));
+        if let Some(puppet) = chosen.as_ref().filter(|link| !link.is_bot()) {
+            channel.witnesses.begins(puppet, self.clock.now());
+        }
         tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
         let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
         // The bot observes wherever it is, unasked: between its JOIN and our hearing of it nothing may be missed.

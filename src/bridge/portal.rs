@@ -23,6 +23,8 @@ pub(super) struct Said {
     pub(super) target: TextTarget,
     pub(super) kind: TextKind,
     pub(super) text: String,
+    /// The server's id of it.
+    pub(super) msgid: Option<String>,
     pub(super) at: Millis,
     pub(super) key: IrcKey,
 }
@@ -200,7 +202,7 @@ impl Core {
         }
         let now = self.clock.now();
         let channel = self.directory.channels.get_mut(key).filter(|channel| channel.present.contains(link));
-        channel.is_some_and(|channel| channel.witnesses.is_first(link, &said.source, said.kind, &said.text, now))
+        channel.is_some_and(|channel| channel.witnesses.is_first(link, said, now))
     }
 
     /// Something that was said before the last stop: who observed what then is not known any more.
@@ -211,7 +213,10 @@ impl Core {
                     return self.journal.settle_irc(said.key).await;
                 };
                 let channel = (network.id.clone(), network.fold(name));
-                if self.was_ours(&channel.0, &said.source) {
+                let now = self.clock.now();
+                let state = self.directory.channels.get_mut(&channel);
+                let told = state.is_some_and(|channel| !channel.witnesses.is_first_again(link, &said, now));
+                if told || self.was_ours(&channel.0, &said.source) {
                     self.journal.settle_irc(said.key).await;
                 } else {
                     self.channel_text(&channel, said).await;

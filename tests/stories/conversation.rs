@@ -14,7 +14,23 @@ on_both_kinds_of_server!(
     r14_text_that_is_no_utf8_arrives,
     nothing_comes_back_to_where_it_was_said,
     an_impostor_with_a_puppets_old_nick_is_heard,
+    r1_the_same_words_after_a_change_of_observer_are_new,
 );
+
+/// Whoever tells the second has not told the first, and all the same they are two.
+async fn r1_the_same_words_after_a_change_of_observer_are_new(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.dora.say(TEA, "lol").await;
+    world.settle("one").await;
+    // Where the server gives lines no ids, what two links tell within two seconds of a change is taken for one line.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    world.dora.raw(&format!("KICK {TEA} {BOT} :no bots")).await;
+    world.settle("two").await;
+    world.dora.say(TEA, "lol").await;
+    world.settle("three").await;
+    assert_eq!(world.read("lol"), 2);
+}
 
 async fn people_talk_both_ways(ircd: IrcdConfig) {
     let world = World::new(ircd).await;
