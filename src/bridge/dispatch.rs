@@ -94,8 +94,8 @@ pub(crate) struct Core {
     pub(super) puppets: Puppets,
     pub(super) echo: Echo,
     pub(super) delivery: Delivery,
-    /// Puppets that the database remembers, with their user names: who comes back after a restart.
-    pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>>,
+    /// Puppets that the database remembers, as they were: who comes back after a restart.
+    pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
     /// What came for rooms that aren't known, while some are still being looked for.
@@ -297,6 +297,7 @@ impl Core {
                 self.on_own_kicked(link, &channel, &source, reason.as_deref(), key).await;
             }
             IrcEvent::JoinRefused { channel, failure } => self.on_join_refused(link, &channel, &failure, key).await,
+            IrcEvent::OwnMask { user, host } => self.echo.seen_as(link, user, host),
             IrcEvent::OwnNick { nick } => self.on_own_nick(link, &nick),
         }
     }

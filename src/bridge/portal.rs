@@ -6,6 +6,7 @@ use super::{
     delivery::Origin,
     directory::{ChannelRef, QueryRef, RoomKind},
     dispatch::{Core, Input},
+    echo::shows,
     event::Event,
     network::Network,
     outbox::{Job, Receipt},
@@ -261,10 +262,16 @@ impl Core {
         self.echo.link_of(&network.id, &network.fold(&source.nick), source, self.clock.now())
     }
 
-    /// Whether somebody was one of our links before the last stop: by the user name, which is one user's for ever.
+    /// Whether somebody was one of our links before the last stop: by nick and user name, as a person may well have the
+    /// same user name on both sides.
     fn was_ours(&self, network: &NetworkId, source: &Source) -> bool {
-        let user = source.user.as_deref().unwrap_or_default();
-        let user = user.strip_prefix('~').unwrap_or(user);
-        self.remembered.get(network).is_some_and(|users| users.values().any(|name| name == user))
+        let (Some(remembered), Some(network)) = (self.remembered.get(network), self.networks.get(network)) else {
+            return false;
+        };
+        let (nick, user) = (network.fold(&source.nick), source.user.as_deref().unwrap_or_default());
+        remembered.values().any(|puppet| {
+            let same_nick = puppet.nick.as_deref().is_some_and(|known| network.fold(known) == nick);
+            same_nick && shows(user, &puppet.username)
+        })
     }
 }

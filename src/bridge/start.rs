@@ -37,7 +37,7 @@ use crate::{
         appservice::{Health, Queries, TransactionSink},
     },
     model::{Clock, Epoch, NetworkId},
-    store::{Journal, Portal, PortalKind, Store, StoreError},
+    store::{Journal, Portal, PortalKind, PuppetIdentity, Store, StoreError},
 };
 
 /// Batches that may wait for the dispatcher.
@@ -134,9 +134,9 @@ impl Bridge {
             is_ours,
             stop: stop.clone(),
         });
-        let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>> = HashMap::new();
+        let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
         for puppet in store.puppets().await? {
-            remembered.entry(puppet.network).or_default().insert(puppet.user, puppet.username);
+            remembered.entry(puppet.network.clone()).or_default().insert(puppet.user.clone(), puppet);
         }
         let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
         let (rooms, aliases) = plumbs(&config);
