@@ -172,6 +172,8 @@ impl Rig {
         assert!(matches!(&ready, LinkState::Ready { nick: own, .. } if own == nick), "{ready:?}");
         peer.waits_for("JOIN #a").await;
         peer.says(&format!(":{nick}!u@host JOIN #a")).await;
+        let mask = IrcEvent::OwnMask { user: "u".into(), host: "host".into() };
+        assert_eq!(self.body().await, PoolEventBody::Irc(mask));
         assert_eq!(self.body().await, PoolEventBody::Irc(IrcEvent::OwnJoined { channel: "#a".into() }));
     }
 

@@ -55,7 +55,7 @@ macro_rules! variants {
 
 variants!(IrcAction: Join Part Observe Say Topic Kick Nick);
 variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Invited OwnJoined OwnParted OwnKicked
-    JoinRefused OwnNick);
+    JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
 variants!(Fate: Delivered Failed);
@@ -331,6 +331,7 @@ fn events_of_irc() {
                 "channel": "#a", "failure": {"reason": "banned", "certain": true, "detail": null},
             }}),
         ),
+        (IrcEvent::OwnMask { user: "~a".into(), host: "h".into() }, json!({"own_mask": {"user": "~a", "host": "h"}})),
         (IrcEvent::OwnNick { nick: "a".into() }, json!({"own_nick": {"nick": "a"}})),
     ]);
 }

@@ -80,6 +80,8 @@ pub(crate) enum Input {
     Bots(oneshot::Sender<BTreeMap<NetworkId, BotState>>),
     /// Rooms were looked for; whether all that there are to find are found.
     RoomsKnown { all: bool },
+    /// A network has not told of itself for long enough.
+    GreetingOverdue(NetworkId),
     /// The links are about to be closed, once this is answered.
     Stopping(oneshot::Sender<()>),
     /// Nothing more comes.
@@ -95,8 +97,8 @@ pub(crate) struct Core {
     pub(super) puppets: Puppets,
     pub(super) echo: Echo,
     pub(super) delivery: Delivery,
-    /// Puppets that the database remembers, with their user names: who comes back after a restart.
-    pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>>,
+    /// Puppets that the database remembers, as they were: who comes back after a restart.
+    pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
     /// What came for rooms that aren't known, while some are still being looked for.
@@ -161,6 +163,7 @@ impl Core {
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
+            Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
             Input::User { user, answer } => {
                 let _ = answer.send(self.ghost_by_id(&user));
@@ -259,8 +262,8 @@ impl Core {
         match event.body {
             PoolEventBody::Fate { command, fate } => self.on_fate(command, fate).await,
             PoolEventBody::State(state) => self.on_link_state(&event.link, state).await,
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, .. }) => {
-                let said = super::portal::Said { source, target, kind, text, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
+                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
                 self.on_irc_text(&event.link, said).await;
             }
             PoolEventBody::Irc(irc) => self.on_irc(&event.link, event.key, irc).await,
@@ -283,8 +286,8 @@ impl Core {
             None => event,
         };
         match event.body {
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, .. }) => {
-                let said = super::portal::Said { source, target, kind, text, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
+                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
                 self.on_irc_text_again(&event.link, said).await;
             }
             _ => self.journal.settle_irc(event.key).await,
@@ -310,6 +313,7 @@ impl Core {
                 self.on_own_kicked(link, &channel, &source, reason.as_deref(), key).await;
             }
             IrcEvent::JoinRefused { channel, failure } => self.on_join_refused(link, &channel, &failure, key).await,
+            IrcEvent::OwnMask { user, host } => self.echo.seen_as(link, user, host),
             IrcEvent::OwnNick { nick } => self.on_own_nick(link, &nick),
         }
     }
@@ -320,6 +324,7 @@ impl Core {
                 tracing::info!(link.id = %link, nick, "on the network");
                 self.on_ready(link, isupport);
                 self.on_own_nick(link, &nick);
+                self.on_greeting(link.network()).await;
             }
             LinkState::Connecting { server } => {
                 tracing::debug!(link.id = %link, server, "connecting");
@@ -333,6 +338,8 @@ impl Core {
             LinkState::Refused { failure } => {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
                 self.on_link_lost(link, || failure.to_string()).await;
+                // The bot would have been the first to hear it.
+                self.on_greeting(link.network()).await;
             }
             LinkState::Closed => self.on_link_lost(link, || "it was closed".to_owned()).await,
         }

@@ -46,14 +46,16 @@ impl Core {
     }
 
     pub(super) fn on_own_nick(&mut self, link: &LinkId, nick: &str) {
+        self.is_called(link, nick);
+        self.keep_nick(link, nick);
+    }
+
+    /// One of our links has this nick now.
+    fn is_called(&mut self, link: &LinkId, nick: &str) {
         let Some(network) = self.networks.get(link.network()) else { return };
         let mapping = network.isupport.casemapping;
-        let username = match self.puppets.links.get(link) {
-            Some(puppet) => puppet.username.clone(),
-            None => network.bot_username(),
-        };
-        self.echo.has(link, nick, mapping, &username, self.clock.now());
-        self.keep_nick(link, nick);
+        let username = self.puppets.links.get(link).map_or(&network.bot_username, |puppet| &puppet.username);
+        self.echo.has(link, nick, mapping, username, self.clock.now());
     }
 
     pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {
@@ -69,6 +71,7 @@ impl Core {
         }
         if link.is_bot() {
             state.trouble.over();
+            state.witnesses.begins(link, self.clock.now());
         }
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             // It may have been forced in by the network.
@@ -101,6 +104,9 @@ impl Core {
         let name = channel.name.clone();
         let before = std::mem::replace(&mut channel.observer, chosen.clone());
         let before = before.filter(|link| channel.present.contains(link));
+        if let Some(puppet) = chosen.as_ref().filter(|link| !link.is_bot()) {
+            channel.witnesses.begins(puppet, self.clock.now());
+        }
         tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
         let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
         // The bot observes wherever it is, unasked: between its JOIN and our hearing of it nothing may be missed.
@@ -279,11 +285,14 @@ impl Core {
     }
 
     pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str) {
-        if self.link_of(link.network(), source).is_some() {
-            // One of ours; its own link tells the same.
+        let Some(network) = self.networks.get(link.network()) else { return };
+        if let Some(ours) = self.link_of(&network.id, source).cloned() {
+            // Its own link tells the same, but perhaps later than this one tells what is said under the new nick.
+            if self.echo.holds(&ours, &network.fold(&source.nick)) {
+                self.is_called(&ours, nick);
+            }
             return;
         }
-        let Some(network) = self.networks.get(link.network()) else { return };
         let renamed = Source { nick: nick.to_owned(), ..source.clone() };
         let (old, new) = (network.fold(&source.nick), network.fold(nick));
         let (before, after) = (network.ghost_of(source), network.ghost_of(&renamed));

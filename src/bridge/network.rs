@@ -18,6 +18,10 @@ pub(super) struct Network {
     pub(super) bot: LinkId,
     /// From the bot's connection, this time or the last.
     pub(super) isupport: Arc<Isupport>,
+    /// Whether the server has told of itself, or isn't waited for: who its users are depends on its limits.
+    pub(super) greeted: bool,
+    /// The bot's user name (ident), which no puppet has.
+    pub(super) bot_username: String,
     /// Whether the bot is on the network, and why it isn't.
     pub(super) bot_state: BotState,
     server: OwnedServerName,
@@ -33,16 +37,20 @@ pub(super) enum BotState {
 }
 
 impl Network {
-    /// Makes a network ready. `isupport` is what the server said last time, if it is known.
+    /// Makes a network ready. `isupport` is what the server said last time, if it is known; `bot_username` what the
+    /// store made of [`bot_username_base`].
     pub(super) fn new(
         id: NetworkId,
         config: config::Network,
         server: OwnedServerName,
         isupport: Option<Isupport>,
+        bot_username: String,
     ) -> Self {
         Self {
             bot: LinkId::bot(id.clone()),
+            greeted: isupport.is_some(),
             isupport: Arc::new(isupport.unwrap_or_default()),
+            bot_username,
             bot_state: BotState::Off("it has not connected yet".into()),
             id,
             config,
@@ -76,7 +84,7 @@ impl Network {
             alternatives: (1..=3)
                 .map(|n| self.config.puppets.nick.alternative(&config.nick, n, self.nicklen()))
                 .collect(),
-            username: self.bot_username(),
+            username: self.bot_username.clone(),
             realname: config.realname.clone(),
             sasl: config
                 .sasl
@@ -84,13 +92,6 @@ impl Network {
                 .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),
         }
-    }
-
-    /// The bot's user name (ident): its nick, as far as that may be one.
-    pub(super) fn bot_username(&self) -> String {
-        let legal =
-            self.config.bot.nick.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).take(9).collect();
-        if String::is_empty(&legal) { "bridge".to_owned() } else { legal }
     }
 
     /// Tells the ids in the namespace of this network's ghosts.
@@ -172,6 +173,12 @@ impl Network {
     pub(super) fn namelen(&self) -> usize {
         self.isupport.namelen.unwrap_or(50)
     }
+}
+
+/// What the bot's user name (ident) is made of: its nick, as far as that may be one.
+pub(super) fn bot_username_base(nick: &str) -> String {
+    let legal: String = nick.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+    if legal.is_empty() { "bridge".to_owned() } else { legal }
 }
 
 /// The fewest and the most things that may wait in one link.

@@ -6,6 +6,7 @@ use super::{
     delivery::Origin,
     directory::{ChannelRef, QueryRef, RoomKind},
     dispatch::Core,
+    echo::shows,
     event::Event,
     network::Network,
     outbox::{Job, Receipt},
@@ -23,6 +24,8 @@ pub(super) struct Said {
     pub(super) target: TextTarget,
     pub(super) kind: TextKind,
     pub(super) text: String,
+    /// The server's id of it.
+    pub(super) msgid: Option<String>,
     pub(super) at: Millis,
     pub(super) key: IrcKey,
 }
@@ -197,7 +200,7 @@ impl Core {
         }
         let now = self.clock.now();
         let channel = self.directory.channels.get_mut(key).filter(|channel| channel.present.contains(link));
-        channel.is_some_and(|channel| channel.witnesses.is_first(link, &said.source, said.kind, &said.text, now))
+        channel.is_some_and(|channel| channel.witnesses.is_first(link, said, now))
     }
 
     /// Something that was said before the last stop: who observed what then is not known any more.
@@ -208,7 +211,10 @@ impl Core {
                     return self.journal.settle_irc(said.key).await;
                 };
                 let channel = (network.id.clone(), network.fold(name));
-                if self.was_ours(&channel.0, &said.source) {
+                let now = self.clock.now();
+                let state = self.directory.channels.get_mut(&channel);
+                let told = state.is_some_and(|channel| !channel.witnesses.is_first_again(link, &said, now));
+                if told || self.was_ours(&channel.0, &said.source) {
                     self.journal.settle_irc(said.key).await;
                 } else {
                     self.channel_text(&channel, said).await;
@@ -253,10 +259,16 @@ impl Core {
         self.echo.link_of(&network.id, &network.fold(&source.nick), source, self.clock.now())
     }
 
-    /// Whether somebody was one of our links before the last stop: by the user name, which is one user's for ever.
+    /// Whether somebody was one of our links before the last stop: by nick and user name, as a person may well have the
+    /// same user name on both sides.
     fn was_ours(&self, network: &NetworkId, source: &Source) -> bool {
-        let user = source.user.as_deref().unwrap_or_default();
-        let user = user.strip_prefix('~').unwrap_or(user);
-        self.remembered.get(network).is_some_and(|users| users.values().any(|name| name == user))
+        let (Some(remembered), Some(network)) = (self.remembered.get(network), self.networks.get(network)) else {
+            return false;
+        };
+        let (nick, user) = (network.fold(&source.nick), source.user.as_deref().unwrap_or_default());
+        remembered.values().any(|puppet| {
+            let same_nick = puppet.nick.as_deref().is_some_and(|known| network.fold(known) == nick);
+            same_nick && shows(user, &puppet.username)
+        })
     }
 }

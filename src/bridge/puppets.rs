@@ -7,7 +7,10 @@ use std::{collections::HashMap, time::Duration};
 
 use ruma::{OwnedUserId, UserId};
 
-use super::dispatch::{Core, Input};
+use super::{
+    dispatch::{Core, Input},
+    network::Network,
+};
 use crate::{
     irc::pool::{
         SendRefused,
@@ -20,13 +23,17 @@ use crate::{
 
 /// How many nicks are tried when the first is taken.
 const ALTERNATIVES: u32 = 9;
+/// How long puppets wait for what a server that is met for the first time says of itself.
+const GREETING: Duration = Duration::from_secs(30);
 
 /// One puppet.
 pub(super) struct Puppet {
     /// Its user name, once known.
     pub(super) username: String,
+    /// The nicks that it may be known by; none before it is open.
+    nicks: Vec<String>,
     /// The nick it was last stored with.
-    pub(super) stored_nick: Option<String>,
+    stored_nick: Option<String>,
     /// Channels it was told to be in.
     pub(super) wanted: HashMap<Folded, String>,
     /// What waits for its identity; `None` once the link is open.
@@ -38,6 +45,8 @@ pub(super) struct Puppet {
 pub(super) struct Puppets {
     pub(super) links: HashMap<LinkId, Puppet>,
     per_network: HashMap<NetworkId, u32>,
+    /// Who waits for the limits of a network that is met for the first time.
+    ungreeted: Vec<(LinkId, PuppetIdentity, Option<String>)>,
 }
 
 impl Puppets {
@@ -72,8 +81,13 @@ impl Core {
             return Err(Failure::certain(Reason::PuppetLimit));
         }
         *count += 1;
-        let puppet =
-            Puppet { username: String::new(), stored_nick: None, wanted: HashMap::new(), waiting: Some(Vec::new()) };
+        let puppet = Puppet {
+            username: String::new(),
+            nicks: Vec::new(),
+            stored_nick: None,
+            wanted: HashMap::new(),
+            waiting: Some(Vec::new()),
+        };
         self.puppets.links.insert(link.clone(), puppet);
         self.find_identity(&link, user.to_owned());
         Ok(link)
@@ -106,21 +120,20 @@ impl Core {
         });
     }
 
-    /// Opens a puppet's link and gives it what has waited.
+    /// The database has said who a puppet is, or that it can't.
     pub(super) async fn on_identity(
         &mut self,
         link: LinkId,
         identity: Result<PuppetIdentity, StoreError>,
         name: Option<String>,
     ) {
-        let (Some(puppet), Some(user)) = (self.puppets.links.get_mut(&link), link.user()) else { return };
-        let waiting = puppet.waiting.take().unwrap_or_default();
         let identity = match identity {
             Ok(identity) => identity,
             Err(error) => {
                 tracing::error!(link.id = %link, %error, "could not open a puppet: the database has no identity for it");
+                let waiting = self.puppets.links.get_mut(&link).and_then(|puppet| puppet.waiting.take());
                 self.puppets.remove(&link);
-                for (command, _) in waiting {
+                for (command, _) in waiting.unwrap_or_default() {
                     let failure =
                         Failure::certain(Reason::LinkRefused).with_detail("the bridge's database refuses its name");
                     self.on_fate(command, Fate::Failed(failure)).await;
@@ -128,15 +141,44 @@ impl Core {
                 return;
             }
         };
+        if self.networks.get(link.network()).is_some_and(|network| network.greeted) {
+            return self.open_puppet(link, identity, name).await;
+        }
+        tracing::debug!(link.id = %link, "a puppet waits for what the server says of itself");
+        let mut waiting = self.puppets.ungreeted.iter();
+        if !waiting.any(|(other, ..)| other.network() == link.network()) {
+            let (input, network) = (self.input.clone(), link.network().clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(GREETING).await;
+                let _ = input.send(Input::GreetingOverdue(network)).await;
+            });
+        }
+        self.puppets.ungreeted.push((link, identity, name));
+    }
+
+    /// The network's limits are known, or won't be for now: puppets can be called something.
+    pub(super) async fn on_greeting(&mut self, network: &NetworkId) {
+        if let Some(network) = self.networks.get_mut(network) {
+            network.greeted = true;
+        }
+        let waiting: Vec<_> = self.puppets.ungreeted.extract_if(.., |(link, ..)| link.network() == network).collect();
+        for (link, identity, name) in waiting {
+            self.open_puppet(link, identity, name).await;
+        }
+    }
+
+    /// Opens a puppet's link and gives it what has waited.
+    async fn open_puppet(&mut self, link: LinkId, identity: PuppetIdentity, name: Option<String>) {
+        let (Some(puppet), Some(user)) = (self.puppets.links.get_mut(&link), link.user()) else { return };
+        let Some(network) = self.networks.get(link.network()) else { return };
+        let waiting = puppet.waiting.take().unwrap_or_default();
         puppet.username.clone_from(&identity.username);
         puppet.stored_nick.clone_from(&identity.nick);
-        let Some(network) = self.networks.get(link.network()) else { return };
-        let wanted = network.config.puppets.nick.nick(user, name.as_deref(), network.nicklen());
-        let nick = identity.nick.unwrap_or_else(|| wanted.clone());
-        let alternatives = std::iter::once(wanted.clone())
-            .filter(|wanted| *wanted != nick)
-            .chain((1..=ALTERNATIVES).map(|n| network.config.puppets.nick.alternative(&wanted, n, network.nicklen())))
-            .collect();
+        puppet.nicks = nicks(network, user, name.as_deref());
+        // The one it had comes first, so that a number stays, if it would still be called so.
+        let mut alternatives = puppet.nicks.clone();
+        let had = alternatives.iter().position(|nick| Some(nick) == identity.nick.as_ref());
+        let nick = alternatives.remove(had.unwrap_or(0));
         let sasl = network.config.puppets.accounts.get(user);
         let spec = LinkSpec {
             link: link.clone(),
@@ -158,7 +200,7 @@ impl Core {
     /// Lets a link do something; what can't be taken fails at once.
     pub(super) async fn act(&mut self, link: &LinkId, command: CommandId, action: IrcAction) {
         if let Some(waiting) = self.puppets.links.get_mut(link).and_then(|puppet| puppet.waiting.as_mut()) {
-            let most = self.networks.get(link.network()).map_or(0, super::network::Network::queue);
+            let most = self.networks.get(link.network()).map_or(0, Network::queue);
             if waiting.len() < most as usize {
                 waiting.push((command, action));
             } else {
@@ -205,10 +247,11 @@ impl Core {
         }
     }
 
-    /// A puppet has a nick: it is kept for the next time, so that a number added to it stays.
+    /// A puppet has a nick: it is kept for the next time, so that a number added to it stays. A nick that it was forced
+    /// to have is not.
     pub(super) fn keep_nick(&mut self, link: &LinkId, nick: &str) {
         let (Some(puppet), Some(user)) = (self.puppets.links.get_mut(link), link.user()) else { return };
-        if puppet.stored_nick.as_deref() == Some(nick) {
+        if puppet.stored_nick.as_deref() == Some(nick) || !puppet.nicks.iter().any(|own| own == nick) {
             return;
         }
         puppet.stored_nick = Some(nick.to_owned());
@@ -219,4 +262,12 @@ impl Core {
             }
         });
     }
+}
+
+/// What a Matrix user may be called, in the order of preference.
+fn nicks(network: &Network, user: &UserId, name: Option<&str>) -> Vec<String> {
+    let (template, nicklen) = (&network.config.puppets.nick, network.nicklen());
+    let wanted = template.nick(user, name, nicklen);
+    let alternatives: Vec<_> = (1..=ALTERNATIVES).map(|n| template.alternative(&wanted, n, nicklen)).collect();
+    std::iter::once(wanted).chain(alternatives).collect()
 }

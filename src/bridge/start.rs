@@ -22,7 +22,7 @@ use super::{
     health::{Checks, Pings},
     intake::{MatrixIntake, from_pool},
     lookups::Lookups,
-    network::Network,
+    network::{Network, bot_username_base},
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
     unplaced::Unplaced,
@@ -38,7 +38,7 @@ use crate::{
         appservice::{Health, Queries, TransactionSink},
     },
     model::{Clock, Epoch, NetworkId},
-    store::{Journal, Portal, PortalKind, Store, StoreError},
+    store::{Journal, Portal, PortalKind, PuppetIdentity, Store, StoreError},
 };
 
 /// Batches that may wait for the dispatcher.
@@ -113,7 +113,9 @@ impl Bridge {
         for (id, settings) in &config.networks {
             let server = config.homeserver.server_name.clone();
             let isupport = store.isupport(id).await?;
-            let network = Network::new(id.clone(), settings.clone(), server, isupport);
+            // From where the puppets' come, so that none of them has the same.
+            let username = store.puppet_identity(id, &bot, &bot_username_base(&settings.bot.nick)).await?.username;
+            let network = Network::new(id.clone(), settings.clone(), server, isupport, username);
             let pem = settings.tls_ca_pem();
             let pem = pem.map_err(|problem| StartError::Certificate { network: id.clone(), problem })?;
             pems.extend(pem.map(|pem| (id.clone(), pem)));
@@ -133,9 +135,9 @@ impl Bridge {
             is_ours,
             stop: stop.clone(),
         });
-        let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, String>> = HashMap::new();
+        let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
         for puppet in store.puppets().await? {
-            remembered.entry(puppet.network).or_default().insert(puppet.user, puppet.username);
+            remembered.entry(puppet.network.clone()).or_default().insert(puppet.user.clone(), puppet);
         }
         let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
         let (rooms, aliases) = plumbs(&config);

@@ -1,18 +1,22 @@
 //! One telling of each line, where several of our links tell of the same channel.
 //!
 //! The bot tells of every channel that it is in; a puppet tells while it observes, and while one takes over from the
-//! other both do. A line is new when the link that tells it has now told it more often than any line like it was
-//! taken: so nothing is taken twice and nothing is left out, whoever tells first.
+//! other both do. A server's id makes a line known wherever there is one. Elsewhere a line is new when the link that
+//! tells it has now told it more often than any line like it was taken, those counted that were taken before the link
+//! began to tell: so nothing is taken twice and nothing is left out, whoever tells first.
 
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
 };
 
-use crate::model::{LinkId, Millis, Source, TextKind};
+use super::portal::Said;
+use crate::model::{LinkId, Millis};
 
 /// How far apart two links may be with the same line; in milliseconds.
 const APART: Millis = 30_000;
+/// What was taken so long before a link began to tell is nothing that it tells too; in milliseconds.
+const OVERLAP: Millis = 2_000;
 /// Lines remembered at the most.
 const REMEMBERED: usize = 4096;
 
@@ -23,32 +27,53 @@ pub(super) struct Witnesses {
     lines: HashMap<u64, Told>,
     /// When each telling was taken, oldest first.
     order: VecDeque<(Millis, u64)>,
+    /// The links that began to tell lately, and when.
+    began: Vec<(LinkId, Millis)>,
 }
 
 #[derive(Debug, Default)]
 struct Told {
-    taken: u32,
-    by: Vec<(LinkId, u32)>,
+    /// When each of the tellings was taken.
+    taken: VecDeque<Millis>,
+    /// How often each link has told it.
+    by: Vec<(LinkId, usize)>,
 }
 
 impl Witnesses {
+    /// `link` tells from now on.
+    pub(super) fn begins(&mut self, link: &LinkId, now: Millis) {
+        // Once nothing older is remembered, it makes no difference when a link began.
+        self.began.retain(|(other, at)| other != link && now - at < APART);
+        self.began.push((link.clone(), now));
+    }
+
     /// Whether this telling by `link` is the first of its line.
-    pub(super) fn is_first(&mut self, link: &LinkId, source: &Source, kind: TextKind, text: &str, now: Millis) -> bool {
+    pub(super) fn is_first(&mut self, link: &LinkId, said: &Said, now: Millis) -> bool {
         self.forget(now);
-        let hash = self.hasher.hash_one((&source.nick, kind, text));
+        let hash = match &said.msgid {
+            Some(id) => self.hasher.hash_one(id),
+            None => self.hasher.hash_one((&said.source.nick, said.kind, &said.text)),
+        };
         let told = self.lines.entry(hash).or_default();
-        let place = told.by.iter().position(|(by, _)| by == link).unwrap_or_else(|| {
-            told.by.push((link.clone(), 0));
-            told.by.len() - 1
-        });
-        told.by[place].1 += 1;
-        let count = told.by[place].1;
-        let first = count > told.taken;
+        let first = if said.msgid.is_some() {
+            told.taken.is_empty()
+        } else {
+            let began = self.began.iter().find(|(other, _)| other == link).map_or(Millis::MIN, |(_, at)| *at);
+            told.again_by(link, began.saturating_sub(OVERLAP))
+        };
         if first {
-            told.taken = count;
+            told.taken.push_back(now);
             self.order.push_back((now, hash));
         }
         first
+    }
+
+    /// [`Self::is_first`] for what was said before the last stop, when nobody knows any more who told when: what was
+    /// told a moment apart by two links is taken to be one line.
+    pub(super) fn is_first_again(&mut self, link: &LinkId, said: &Said, now: Millis) -> bool {
+        let at = said.at.min(now);
+        self.begins(link, at);
+        self.is_first(link, said, at)
     }
 
     fn forget(&mut self, now: Millis) {
@@ -58,28 +83,54 @@ impl Witnesses {
             }
             self.order.pop_front();
             let Some(told) = self.lines.get_mut(&hash) else { continue };
-            told.taken -= 1;
+            told.taken.pop_front();
             told.by.iter_mut().for_each(|(_, count)| *count = count.saturating_sub(1));
-            if told.taken == 0 {
+            if told.taken.is_empty() {
                 self.lines.remove(&hash);
             }
         }
     }
 }
 
+impl Told {
+    /// Counts a telling by `link`, which can't tell what was taken before `heard_from`; whether that makes one more than
+    /// were taken.
+    fn again_by(&mut self, link: &LinkId, heard_from: Millis) -> bool {
+        let place = self.by.iter().position(|(by, _)| by == link).unwrap_or_else(|| {
+            self.by.push((link.clone(), 0));
+            self.by.len() - 1
+        });
+        let unheard = self.taken.iter().filter(|at| **at < heard_from).count();
+        let count = self.by[place].1.max(unheard) + 1;
+        self.by[place].1 = count;
+        count > self.taken.len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NetworkId;
+    use crate::model::{Epoch, IrcKey, NetworkId, Source, TextKind, TextTarget};
 
     fn links() -> (LinkId, LinkId) {
         let network: NetworkId = "net".parse().unwrap();
         (LinkId::bot(network.clone()), LinkId::puppet(network, ruma::user_id!("@a:x").to_owned()))
     }
 
+    fn said(text: &str, msgid: Option<&str>, at: Millis) -> Said {
+        Said {
+            source: Source { nick: "dora".into(), user: None, host: None },
+            target: TextTarget::Channel { name: "#tea".into(), status: None },
+            kind: TextKind::Privmsg,
+            text: text.into(),
+            msgid: msgid.map(Into::into),
+            at,
+            key: IrcKey { epoch: Epoch(1), seq: 0 },
+        }
+    }
+
     fn first(witnesses: &mut Witnesses, link: &LinkId, text: &str, now: Millis) -> bool {
-        let source = Source { nick: "dora".into(), user: None, host: None };
-        witnesses.is_first(link, &source, TextKind::Privmsg, text, now)
+        witnesses.is_first(link, &said(text, None, now), now)
     }
 
     #[test]
@@ -103,6 +154,47 @@ mod tests {
         let mut w = Witnesses::default();
         let tellings = [&puppet, &bot, &puppet].map(|link| first(&mut w, link, "lol", 0));
         assert_eq!(tellings, [true, false, true]);
+    }
+
+    #[test]
+    fn r1_a_servers_id_tells_lines_apart() {
+        let (bot, puppet) = links();
+        let mut w = Witnesses::default();
+        let mut first = |link, id, now| w.is_first(link, &said("lol", Some(id), now), now);
+        assert!(first(&bot, "a", 0) && first(&puppet, "b", 1), "the same words, and another line");
+        assert!(!first(&puppet, "a", 20_000) && !first(&bot, "b", 20_000), "late, and the same line");
+    }
+
+    #[test]
+    fn r1_the_same_words_after_a_change_of_observer_are_taken() {
+        let (bot, puppet) = links();
+        let mut w = Witnesses::default();
+        w.begins(&bot, 0);
+        assert!(first(&mut w, &bot, "yes", 1_000));
+        w.begins(&puppet, 5_000);
+        assert!(first(&mut w, &puppet, "yes", 5_001), "it can't have heard the one before");
+        assert!(first(&mut w, &puppet, "yes", 5_002));
+        w.begins(&bot, 10_000);
+        assert!(first(&mut w, &bot, "yes", 10_001), "nor the bot those two");
+        w.begins(&puppet, 10_500);
+        assert!(!first(&mut w, &puppet, "yes", 10_600), "the same, as far as anyone can tell");
+        assert!(first(&mut w, &puppet, "yes", 10_700));
+    }
+
+    #[test]
+    fn r1_what_two_links_told_before_a_crash_is_taken_once() {
+        let (bot, puppet) = links();
+        let mut w = Witnesses::default();
+        let mut again = |link, id, at| w.is_first_again(link, &said("yes", id, at), 60_000);
+        let tellings = [
+            again(&bot, None, 0),
+            again(&puppet, None, 100),
+            again(&puppet, None, 10_000),
+            again(&bot, None, 10_100),
+            again(&bot, None, 10_200),
+        ];
+        assert_eq!(tellings, [true, false, true, false, true]);
+        assert!(again(&bot, Some("a"), 11_000) && !again(&puppet, Some("a"), 20_000));
     }
 
     #[test]

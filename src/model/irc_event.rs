@@ -168,6 +168,13 @@ pub enum IrcEvent {
         /// Why.
         failure: Failure,
     },
+    /// This link is seen by others as `nick!user@host` with these now: told where it becomes known, and when it changes.
+    OwnMask {
+        /// The user name, as the server shows it: perhaps not what was asked for.
+        user: String,
+        /// The host, perhaps cloaked.
+        host: String,
+    },
     /// This link has another nick now.
     OwnNick {
         /// The new nick.

@@ -64,7 +64,7 @@ pub trait Store: JournalStore {
     /// Forgets the query whose room this is, if it is one's.
     async fn remove_query(&self, room: &RoomId) -> Result<(), StoreError>;
 
-    /// All puppets, in no particular order.
+    /// All puppets, in no particular order; the bot is among them, for its user name.
     async fn puppets(&self) -> Result<Vec<PuppetIdentity>, StoreError>;
 
     /// What `user` is known by on `network`. The first call gives the user a name: `username_base` cut to 9 characters, or

@@ -14,7 +14,69 @@ on_both_kinds_of_server!(
     r14_text_that_is_no_utf8_arrives,
     nothing_comes_back_to_where_it_was_said,
     an_impostor_with_a_puppets_old_nick_is_heard,
+    nothing_comes_back_where_the_server_renames_users,
+    nothing_comes_back_under_a_nick_that_its_own_link_has_not_heard_of,
+    r1_the_same_words_after_a_change_of_observer_are_new,
 );
+
+/// Where nobody gets the user name that they ask for, as by Ergo's `coerce-ident`.
+async fn nothing_comes_back_where_the_server_renames_users(ircd: IrcdConfig) {
+    let world = World::new(IrcdConfig { ident: Some("~u".to_owned()), ..ircd }).await;
+    world.settle("told by the bot").await;
+    world.ircd.force_nick(ALICE, "Guest1");
+    world.alice.say(&world.room, "under another nick").await;
+    world.dora.expect_text(TEA, |from| from == "Guest1", "under another nick").await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    bob.say(&world.room, "told by a puppet").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "told by a puppet").await;
+    world.dora.raw(&format!("KICK {TEA} {BOT} :no bots")).await;
+    bob.say(&world.room, "and without the bot").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "and without the bot").await;
+    world.dora.say(TEA, "end").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "end").await;
+    for text in ["from alice: told by the bot", "under another nick", "told by a puppet", "and without the bot"] {
+        assert_eq!(world.read(text), 1, "{text} came back");
+    }
+    for ghost in ["@irc_net_alice=5bm=5d:hs.test", "@irc_net_guest1:hs.test", "@irc_net_bob=5bm=5d:hs.test"] {
+        let state = world.homeserver.state();
+        assert_eq!(state.rooms[&world.room].membership(ghost), None, "{ghost} stands for a puppet");
+    }
+}
+
+/// The observer's socket may be ahead of the puppet's.
+async fn nothing_comes_back_under_a_nick_that_its_own_link_has_not_heard_of(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.settle("start").await;
+    world.ircd.freeze(ALICE);
+    world.ircd.force_nick(ALICE, "Guest1");
+    let id = world.ircd.state().find("Guest1").map(|(id, _)| id).expect("the puppet has that nick");
+    world.ircd.hear(id, &format!("PRIVMSG {TEA} :on its way"));
+    world.dora.say(TEA, "end").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "end").await;
+    assert_eq!(world.read("on its way"), 0, "it came back");
+    world.ircd.thaw("Guest1");
+    world.alice.say(&world.room, "still alice").await;
+    world.dora.expect_text(TEA, |from| from == "Guest1", "still alice").await;
+    world.dora.say(TEA, "the end").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "the end").await;
+    assert_eq!(world.read("still alice"), 1, "it came back");
+}
+
+/// Whoever tells the second has not told the first, and all the same they are two.
+async fn r1_the_same_words_after_a_change_of_observer_are_new(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.dora.say(TEA, "lol").await;
+    world.settle("one").await;
+    // Where the server gives lines no ids, what two links tell within two seconds of a change is taken for one line.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    world.dora.raw(&format!("KICK {TEA} {BOT} :no bots")).await;
+    world.settle("two").await;
+    world.dora.say(TEA, "lol").await;
+    world.settle("three").await;
+    assert_eq!(world.read("lol"), 2);
+}
 
 async fn people_talk_both_ways(ircd: IrcdConfig) {
     let world = World::new(ircd).await;

@@ -89,6 +89,7 @@ on_both_databases!(
     r5_killed_at_random_without_capabilities,
     what_was_accepted_from_irc_survives,
     what_was_accepted_from_matrix_survives,
+    what_was_accepted_of_a_puppets_namesake_survives,
 );
 
 async fn r5_killed_at_random_with_labels(database: Database) {
@@ -206,6 +207,33 @@ async fn what_was_accepted_from_irc_survives(database: Database) {
         }
     };
     tokio::time::timeout(DEADLINE, all_settled).await.expect("what has arrived is settled, and its text erased");
+}
+
+/// The same person on both sides, with the same user name: what she says on IRC isn't her puppet's.
+async fn what_was_accepted_of_a_puppets_namesake_survives(database: Database) {
+    let mut world = database.world(IrcdConfig::modern()).await;
+    world.homeserver.user("dora").join(&world.room).await;
+    world.ircd.expect_on_channel("dora[m]", TEA).await;
+    world.settle("start").await;
+    world.homeserver.outage(Outage::BadGateway);
+    let said: Vec<String> = (0..5).map(|n| format!("line {n}")).collect();
+    for line in &said {
+        world.dora.say(TEA, line).await;
+    }
+    let all_accepted = async {
+        while database.accepted_of_dora(&world).await.len() < said.len() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all_accepted).await.expect("the bridge accepts lines while the homeserver is away");
+    world.bridge.kill();
+    world.homeserver.outage(None);
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    end(&world).await;
+    let read: Vec<String> =
+        world.homeserver.messages(&world.room).into_iter().filter(|body| said.contains(body)).collect();
+    assert_same(&read, &said);
 }
 
 /// IRC is away, the bridge takes what Matrix says, and dies; then it comes back.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::{FakeIrcd, IrcClient, IrcdConfig};
+use crate::support::{FakeIrcd, IrcClient, IrcdConfig, ircd::Reaction, process::POLL, wait::DEADLINE};
 
 on_both_kinds_of_server!(
     r3_the_first_message_opens_the_puppet_and_follows_its_join,
@@ -12,6 +12,8 @@ on_both_kinds_of_server!(
     r41_r42_a_puppet_is_known_by_user_name_and_real_name,
     a_puppet_leaves_with_its_user_and_comes_back,
     a_link_that_is_lost_comes_back,
+    r72_a_nick_that_was_forced_is_not_kept,
+    r42_a_puppet_waits_for_what_an_unknown_server_says_of_itself,
 );
 
 /// What a connection said it is: user name and real name of its USER line.
@@ -98,9 +100,9 @@ async fn r72_nicks_are_transliterated_cut_and_told_apart_for_good(ircd: IrcdConf
 
 async fn r41_r42_a_puppet_is_known_by_user_name_and_real_name(ircd: IrcdConfig) {
     let mut world = World::new(ircd).await;
-    let mut seen = Vec::new();
-    // Localparts that differ only where IRC user names can't.
-    for localpart in ["carol.of.the.hills", "carol_of_the_hills", "carol.of.the.hills2"] {
+    let mut seen = vec![("the bot", "footbridge".to_owned(), user_line(&world.ircd, "footbridge").0)];
+    // Localparts that differ only where IRC user names can't, and the bot's own name.
+    for localpart in ["carol.of.the.hills", "carol_of_the_hills", "carol.of.the.hills2", "foot.bridg"] {
         let user = world.homeserver.user(localpart);
         user.join(&world.room).await;
         let text = format!("I am {localpart}");
@@ -177,6 +179,50 @@ async fn a_link_that_is_lost_comes_back(ircd: IrcdConfig) {
     world.dora.expect_text(TEA, |from| from == ALICE, "still here").await;
     world.dora.say(TEA, "good").await;
     world.alice.expect_message(&world.room, |from| from == DORA, "good").await;
+}
+
+/// Services and servers give nicks that nobody wants; a restart asks for the right one.
+async fn r72_a_nick_that_was_forced_is_not_kept(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.ircd.force_nick(ALICE, "Guest42");
+    world.alice.say(&world.room, "as a guest").await;
+    world.dora.expect_text(TEA, |from| from == "Guest42", "as a guest").await;
+    world.bridge.terminate().await;
+    world.ircd.expect_gone("Guest42").await;
+    world.bridge.restart().await;
+    world.alice.say(&world.room, "as myself").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "as myself").await;
+}
+
+/// A user who writes before the bot is on the network for the first time ever.
+async fn r42_a_puppet_waits_for_what_an_unknown_server_says_of_itself(ircd: IrcdConfig) {
+    let stage =
+        super::world::Stage::set(IrcdConfig { isupport: vec!["NAMELEN=36".to_owned()], nick_len: 12, ..ircd }).await;
+    stage.ircd.react(
+        |received| {
+            if received.line.starts_with("USER footbridg ") { Reaction::Ignore } else { Reaction::Obey }
+        },
+    );
+    let mut bridge = stage.bridge().network(stage.network()).prepare();
+    bridge.spawn();
+    let user = stage.ircd.wait_for_line("footbridge", "USER", |line| line.starts_with("USER ")).await;
+    stage.alice.expect_membership(&stage.room, "@footbridge:hs.test", "join").await;
+    let maximilian = stage.homeserver.user("maximilian.with.a.long.name");
+    maximilian.join(&stage.room).await;
+    maximilian.say(&stage.room, "early").await;
+    let waits = async {
+        while !bridge.log().contains("a puppet waits for what the server says of itself") {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waits).await.expect("the puppet waits for the bot's greeting");
+    stage.ircd.react(|_| Reaction::Obey);
+    stage.ircd.hear(user.connection, &user.line);
+    let nick = stage.dora.expect("early", |line| line.text() == "early").await.nick().to_owned();
+    assert_eq!(nick, "maximilia[m]", "cut as the server says, before the template's end");
+    let (_, realname) = user_line(&stage.ircd, &nick);
+    assert!(realname.starts_with("@max") && realname.ends_with(":hs.test") && realname.len() <= 36, "{realname}");
 }
 
 /// SASL PLAIN for the bot and for one user's puppet; others connect without an account.

@@ -56,6 +56,7 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
             }
             "channels" => link.channels = list(value).iter().map(|name| channel(name)).collect(),
             "queue" => network.limits.queue = value.parse().unwrap(),
+            "masks" => {} // See `Play::new`.
             "password" => network.password = Some(Sealed::new(value)),
             _ => panic!("`{key}` is no key of `with:`"),
         }
@@ -79,13 +80,16 @@ pub(crate) struct Play {
     pub(crate) now: u64,
     said: String,
     held: bool,
+    /// Whether it is written down how others see the link, which every JOIN tells.
+    masks: bool,
 }
 
 impl Play {
     pub(crate) fn new(with: &str) -> Self {
         let (link, network) = specs(with);
+        let masks = with.split_whitespace().any(|word| word == "masks");
         let session = Session::new(link, Arc::new(network), Arc::new(SharedIsupport::default()), 1);
-        Self { session, now: 0, said: String::new(), held: false }
+        Self { session, now: 0, said: String::new(), held: false, masks }
     }
 
     fn clock(&self) -> Now {
@@ -160,6 +164,7 @@ impl Play {
                 Output::Line(wire) => format!("C: {}", legal(&wire)),
                 Output::Dial => format!("dial: {}", self.session.server()),
                 Output::Hangup => "hangup".to_owned(),
+                Output::Event(IrcEvent::OwnMask { .. }, _) if !self.masks => continue,
                 Output::Event(event, at) => {
                     let at = at.map(|at| format!(" at={at}")).unwrap_or_default();
                     format!("event: {}{at}", event_words(&event))
@@ -354,6 +359,7 @@ fn event_words(event: &IrcEvent) -> String {
             format!("own kicked {channel} by {}{}", who(source), extra(&[("reason", reason)]))
         }
         IrcEvent::JoinRefused { channel, failure } => format!("join refused {channel} {}", failure_words(failure)),
+        IrcEvent::OwnMask { user, host } => format!("own mask {user}@{host}"),
         IrcEvent::OwnNick { nick } => format!("own nick {nick}"),
     }
 }

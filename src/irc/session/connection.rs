@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     irc::caps::Caps,
-    model::{Isupport, Source},
+    model::{IrcEvent, Isupport, Source},
 };
 
 /// A server that has said nothing for so long is asked whether it lives. In milliseconds.
@@ -97,6 +97,12 @@ impl Connection {
             check: now + IDLE,
             asked: false,
         }
+    }
+
+    /// What is to be told of how others see us, once all of it is known.
+    pub(super) fn mask(&self) -> Option<IrcEvent> {
+        let (user, host) = (self.me.user.clone()?, self.me.host.clone()?);
+        Some(IrcEvent::OwnMask { user, host })
     }
 
     pub(super) const fn is_ready(&self) -> bool {

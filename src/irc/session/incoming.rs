@@ -34,7 +34,7 @@ impl Session {
         if connection.is_old(&line) {
             return false;
         }
-        self.learn_own_host(&line);
+        self.learn_own_mask(&line, out);
         match line.numeric() {
             Some(number) => self.numeric(number, &line, now, out),
             None => self.command(&line, now, out),
@@ -91,21 +91,14 @@ impl Session {
             numeric::RPL_ISUPPORT => self.isupport_again(line, out),
             numeric::RPL_HOSTHIDDEN if self.is_me(line.param(0)) => {
                 let host = self.text_of(line.param(1));
-                if let State::On(connection) = &mut self.state {
-                    match host.split_once('@') {
-                        Some((user, host)) => {
-                            connection.me.user = Some(user.to_owned());
-                            connection.me.host = Some(host.to_owned());
-                        }
-                        None => connection.me.host = Some(host),
-                    }
+                match host.split_once('@') {
+                    Some((user, host)) => self.seen_as(Some(user.to_owned()), Some(host.to_owned()), out),
+                    None => self.seen_as(None, Some(host), out),
                 }
             }
             numeric::RPL_WHOISUSER if self.is_me(line.param(1)) => {
                 let (user, host) = (self.text_of(line.param(2)), self.text_of(line.param(3)));
-                if let State::On(connection) = &mut self.state {
-                    (connection.me.user, connection.me.host) = (Some(user), Some(host));
-                }
+                self.seen_as(Some(user), Some(host), out);
             }
             numeric::RPL_NOTOPIC => self.topic_told(line.param(1), b"", line, out),
             numeric::RPL_TOPIC => self.topic_told(line.param(1), line.param(2), line, out),
@@ -181,11 +174,10 @@ impl Session {
     }
 
     /// User and host of lines that are ours are what others see of us.
-    fn learn_own_host(&mut self, line: &Line<'_>) {
+    fn learn_own_mask(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
         if !self.is_me(line.nick()) {
             return;
         }
-        let State::On(connection) = &mut self.state else { return };
         let seen = match (line.command, std::str::from_utf8(line.source.unwrap_or_default())) {
             (b"CHGHOST", _) => {
                 let (user, host) = (line.param(0), line.param(1));
@@ -199,7 +191,21 @@ impl Session {
             _ => return,
         };
         if let (Some(user), Some(host)) = seen {
-            (connection.me.user, connection.me.host) = (Some(user), Some(host));
+            self.seen_as(Some(user), Some(host), out);
+        }
+    }
+
+    /// Others see us so; what isn't said is as before.
+    fn seen_as(&mut self, user: Option<String>, host: Option<String>, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else { return };
+        let me = &mut connection.me;
+        let (user, host) = (user.or_else(|| me.user.clone()), host.or_else(|| me.host.clone()));
+        if (&user, &host) == (&me.user, &me.host) {
+            return;
+        }
+        (me.user, me.host) = (user, host);
+        if connection.is_ready() {
+            out.extend(connection.mask().map(|mask| Output::Event(mask, None)));
         }
     }
 

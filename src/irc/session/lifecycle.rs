@@ -266,6 +266,7 @@ impl Session {
             nick: connection.me.nick.clone(),
             isupport: std::sync::Arc::clone(&self.isupport),
         }));
+        out.extend(connection.mask().map(|mask| Output::Event(mask, None)));
     }
 
     /// A JOIN was refused: so is what waits for it.

@@ -150,8 +150,10 @@ impl State {
         if line.params.len() < 4 {
             return self.numeric(id, 461, "USER :Not enough parameters");
         }
+        let asked_for = || format!("~{}", line.param(0).chars().take(9).collect::<String>());
+        let user = self.config.ident.clone().unwrap_or_else(asked_for);
         let connection = self.connection_mut(id);
-        connection.user = format!("~{}", line.param(0).chars().take(9).collect::<String>());
+        connection.user = user;
         line.param(3).clone_into(&mut connection.realname);
         self.welcome(id);
     }

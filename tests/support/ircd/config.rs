@@ -9,6 +9,8 @@ pub struct IrcdConfig {
     pub server_name: String,
     /// The host that everyone seems to come from.
     pub host: String,
+    /// The user name that everyone gets, whatever they ask for (Ergo's `coerce-ident`).
+    pub ident: Option<String>,
     /// The capabilities it offers, with their values (`sasl=PLAIN`). None: it has never heard of CAP.
     pub caps: Vec<String>,
     /// The case mapping: `rfc1459` or `ascii`.
@@ -41,6 +43,7 @@ impl Default for IrcdConfig {
         Self {
             server_name: "irc.fake.test".to_owned(),
             host: "client.fake.test".to_owned(),
+            ident: None,
             caps: Vec::new(),
             casemapping: "rfc1459".to_owned(),
             nick_len: 30,
