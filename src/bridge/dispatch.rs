@@ -318,7 +318,10 @@ impl Core {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
                 self.on_link_lost(link, || failure.to_string()).await;
             }
-            LinkState::Closed => self.on_link_lost(link, || "it was closed".to_owned()).await,
+            LinkState::Closed => {
+                self.puppets.closed(link);
+                self.on_link_lost(link, || "it was closed".to_owned()).await;
+            }
         }
     }
 

@@ -51,9 +51,10 @@ impl Core {
     pub(super) fn on_own_nick(&mut self, link: &LinkId, nick: &str) {
         let Some(network) = self.networks.get(link.network()) else { return };
         let mapping = network.isupport.casemapping;
-        let username = match self.puppets.links.get(link) {
-            Some(puppet) => puppet.username.clone(),
-            None => network.bot_username(),
+        let username = if link.is_bot() {
+            network.bot_username()
+        } else {
+            self.puppets.username(link).unwrap_or_default().to_owned()
         };
         self.echo.has(link, nick, mapping, &username, self.clock.now());
         self.keep_nick(link, nick);

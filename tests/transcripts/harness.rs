@@ -200,6 +200,7 @@ impl Play {
             "dial-failed" => self.input(Input::DialFailed(Failure::certain(Reason::LinkLost).with_detail(rest))),
             "disconnected" => self.input(Input::Disconnected(rest)),
             "close" => self.input(Input::Close(std::str::from_utf8(&unescape(rest)).unwrap())),
+            "stop" => self.input(Input::Stop(std::str::from_utf8(&unescape(rest)).unwrap())),
             "wait" => self.wait(rest.strip_suffix("ms").map_or_else(
                 || rest.strip_suffix('s').unwrap().parse::<u64>().unwrap() * 1000,
                 |ms| ms.parse().unwrap(),

@@ -76,7 +76,7 @@ impl Session {
 
     fn numeric(&mut self, number: u16, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
         if matches!(number, numeric::ERR_YOUREBANNEDCREEP | numeric::ERR_YOUWILLBEBANNED) {
-            return self.verdict(Closing::Banned, line);
+            return self.ban_verdict(line);
         }
         if self.login_numeric(number, line, now, out) {
             return;

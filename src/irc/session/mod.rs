@@ -59,7 +59,7 @@ pub struct Now {
 /// What can happen to a session.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The link is to live; begin.
+    /// The link is to live: begin, or go on where it was to close.
     Start,
     /// The dial that was asked for succeeded; the socket is ready for bytes.
     Connected,
@@ -73,8 +73,10 @@ pub enum Input<'a> {
     Action(CommandId, IrcAction),
     /// The time that [`Session::next_timer`] gave has come.
     Timer,
-    /// The bridge closes the link: say QUIT, fail what waits.
+    /// The bridge closes the link: say what waits, for as long as it may wait, then QUIT.
     Close(&'a str),
+    /// The bridge stops: say QUIT now, fail what waits.
+    Stop(&'a str),
 }
 
 /// What the link is to do.
@@ -110,6 +112,8 @@ pub struct Session {
     /// What is wanted and observed outlives connections, as does what waits to be said.
     channels: Channels,
     outbox: Outbox,
+    /// The reason of the QUIT to come, if the link is to close when all is said.
+    leaving: Option<Box<str>>,
     /// What came of a pull, to be told with the next step.
     owed: Vec<Output>,
 }
@@ -148,6 +152,7 @@ impl Session {
             backoff: Backoff::new(seed),
             state: State::New,
             outbox: Outbox::new(),
+            leaving: None,
             owed: Vec::new(),
         };
         let mapping = session.isupport.casemapping;
@@ -182,10 +187,15 @@ impl Session {
                 Input::Disconnected(reason) => self.disconnected(reason, now, out),
                 Input::Action(id, action) => self.action(id, action, now, out),
                 Input::Timer => self.timer(now, out),
-                Input::Close(reason) => self.close(reason, now, out),
+                Input::Close(reason) => self.close(reason),
+                Input::Stop(reason) => self.stop(reason, now, out),
             }
         }
         self.give_up_failed(out);
+        if self.is_goodbye_due() {
+            let reason = self.leaving.clone().unwrap_or_default();
+            self.stop(&reason, now, out);
+        }
     }
 
     /// Appends the next line that waits for the flood budget to `wire` (with its CR LF), and to `starting` the
@@ -209,7 +219,7 @@ impl Session {
     /// It doesn't move with every line, so a caller needs to set its clock anew only when the value has changed.
     #[must_use]
     pub fn next_timer(&self) -> Option<u64> {
-        if !self.owed.is_empty() {
+        if !self.owed.is_empty() || self.is_goodbye_due() {
             return Some(0);
         }
         let state = match &self.state {
@@ -219,6 +229,12 @@ impl Session {
             State::Refused(_) | State::Closed => return None,
         };
         [state, self.channels.timer(), self.outbox.timer()].into_iter().flatten().min()
+    }
+
+    /// Whether the goodbye has been said: all that can follow is the end.
+    #[must_use]
+    pub fn has_said_goodbye(&self) -> bool {
+        self.is_over()
     }
 
     /// Whether the link is on the network.

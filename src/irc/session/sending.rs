@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{
     Now, Output, Session, State,
-    channels::Place,
+    channels::{Place, Wish},
     connection::Connection,
     nicks,
     outbox::{Command, Current, What},
@@ -74,18 +74,17 @@ impl Session {
         Some(Output::Event(IrcEvent::JoinRefused { channel: name.clone(), failure }, None))
     }
 
+    /// Leaves a channel, in order: after what was said before, even if that can't be said yet.
     fn leave(&mut self, id: CommandId, channel: String, reason: Option<String>, out: &mut Vec<Output>) {
         let mapping = self.isupport.casemapping;
-        match self.channels.unwant(&channel, mapping) {
-            // In order, after what was said before.
-            Place::In => {
-                let reason = reason.map(|reason| translate::one_line(&reason));
-                let what = What::Part { channel, reason };
-                let command = Command { id, what, expires: u64::MAX, journal: None };
-                self.outbox.push(command, false, self.network.limits.queue, out);
-            }
-            // The JOIN that is on its way is answered with a PART when it has come back.
-            _ => self.fail_channel(&channel, &Failure::certain(Reason::NotJoined), out),
+        let more_to_say = self.outbox.has_fated_for(&channel, mapping);
+        let place = self.channels.unwant(&channel, more_to_say, mapping);
+        // Where nothing is to be said, a JOIN that is on its way is answered with a PART when it has come back.
+        if more_to_say || place == Place::In {
+            let reason = reason.map(|reason| translate::one_line(&reason));
+            let what = What::Part { channel, reason };
+            let command = Command { id, what, expires: u64::MAX, journal: None };
+            self.outbox.push(command, place != Place::In, self.network.limits.queue, out);
         }
     }
 
@@ -163,7 +162,7 @@ impl Session {
         let (isupport, channels) = (&self.isupport, &self.channels);
         let unwanted = |target: &str| {
             let channel = channels.get(target.as_bytes(), isupport.casemapping);
-            isupport.is_channel(target) && channel.is_none_or(|channel| !channel.desired)
+            isupport.is_channel(target) && channel.is_none_or(|channel| channel.wish == Wish::No)
         };
         self.outbox.fail_targets(unwanted, &Failure::certain(Reason::NotJoined), out);
     }
