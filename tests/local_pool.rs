@@ -129,6 +129,7 @@ impl Rig {
             link: link.clone(),
             nick: nick.into(),
             alternatives: vec![format!("{nick}_")],
+            nick_end: String::new(),
             username: nick.into(),
             realname: format!("@{nick}:example.org"),
             sasl: None,

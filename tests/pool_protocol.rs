@@ -112,6 +112,7 @@ fn links() {
             link: link(),
             nick: "alice[m]".into(),
             alternatives: vec!["alice[m]1".into()],
+            nick_end: "[m]".into(),
             username: "alice".into(),
             realname: "@alice:example.org".into(),
             sasl: Some(SaslPlain { account: "alice".into(), password: Sealed::new("hunter2") }),

@@ -76,6 +76,7 @@ impl Network {
             alternatives: (1..=3)
                 .map(|n| self.config.puppets.nick.alternative(&config.nick, n, self.nicklen()))
                 .collect(),
+            nick_end: String::new(),
             username: self.bot_username(),
             realname: config.realname.clone(),
             sasl: config

@@ -147,6 +147,7 @@ impl Core {
             link: link.clone(),
             nick,
             alternatives,
+            nick_end: network.config.puppets.nick.end().to_owned(),
             username: identity.username,
             realname: translate::realname(user, name.as_deref(), network.namelen()),
             sasl: sasl

@@ -7,14 +7,14 @@ use std::{fmt::Write as _, sync::Arc};
 
 use footbridge::{
     irc::{
-        isupport::SharedIsupport,
+        isupport::{self, SharedIsupport},
         pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed},
         session::{Input, Now, Output, Session},
         wire::Line,
     },
     model::{
-        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, LinkId, LinkState, MatrixKey, Reason, Source,
-        TextKind, TextTarget,
+        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey, Reason,
+        Source, TextKind, TextTarget,
     },
 };
 
@@ -30,6 +30,7 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
         link: LinkId::puppet(network, user),
         nick: "alice".into(),
         alternatives: vec!["alice_m".into()],
+        nick_end: String::new(),
         username: "alice".into(),
         realname: "@alice:example.org".into(),
         sasl: None,
@@ -49,6 +50,8 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
             "bot" => link.link = LinkId::bot(network.network.clone()),
             "nick" => link.nick = value.into(),
             "alternatives" => link.alternatives = list(value),
+            "end" => link.nick_end = value.into(),
+            "known" => {}
             "username" => link.username = value.into(),
             "sasl" => {
                 let (account, password) = value.split_once(':').unwrap();
@@ -84,7 +87,13 @@ pub(crate) struct Play {
 impl Play {
     pub(crate) fn new(with: &str) -> Self {
         let (link, network) = specs(with);
-        let session = Session::new(link, Arc::new(network), Arc::new(SharedIsupport::default()), 1);
+        let isupports = SharedIsupport::default();
+        if let Some(tokens) = with.split_whitespace().find_map(|word| word.strip_prefix("known=")) {
+            let mut known = Isupport::default();
+            isupport::apply(&mut known, tokens.split(';'));
+            let _ = isupports.share(known);
+        }
+        let session = Session::new(link, Arc::new(network), Arc::new(isupports), 1);
         Self { session, now: 0, said: String::new(), held: false }
     }
 

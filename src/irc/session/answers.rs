@@ -1,5 +1,7 @@
 //! Answers to what we sent: echoes, acknowledgements, errors.
 
+use std::borrow::Cow;
+
 use super::{
     Now, Output, Session, State,
     channels::join_reason,
@@ -164,7 +166,7 @@ impl Session {
 
     /// Looks after the wanted nick from now on, unless we have it.
     pub(super) fn watch_nick(&mut self, now: u64) {
-        let wanted = self.wanted_nick().to_owned();
+        let wanted = self.wanted_nick().into_owned();
         let mapping = self.isupport.casemapping;
         if let State::On(connection) = &mut self.state {
             if mapping.same(&connection.me.nick, &wanted) {
@@ -176,8 +178,8 @@ impl Session {
     }
 
     /// The wanted nick, as long as this server takes it.
-    pub(super) fn wanted_nick(&self) -> &str {
-        nicks::wanted(&self.spec.nick, &self.isupport)
+    pub(super) fn wanted_nick(&self) -> Cow<'_, str> {
+        nicks::wanted(&self.spec, &self.isupport)
     }
 
     /// Somebody gave up their nick: perhaps it is the one we want.
@@ -193,7 +195,7 @@ impl Session {
 
     /// False if `number` is no refusal of a nick of ours.
     fn nick_refused(&mut self, number: u16, name: &str, now: Now) -> bool {
-        let for_nick = self.isupport.casemapping.same(name, self.wanted_nick());
+        let for_nick = self.isupport.casemapping.same(name, &self.wanted_nick());
         let State::On(connection) = &mut self.state else { return false };
         match number {
             // It won't get any better by trying again.

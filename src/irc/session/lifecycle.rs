@@ -48,8 +48,8 @@ impl Session {
             out.push(Output::Hangup);
             return;
         }
-        let walk = NickWalk::new(&self.spec.nick, &self.spec.alternatives, self.isupport.nicklen);
-        let nick = walk.current(&self.spec.nick, &self.spec.alternatives).unwrap_or_default();
+        let mut walk = NickWalk::new(&self.spec, self.isupport.nicklen);
+        let nick = walk.current(&self.spec).unwrap_or_default();
         let me = Source { nick: nick.clone(), user: None, host: None };
         let phase = Phase::Negotiating(Box::<Negotiation>::default());
         let deadline = now.monotonic + REGISTRATION;

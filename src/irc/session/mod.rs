@@ -102,7 +102,8 @@ pub struct Session {
     spec: LinkSpec,
     network: Arc<NetworkSpec>,
     isupports: Arc<SharedIsupport>,
-    /// What the server said of itself, now or in the last connection.
+    /// What the server said of itself, now or in the last connection; before the first, what one of its network said to
+    /// another link.
     isupport: Arc<Isupport>,
     encoding: &'static Encoding,
     /// Which of the network's servers is dialled (next).
@@ -139,7 +140,7 @@ impl Session {
     /// A session for `spec`. Links of one network share `network` and `isupports`; `seed` makes its jitter its own.
     #[must_use]
     pub fn new(spec: LinkSpec, network: Arc<NetworkSpec>, isupports: Arc<SharedIsupport>, seed: u64) -> Self {
-        let isupport = isupports.share(Isupport::default());
+        let isupport = isupports.latest();
         let encoding = codec::encoding(&network.encoding);
         let mut session = Self {
             channels: Channels::new(spec.link.is_bot()),

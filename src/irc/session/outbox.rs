@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Output, receipts::Verb};
+use super::Output;
 use crate::model::{CaseMapping, CommandId, Failure, Fate, MatrixKey, Reason, TextKind};
 
 /// How much may wait where the configuration sets no limit.
@@ -74,10 +74,13 @@ impl Command {
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) id: CommandId,
-    pub(super) verb: Verb,
+    pub(super) kind: TextKind,
     pub(super) target: String,
-    /// The texts of its lines to come, ready for the wire. Never empty.
+    /// Its lines to come, as the author wrote them. Never empty. They are cut as they go out, as how much fits in a line
+    /// depends on our name then.
     pub(super) lines: VecDeque<String>,
+    /// How many bytes of the first of them have gone out.
+    pub(super) said: usize,
 }
 
 /// Everything that waits.

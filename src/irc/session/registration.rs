@@ -263,7 +263,7 @@ impl Session {
                 } else {
                     walk.taken();
                 }
-                let Some(nick) = walk.current(&self.spec.nick, &self.spec.alternatives) else {
+                let Some(nick) = walk.current(&self.spec) else {
                     return self.hang_up(Closing::Throttled, "every nick that we tried is taken", now, out);
                 };
                 me.nick.clone_from(&nick);
