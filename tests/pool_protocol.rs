@@ -119,7 +119,8 @@ fn links() {
             channels: vec![ChannelKey { name: channel(), key: Some("k".into()) }],
         },
         &json!({
-            "link": ["libera", {"puppet": "@alice:example.org"}], "nick": "alice[m]", "alternatives": ["alice[m]1"],
+            "link": ["libera", {"puppet": "@alice:example.org"}], "nick": "alice[m]",
+            "nick_end": "[m]", "alternatives": ["alice[m]1"],
             "username": "alice", "realname": "@alice:example.org",
             "sasl": {"account": "alice", "password": "hunter2"}, "channels": [{"name": "#a", "key": "k"}],
         }),

@@ -384,6 +384,7 @@ impl Link {
                     }
                 },
                 Output::Hangup => self.hang_up(),
+                Output::Throttled => self.network.throttled(),
                 Output::Event(event, at) => self.tell(PoolEventBody::Irc(event), at.unwrap_or(now.unix)),
                 Output::State(state) => self.enter(state, now),
                 Output::Fate(command, fate) => self.tell(PoolEventBody::Fate { command, fate }, now.unix),

@@ -169,6 +169,7 @@ impl Play {
                 Output::Line(wire) => format!("C: {}", legal(&wire)),
                 Output::Dial => format!("dial: {}", self.session.server()),
                 Output::Hangup => "hangup".to_owned(),
+                Output::Throttled => "throttled".to_owned(),
                 Output::Event(event, at) => {
                     let at = at.map(|at| format!(" at={at}")).unwrap_or_default();
                     format!("event: {}{at}", event_words(&event))

@@ -12,6 +12,8 @@ use crate::{
 
 /// How long a JOIN may stay without an answer. In milliseconds.
 const JOIN_PATIENCE: u64 = 30_000;
+/// How many channels are kept that we don't want to be in: networks may put us into some.
+const MOST_UNWANTED: usize = 64;
 /// How many channels go into one JOIN where the server doesn't say.
 const JOIN_TARGETS: usize = 10;
 
@@ -44,6 +46,8 @@ pub(super) enum Joined {
     Stay,
     /// PART at once: we were forwarded to it, or it is wanted no more.
     Leave,
+    /// Nothing: the server has put us into more channels than any person would be put into.
+    Ignore,
 }
 
 /// How far we are with an observed channel's members.
@@ -203,6 +207,10 @@ impl Channels {
             if self.get(name.as_bytes(), mapping).is_none_or(|channel| channel.wish == Wish::No) {
                 return Joined::Leave;
             }
+        }
+        let unwanted = |channel: &&Channel| channel.wish == Wish::No;
+        if self.get(name.as_bytes(), mapping).is_none() && self.list.iter().filter(unwanted).count() >= MOST_UNWANTED {
+            return Joined::Ignore;
         }
         let channel = self.entry(name, mapping);
         channel.name = name.into();

@@ -69,7 +69,7 @@ impl Session {
             b"NICK" => self.nick(line, now, out),
             b"TOPIC" => self.topic_changed(line, out),
             b"INVITE" => self.invite(line, out),
-            b"KILL" if self.is_me(line.param(0)) => self.verdict(Closing::Throttled, line),
+            b"KILL" if self.is_me(line.param(0)) => self.verdict(Closing::Later, line),
             _ => {}
         }
     }

@@ -138,6 +138,9 @@ impl Session {
         self.channels.disconnected(|channel| outbox.has_fated_for(channel, mapping));
         self.fail_unwanted(out);
         self.server = self.server.wrapping_add(1);
+        if closing.is_pause() {
+            out.push(Output::Throttled);
+        }
         let wait = self.backoff.next(closing);
         self.state = State::Waiting(now.monotonic + wait);
         let until = now.unix.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX));

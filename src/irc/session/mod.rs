@@ -88,6 +88,8 @@ pub enum Output {
     Line(Vec<u8>),
     /// Close the socket once what was given out is written. A `Disconnected` isn't needed afterwards.
     Hangup,
+    /// The network wants fewer connections: no link of it is to dial for a while.
+    Throttled,
     /// Tell the bridge what happened on IRC, and when by the server's clock (`server-time`), if it says.
     Event(IrcEvent, Option<Millis>),
     /// Tell the bridge what the link does now.

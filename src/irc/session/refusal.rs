@@ -8,8 +8,10 @@
 pub(super) enum Closing {
     /// Nothing special: the network, a restart, a flood. Try again soon.
     Lost,
-    /// We came too often, or somebody sent us away: try again in a while.
+    /// Our links came too often: all of them are to wait for a while.
     Throttled,
+    /// Somebody sent us away, or there is no nick for us: try again in a while.
+    Later,
     /// There is no room: try again later.
     Full,
     /// Nothing more may be tried until a person acts.
@@ -75,7 +77,7 @@ const WORDS: &[(&str, Closing)] = &[
     ("password mismatch", Closing::Banned),
     ("bad password", Closing::Banned),
     ("invalid password", Closing::Banned),
-    ("killed", Closing::Throttled),
+    ("killed", Closing::Later),
 ];
 
 /// What the words of an ERROR line mean.
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn r44_r45_bans_throttles_and_errors_are_told_apart_on_every_server() {
-        use Closing::{Banned, Full, Lost, Throttled};
+        use Closing::{Banned, Full, Later, Lost, Throttled};
         let table = [
             // Solanum, charybdis, hybrid
             ("Closing Link: 192.0.2.1 (K-Lined)", Banned),
@@ -131,7 +133,7 @@ mod tests {
             ("Closing Link: 192.0.2.1 (Excess Flood)", Lost),
             ("Closing Link: 192.0.2.1 (Max SendQ exceeded)", Lost),
             ("Closing Link: 192.0.2.1 (Server shutting down)", Lost),
-            ("Closing Link: 192.0.2.1 (Killed (oper (go away)))", Throttled),
+            ("Closing Link: 192.0.2.1 (Killed (oper (go away)))", Later),
             // InspIRCd
             ("Closing link: (~u@192.0.2.1) [K-lined: spam]", Banned),
             ("Closing link: (unknown@192.0.2.1) [Z-lined: spam]", Banned),

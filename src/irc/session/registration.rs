@@ -264,7 +264,7 @@ impl Session {
                     walk.taken();
                 }
                 let Some(nick) = walk.current(&self.spec) else {
-                    return self.hang_up(Closing::Throttled, "every nick that we tried is taken", now, out);
+                    return self.hang_up(Closing::Later, "every nick that we tried is taken", now, out);
                 };
                 me.nick.clone_from(&nick);
                 self.urgent(out, |line| line.nick(&nick));

@@ -116,3 +116,16 @@ fn every_refusal_of_a_join_has_its_reason() {
         assert_eq!(join_reason(numeric, words), reason, "{numeric} {words}");
     }
 }
+
+#[test]
+fn a_server_that_puts_us_everywhere_is_ignored_but_for_what_we_want() {
+    let mut channels = Channels::default();
+    for n in 0..1000 {
+        let joined = channels.joined(&format!("#{n}"), true, ASCII);
+        assert_eq!(joined, if n < MOST_UNWANTED { Joined::Stay } else { Joined::Ignore });
+    }
+    assert_eq!(channels.list.len(), MOST_UNWANTED);
+    channels.want("#a", None, ASCII);
+    assert!(pull(&mut channels, &Isupport::default()).is_some());
+    assert_eq!(channels.joined("#a", true, ASCII), Joined::Stay);
+}
