@@ -21,7 +21,7 @@ const GOODBYE: u64 = 2_000;
 
 impl Session {
     pub(super) fn start(&mut self, out: &mut Vec<Output>) {
-        if !self.is_over() {
+        if !self.has_said_goodbye() {
             self.leaving = None;
         }
         if matches!(self.state, State::New | State::Refused(_)) {
@@ -174,11 +174,12 @@ impl Session {
 
     /// Whether it is time for the goodbye: everything is said, or can't be said any more.
     pub(super) fn is_goodbye_due(&self) -> bool {
-        self.leaving.is_some() && !self.is_over() && !self.outbox.has_fated()
+        self.leaving.is_some() && !self.has_said_goodbye() && !self.outbox.has_fated()
     }
 
-    /// Whether we are past the goodbye.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the goodbye has been said: all that can follow is the end.
+    #[must_use]
+    pub fn has_said_goodbye(&self) -> bool {
         match &self.state {
             State::On(connection) => matches!(connection.phase, Phase::Draining),
             state => matches!(state, State::Closed),

@@ -234,12 +234,6 @@ impl Session {
         [state, self.channels.timer(), self.outbox.timer()].into_iter().flatten().min()
     }
 
-    /// Whether the goodbye has been said: all that can follow is the end.
-    #[must_use]
-    pub fn has_said_goodbye(&self) -> bool {
-        self.is_over()
-    }
-
     /// Whether the link is on the network.
     fn is_ready(&self) -> bool {
         matches!(&self.state, State::On(connection) if connection.is_ready())
