@@ -51,6 +51,7 @@ fn session(network: &Arc<NetworkSpec>, observes: bool) -> Session {
         link: LinkId::puppet("net".parse().expect("it is valid"), user),
         nick: "somebody[m]".into(),
         alternatives: Vec::new(),
+        nick_end: String::new(),
         username: "somebody".into(),
         realname: "@somebody:matrix.example.org".into(),
         sasl: None,

@@ -115,6 +115,7 @@ fn spec(number: u64) -> Result<LinkSpec> {
         link: LinkId::puppet("idle".parse()?, format!("@user{number}:example.org").try_into()?),
         nick: format!("user{number}"),
         alternatives: vec![format!("user{number}_")],
+        nick_end: String::new(),
         username: format!("u{number}"),
         realname: format!("@user{number}:example.org"),
         sasl: None,

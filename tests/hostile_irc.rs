@@ -28,6 +28,7 @@ enum Happening {
     Observe(String, bool),
     Nick(String),
     Start,
+    Close,
 }
 
 fn word() -> impl Strategy<Value = String> {
@@ -116,6 +117,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::Connected),
         1 => Just(Happening::Disconnected),
         1 => Just(Happening::Start),
+        1 => Just(Happening::Close),
         2 => prop_oneof![0_u64..3_000, 0_u64..400_000].prop_map(Happening::Wait),
         4 => (word(), 0_u8..3, any::<String>(), any::<u16>())
             .prop_map(|(target, kind, text, wait)| Happening::Say { target, kind, text, wait }),
@@ -141,6 +143,7 @@ fn happen(play: &mut Play, happening: Happening, asked: &mut u64) {
         Happening::Connected => return play.input(Input::Connected),
         Happening::Disconnected => return play.input(Input::Disconnected("cut")),
         Happening::Start => return play.input(Input::Start),
+        Happening::Close => return play.input(Input::Close("bye")),
         Happening::Wait(millis) => return play.wait(millis),
         Happening::Say { target, kind, text, wait } => {
             let kind = [TextKind::Privmsg, TextKind::Notice, TextKind::Action][usize::from(kind)];
@@ -169,6 +172,7 @@ proptest! {
     #[test]
     fn every_command_has_one_fate_whatever_happens(
         server in 0_usize..4,
+        stops in any::<bool>(),
         happenings in prop::collection::vec(happening(), 0..60),
     ) {
         let mut play = Play::new("channels=#a");
@@ -184,8 +188,14 @@ proptest! {
         for happening in happenings {
             happen(&mut play, happening, &mut asked);
         }
-        play.input(Input::Close("bye"));
-        play.wait(5_000);
+        // Either at once, or when all is said or too old.
+        if stops {
+            play.input(Input::Stop("bye"));
+            play.wait(5_000);
+        } else {
+            play.input(Input::Close("bye"));
+            play.wait(700_000);
+        }
         let said = play.take_said();
         let mut fates: Vec<u64> = said
             .lines()

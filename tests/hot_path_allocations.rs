@@ -34,6 +34,7 @@ fn spec() -> LinkSpec {
         link: LinkId::puppet("net".parse().unwrap(), user),
         nick: "somebody[m]".into(),
         alternatives: vec!["somebody[m]1".into()],
+        nick_end: String::new(),
         username: "somebody".into(),
         realname: "@somebody:matrix.example.org".into(),
         sasl: None,

@@ -12,8 +12,8 @@ use footbridge::{
         protocol::{Cursors, Limits, LinkSpec, NetworkSpec, PoolEvent, PoolEventBody, TlsSpec},
     },
     model::{
-        ChannelKey, CommandId, Epoch, Fate, IrcAction, IrcEvent, LinkId, LinkState, MatrixKey, Reason, SystemClock,
-        TextKind,
+        ChannelKey, CommandId, Epoch, Failure, Fate, IrcAction, IrcEvent, LinkId, LinkState, MatrixKey, Reason,
+        SystemClock, TextKind,
     },
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -129,6 +129,7 @@ impl Rig {
             link: link.clone(),
             nick: nick.into(),
             alternatives: vec![format!("{nick}_")],
+            nick_end: String::new(),
             username: nick.into(),
             realname: format!("@{nick}:example.org"),
             sasl: None,
@@ -339,6 +340,57 @@ async fn a_link_opened_again_during_its_goodbye_begins_anew_and_does_what_it_was
     let mut peer = rig.accept().await;
     rig.see_in("alice", &mut peer).await;
     peer.waits_for("PRIVMSG #a :back again").await;
+}
+
+/// A link that waits for its channel, with something to say there, and was told to close.
+async fn closing_with_words(rig: &mut Rig) -> (LinkId, Peer) {
+    let link = rig.open("alice");
+    let mut peer = rig.accept().await;
+    assert!(matches!(rig.state().await, LinkState::Connecting { .. }));
+    peer.welcomes("alice").await;
+    assert!(matches!(rig.state().await, LinkState::Ready { .. }));
+    peer.waits_for("JOIN #a").await;
+    rig.say(&link, 1, "last words", None).unwrap();
+    rig.pool.close(&link, "gone home");
+    assert_eq!(rig.say(&link, 2, "too late", None), Err(SendRefused::NotOpen));
+    (link, peer)
+}
+
+#[tokio::test]
+async fn closing_says_first_what_was_handed_over_before() {
+    let mut rig = Rig::plain().await;
+    let (_, mut peer) = closing_with_words(&mut rig).await;
+    peer.says(":alice!u@host JOIN #a").await;
+    peer.hears("PRIVMSG #a :last words").await;
+    peer.waits_for("QUIT :gone home").await;
+}
+
+#[tokio::test]
+async fn a_link_opened_again_before_its_goodbye_goes_on() {
+    let mut rig = Rig::plain().await;
+    let (link, mut peer) = closing_with_words(&mut rig).await;
+    rig.open("alice");
+    rig.say(&link, 3, "no, I stay", None).unwrap();
+    peer.says(":alice!u@host JOIN #a").await;
+    peer.hears("PRIVMSG #a :last words").await;
+    peer.hears("PRIVMSG #a :no, I stay").await;
+    let barrier = peer.waits_for("PING ").await;
+    peer.says(&format!(":irc.example PONG irc.example {}", &barrier["PING ".len()..])).await;
+    rig.say(&link, 4, "still here", None).unwrap();
+    peer.hears("PRIVMSG #a :still here").await;
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_nothing_that_a_closing_link_has_to_say() {
+    let mut rig = Rig::plain().await;
+    let (_, mut peer) = closing_with_words(&mut rig).await;
+    let pool = Arc::clone(&rig.pool);
+    let shutdown = tokio::spawn(async move { pool.shutdown("restarting").await });
+    peer.hears("QUIT :restarting").await;
+    let failure = Failure::certain(Reason::Interrupted);
+    assert_eq!(rig.body().await, PoolEventBody::Fate { command: CommandId(1), fate: Fate::Failed(failure) });
+    drop(peer);
+    shutdown.await.unwrap();
 }
 
 #[tokio::test]

@@ -341,7 +341,10 @@ impl Core {
                 // The bot would have been the first to hear it.
                 self.on_greeting(link.network()).await;
             }
-            LinkState::Closed => self.on_link_lost(link, || "it was closed".to_owned()).await,
+            LinkState::Closed => {
+                self.puppets.closed(link);
+                self.on_link_lost(link, || "it was closed".to_owned()).await;
+            }
         }
     }
 

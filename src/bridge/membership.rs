@@ -54,7 +54,10 @@ impl Core {
     fn is_called(&mut self, link: &LinkId, nick: &str) {
         let Some(network) = self.networks.get(link.network()) else { return };
         let mapping = network.isupport.casemapping;
-        let username = self.puppets.links.get(link).map_or(&network.bot_username, |puppet| &puppet.username);
+        let username = match link.is_bot() {
+            true => network.bot_username.as_str(),
+            false => self.puppets.username(link).unwrap_or_default(),
+        };
         self.echo.has(link, nick, mapping, username, self.clock.now());
     }
 

@@ -84,6 +84,7 @@ impl Network {
             alternatives: (1..=3)
                 .map(|n| self.config.puppets.nick.alternative(&config.nick, n, self.nicklen()))
                 .collect(),
+            nick_end: String::new(),
             username: self.bot_username.clone(),
             realname: config.realname.clone(),
             sasl: config

@@ -44,6 +44,9 @@ pub(super) struct Puppet {
 #[derive(Default)]
 pub(super) struct Puppets {
     pub(super) links: HashMap<LinkId, Puppet>,
+    /// The user names of those whose users have left, and which may still have to come onto the network to say what was
+    /// said before.
+    leaving: HashMap<LinkId, String>,
     per_network: HashMap<NetworkId, u32>,
     /// Who waits for the limits of a network that is met for the first time.
     ungreeted: Vec<(LinkId, PuppetIdentity, Option<String>)>,
@@ -58,8 +61,22 @@ impl Puppets {
         }
     }
 
+    /// The user name of a puppet, once known.
+    pub(super) fn username(&self, link: &LinkId) -> Option<&str> {
+        let known = self.links.get(link).map(|puppet| puppet.username.as_str()).filter(|name| !name.is_empty());
+        known.or_else(|| self.leaving.get(link).map(String::as_str))
+    }
+
+    /// A puppet that was to close has done so.
+    pub(super) fn closed(&mut self, link: &LinkId) {
+        self.leaving.remove(link);
+    }
+
     pub(super) fn remove(&mut self, link: &LinkId) {
-        if self.links.remove(link).is_some() {
+        if let Some(puppet) = self.links.remove(link) {
+            if !puppet.username.is_empty() {
+                self.leaving.insert(link.clone(), puppet.username);
+            }
             *self.per_network.entry(link.network().clone()).or_default() -= 1;
         }
     }
@@ -184,6 +201,7 @@ impl Core {
             link: link.clone(),
             nick,
             alternatives,
+            nick_end: network.config.puppets.nick.end().to_owned(),
             username: identity.username,
             realname: translate::realname(user, name.as_deref(), network.namelen()),
             sasl: sasl

@@ -117,7 +117,13 @@ impl Offer {
     /// Whether `cap` is offered.
     #[must_use]
     pub fn has(&self, cap: Cap) -> bool {
-        self.names.iter().any(|name| by_name(name) == Some(cap))
+        self.name_of(cap).is_some()
+    }
+
+    /// The name by which `cap` is offered.
+    #[must_use]
+    pub fn name_of(&self, cap: Cap) -> Option<&'static str> {
+        self.names.iter().copied().find(|name| by_name(name) == Some(cap))
     }
 
     /// Whether SASL PLAIN is offered, as far as the server says.

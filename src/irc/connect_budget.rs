@@ -1,13 +1,14 @@
 //! How often a network may be dialled, all links together, so that it doesn't take us for a flood.
 //!
 //! Links queue in the order in which they asked; the bot goes first, as nobody's view of a channel is complete
-//! without it. A link that no longer wants to dial leaves the queue by dropping its future.
+//! without it. A link that no longer wants to dial leaves the queue by dropping its future. A network that calls us too
+//! fast is left alone for a while, whatever the budget says.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::PoisonError, time::Duration};
 
 use tokio::{
     sync::{Mutex, watch},
-    time::sleep_until,
+    time::{Instant, sleep_until},
 };
 
 use super::flood::Bucket;
@@ -17,6 +18,8 @@ use super::flood::Bucket;
 pub struct ConnectBudget {
     /// `None`: no limit.
     bucket: Option<Bucket>,
+    /// Nobody dials before then.
+    paused_until: std::sync::Mutex<Instant>,
     /// Held by the puppet whose turn is next. tokio's mutex is fair: first come, first served.
     turn: Mutex<()>,
     /// How many bots wait.
@@ -28,15 +31,33 @@ impl ConnectBudget {
     #[must_use]
     pub fn new(per_minute: u32) -> Self {
         let period = Duration::from_mins(1).checked_div(per_minute).unwrap_or_default();
-        Self { bucket: Bucket::new(NonZeroU32::MIN, period), turn: Mutex::new(()), bots: watch::Sender::new(0) }
+        Self {
+            bucket: Bucket::new(NonZeroU32::MIN, period),
+            paused_until: std::sync::Mutex::new(Instant::now()),
+            turn: Mutex::new(()),
+            bots: watch::Sender::new(0),
+        }
+    }
+
+    /// Lets nobody dial for so long: the network says that we come too fast.
+    pub fn pause(&self, length: Duration) {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + length;
+    }
+
+    /// Takes the right to dial once, or says when to ask again.
+    fn take(&self) -> Result<(), Instant> {
+        let paused_until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if Instant::now() < paused_until {
+            return Err(paused_until);
+        }
+        self.bucket.as_ref().map_or(Ok(()), Bucket::take)
     }
 
     /// Returns when the network may be dialled once. Dropping the future gives up the place in the queue.
     pub async fn acquire(&self, is_bot: bool) {
-        let Some(bucket) = &self.bucket else { return };
         if is_bot {
             let _ahead = BotWaits::new(&self.bots);
-            while let Err(until) = bucket.take() {
+            while let Err(until) = self.take() {
                 sleep_until(until).await;
             }
         } else {
@@ -45,7 +66,7 @@ impl ConnectBudget {
             loop {
                 // The sender lives in `self`, so this can't fail.
                 let _ = bots.wait_for(|waiting| *waiting == 0).await;
-                let Err(until) = bucket.take() else { return };
+                let Err(until) = self.take() else { return };
                 sleep_until(until).await;
             }
         }
@@ -72,7 +93,7 @@ impl Drop for BotWaits<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+    use tokio::{sync::mpsc, task::JoinHandle};
 
     use super::*;
 
@@ -126,6 +147,29 @@ mod tests {
             tasks[gone].abort();
         }
         assert_eq!(order.recv().await, Some(("d", 15)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r45_a_network_that_calls_us_too_fast_is_left_alone_by_everyone() {
+        for (per_minute, expected) in [(4, [("a", 0), ("bot", 50), ("b", 65)]), (0, [("a", 0), ("bot", 40), ("b", 40)])]
+        {
+            let budget = Arc::new(ConnectBudget::new(per_minute));
+            let (done, mut order) = mpsc::channel(8);
+            waiter(&budget, "a", &done);
+            assert_eq!(order.recv().await, Some(("a", 0)));
+            let pause = if per_minute == 0 { 40 } else { 50 };
+            budget.pause(Duration::from_secs(pause));
+            for name in ["b", "bot"] {
+                waiter(&budget, name, &done);
+                settle().await;
+            }
+            drop(done);
+            let mut seen = vec![("a", 0)];
+            while let Some(one) = order.recv().await {
+                seen.push(one);
+            }
+            assert_eq!(seen, expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -137,19 +137,26 @@ pub struct SharedIsupport(Mutex<Vec<Arc<Isupport>>>);
 const KEPT: usize = 4;
 
 impl SharedIsupport {
-    /// The shared copy that equals `isupport`, which becomes it if there is none.
+    /// The shared copy that equals `isupport`, which becomes it if there is none, and is now the latest.
     #[must_use]
     pub fn share(&self, isupport: Isupport) -> Arc<Isupport> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = known.iter().find(|known| ***known == isupport) {
-            return Arc::clone(same);
-        }
-        let new = Arc::new(isupport);
+        let shared = match known.iter().position(|known| **known == isupport) {
+            Some(same) => known.remove(same),
+            None => Arc::new(isupport),
+        };
         if known.len() >= KEPT {
             known.remove(0);
         }
-        known.push(Arc::clone(&new));
-        new
+        known.push(Arc::clone(&shared));
+        shared
+    }
+
+    /// What was said last: the best guess of what a server of the network will say to the next link.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Isupport> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.last().map(Arc::clone).unwrap_or_default()
     }
 }
 
@@ -211,6 +218,7 @@ mod tests {
             let _ = shared.share(read(&format!("NICKLEN={nicklen}")));
         }
         assert_eq!(shared.0.lock().unwrap().len(), KEPT);
+        assert!(Arc::ptr_eq(&shared.share(read("NICKLEN=28")), &shared.latest()));
     }
 
     proptest! {

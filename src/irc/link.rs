@@ -105,8 +105,6 @@ pub(in crate::irc) struct Link {
     /// Whether `key`'s epoch has been dialled.
     dialled: bool,
     alarm: Alarm,
-    /// Whether it was told to close, and not to begin again since.
-    closing: bool,
     retired: bool,
 }
 
@@ -156,7 +154,6 @@ impl Link {
             held: None,
             dialled: false,
             alarm: Alarm::default(),
-            closing: false,
             retired: false,
             common,
             registrar,
@@ -191,18 +188,18 @@ impl Link {
         // begins again only when it has.
         self.mailbox.listen(cx);
         let gone = self.stage == Some(Stage::Closed) && matches!(self.phase, Phase::Idle);
-        if (self.closing && !gone) || (self.outbox.is_full() && !self.mailbox.is_closed()) {
+        if (self.session.has_said_goodbye() && !gone) || (self.outbox.is_full() && !self.mailbox.is_closed()) {
             return false;
         }
         let Some(mail) = self.mailbox.take() else { return false };
         match mail {
             Mail::Act(command, action) => self.step(Input::Action(command, *action)),
-            Mail::Close(reason) => {
-                self.closing = true;
-                self.step(Input::Close(&reason));
-            }
+            Mail::Close(_) | Mail::Stop(_) if self.session.has_said_goodbye() => {}
+            Mail::Close(reason) => self.step(Input::Close(&reason)),
+            Mail::Stop(reason) => self.step(Input::Stop(&reason)),
             Mail::Open(opening) if matches!(self.stage, Some(Stage::Refused | Stage::Closed)) => self.restart(*opening),
-            Mail::Open(_) => {}
+            // It may have been about to close.
+            Mail::Open(_) => self.step(Input::Start),
         }
         true
     }
@@ -213,7 +210,6 @@ impl Link {
             // It has something left to tell.
             self.step(Input::Timer);
         }
-        self.closing = false;
         self.session = (self.common.new_session)(spec, &network);
         self.budget = network.line_budget();
         self.network.count(self.stage.take(), None);
@@ -388,6 +384,7 @@ impl Link {
                     }
                 },
                 Output::Hangup => self.hang_up(),
+                Output::Throttled => self.network.throttled(),
                 Output::Event(event, at) => self.tell(PoolEventBody::Irc(event), at.unwrap_or(now.unix)),
                 Output::State(state) => self.enter(state, now),
                 Output::Fate(command, fate) => self.tell(PoolEventBody::Fate { command, fate }, now.unix),

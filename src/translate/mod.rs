@@ -29,5 +29,5 @@ pub use identity::{realname, username_base};
 pub use modes::{ModeChange, ModeKind, parse_modes};
 pub use names::{valid_channel, valid_nick};
 pub use nick::NickTemplate;
-pub use split::{budget, split};
+pub use split::{budget, first_piece, split};
 pub use template::TemplateError;

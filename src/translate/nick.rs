@@ -83,6 +83,15 @@ impl NickTemplate {
         nick
     }
 
+    /// The fixed end of every nick, by which puppets are known; empty if there is none.
+    #[must_use]
+    pub fn end(&self) -> &str {
+        match self.parts.last() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
     /// Cuts the longest variable values until all fit; their last character is left to them as long as may be.
     fn fit(&self, values: &mut [String], nicklen: usize) {
         let mut excess = values.iter().map(String::len).sum::<usize>().saturating_sub(nicklen);
@@ -107,10 +116,7 @@ impl NickTemplate {
         let number = n.to_string();
         // Room for two digits even if there is one, or `ab1` + `2` and `ab` + `12` would be the same.
         let room = number.len().max(2);
-        let suffix = match self.parts.last() {
-            Some(Part::Text(text)) if nick.len() > text.len() && nick.ends_with(text.as_str()) => text.as_str(),
-            _ => "",
-        };
+        let suffix = Some(self.end()).filter(|end| nick.len() > end.len() && nick.ends_with(end)).unwrap_or_default();
         let suffix = if room + suffix.len() < nicklen { suffix } else { "" };
         let base = &nick[..nick.len() - suffix.len()];
         let base = &base[..base.floor_char_boundary(nicklen - room - suffix.len())];

@@ -44,22 +44,26 @@ pub fn budget(linelen: usize, own: &Source, kind: TextKind, target: &str) -> usi
 /// assert_eq!(split("one two three", 8).collect::<Vec<_>>(), ["one two", "three"]);
 /// ```
 pub fn split(line: &str, budget: usize) -> impl Iterator<Item = &str> {
-    let budget = budget.max(LEAST_BUDGET);
     let mut rest = line;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        if rest.len() <= budget {
-            return Some(std::mem::take(&mut rest));
-        }
-        let (piece, next) = match blank(rest, budget) {
-            Some(at) => (&rest[..at], &rest[at + 1..]),
-            None => rest.split_at(character_end(rest, budget)),
-        };
+        let (piece, next) = first_piece(rest, budget);
         rest = next;
-        Some(piece)
+        Some(piece).filter(|piece| !piece.is_empty())
     })
+}
+
+/// The first of the pieces that [`split`] makes of `line`, and what is left for the others: for whoever sends them one
+/// by one, under a budget that may change meanwhile.
+#[must_use]
+pub fn first_piece(line: &str, budget: usize) -> (&str, &str) {
+    let budget = budget.max(LEAST_BUDGET);
+    if line.len() <= budget {
+        return (line, "");
+    }
+    match blank(line, budget) {
+        Some(at) => (&line[..at], &line[at + 1..]),
+        None => line.split_at(character_end(line, budget)),
+    }
 }
 
 /// The last blank that ends a piece worth sending and has something after it, in a text longer than `budget`.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::{FakeIrcd, IrcClient, IrcdConfig, ircd::Reaction, process::POLL, wait::DEADLINE};
+use crate::support::{FakeIrcd, IrcClient, IrcdConfig, MatrixUser, ircd::Reaction, process::POLL, wait::DEADLINE};
 
 on_both_kinds_of_server!(
     r3_the_first_message_opens_the_puppet_and_follows_its_join,
@@ -11,6 +11,8 @@ on_both_kinds_of_server!(
     r72_nicks_are_transliterated_cut_and_told_apart_for_good,
     r41_r42_a_puppet_is_known_by_user_name_and_real_name,
     a_puppet_leaves_with_its_user_and_comes_back,
+    what_was_said_before_leaving_is_said,
+    what_was_said_before_leaving_is_said_by_a_puppet_that_has_yet_to_come,
     a_link_that_is_lost_comes_back,
     r72_a_nick_that_was_forced_is_not_kept,
     r42_a_puppet_waits_for_what_an_unknown_server_says_of_itself,
@@ -312,4 +314,49 @@ async fn r2_one_puppet_too_many_is_told() {
     assert_eq!(told.content["m.mentions"], json!({ "user_ids": [bob.id()] }));
     world.settle("end").await;
     assert!(world.ircd.state().find("bob[m]").is_none());
+}
+
+/// Says three things and leaves, in one transaction. All must be heard, then the puppet is gone, and nobody is told
+/// anything.
+async fn say_and_leave(world: &World, bob: &MatrixUser, join: bool) {
+    world.homeserver.pause();
+    if join {
+        bob.join(&world.room).await;
+    }
+    for n in 0..3 {
+        bob.say(&world.room, &format!("bye {n}")).await;
+    }
+    bob.leave(&world.room).await;
+    world.homeserver.resume();
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "bye 2").await;
+    world.ircd.expect_gone("bob[m]").await;
+    world.settle("end").await;
+    let heard: Vec<_> =
+        world.dora.texts(TEA).into_iter().filter(|(from, _)| from == "bob[m]").map(|said| said.1).collect();
+    assert_eq!(heard, ["bye 0", "bye 1", "bye 2"]);
+    assert_eq!(world.told(), []);
+    assert!((0..3).all(|n| world.read(&format!("bye {n}")) == 1), "a puppet's own words came back");
+}
+
+/// A line at a time, so that there is something left to say when the user leaves.
+async fn slow_world(ircd: IrcdConfig) -> World {
+    World::with(ircd, |network| network.set("limits", "line_burst", "1").set("limits", "lines_per_second", "4")).await
+}
+
+async fn what_was_said_before_leaving_is_said(ircd: IrcdConfig) {
+    let world = slow_world(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    say_and_leave(&world, &bob, false).await;
+}
+
+async fn what_was_said_before_leaving_is_said_by_a_puppet_that_has_yet_to_come(ircd: IrcdConfig) {
+    let world = slow_world(ircd).await;
+    let bob = world.homeserver.user("bob");
+    say_and_leave(&world, &bob, true).await;
+    // And once more: the goodbye is no end for good.
+    bob.join(&world.room).await;
+    bob.say(&world.room, "back").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "back").await;
 }

@@ -7,14 +7,14 @@ use std::{fmt::Write as _, sync::Arc};
 
 use footbridge::{
     irc::{
-        isupport::SharedIsupport,
+        isupport::{self, SharedIsupport},
         pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed},
         session::{Input, Now, Output, Session},
         wire::Line,
     },
     model::{
-        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, LinkId, LinkState, MatrixKey, Reason, Source,
-        TextKind, TextTarget,
+        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey, Reason,
+        Source, TextKind, TextTarget,
     },
 };
 
@@ -30,6 +30,7 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
         link: LinkId::puppet(network, user),
         nick: "alice".into(),
         alternatives: vec!["alice_m".into()],
+        nick_end: String::new(),
         username: "alice".into(),
         realname: "@alice:example.org".into(),
         sasl: None,
@@ -49,6 +50,8 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
             "bot" => link.link = LinkId::bot(network.network.clone()),
             "nick" => link.nick = value.into(),
             "alternatives" => link.alternatives = list(value),
+            "end" => link.nick_end = value.into(),
+            "known" => {}
             "username" => link.username = value.into(),
             "sasl" => {
                 let (account, password) = value.split_once(':').unwrap();
@@ -87,8 +90,14 @@ pub(crate) struct Play {
 impl Play {
     pub(crate) fn new(with: &str) -> Self {
         let (link, network) = specs(with);
+        let isupports = SharedIsupport::default();
+        if let Some(tokens) = with.split_whitespace().find_map(|word| word.strip_prefix("known=")) {
+            let mut known = Isupport::default();
+            isupport::apply(&mut known, tokens.split(';'));
+            let _ = isupports.share(known);
+        }
         let masks = with.split_whitespace().any(|word| word == "masks");
-        let session = Session::new(link, Arc::new(network), Arc::new(SharedIsupport::default()), 1);
+        let session = Session::new(link, Arc::new(network), Arc::new(isupports), 1);
         Self { session, now: 0, said: String::new(), held: false, masks }
     }
 
@@ -165,6 +174,7 @@ impl Play {
                 Output::Dial => format!("dial: {}", self.session.server()),
                 Output::Hangup => "hangup".to_owned(),
                 Output::Event(IrcEvent::OwnMask { .. }, _) if !self.masks => continue,
+                Output::Throttled => "throttled".to_owned(),
                 Output::Event(event, at) => {
                     let at = at.map(|at| format!(" at={at}")).unwrap_or_default();
                     format!("event: {}{at}", event_words(&event))
@@ -205,6 +215,7 @@ impl Play {
             "dial-failed" => self.input(Input::DialFailed(Failure::certain(Reason::LinkLost).with_detail(rest))),
             "disconnected" => self.input(Input::Disconnected(rest)),
             "close" => self.input(Input::Close(std::str::from_utf8(&unescape(rest)).unwrap())),
+            "stop" => self.input(Input::Stop(std::str::from_utf8(&unescape(rest)).unwrap())),
             "wait" => self.wait(rest.strip_suffix("ms").map_or_else(
                 || rest.strip_suffix('s').unwrap().parse::<u64>().unwrap() * 1000,
                 |ms| ms.parse().unwrap(),

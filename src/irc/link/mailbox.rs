@@ -24,12 +24,14 @@ pub(super) const CAPACITY: usize = 20_000;
 /// Something said to a link.
 #[derive(Debug)]
 pub(in crate::irc) enum Mail {
-    /// Begin again, if the network refused you or you were closed; else take no notice.
+    /// Begin again, if the network refused you or you were closed; else go on.
     Open(Box<Opening>),
     /// Do this.
     Act(CommandId, Box<IrcAction>),
-    /// Say goodbye.
+    /// Say goodbye when all is said.
     Close(Box<str>),
+    /// Say goodbye now.
+    Stop(Box<str>),
 }
 
 /// A link's mailbox; the pool and the link each hold one end.
@@ -42,8 +44,9 @@ pub(in crate::irc) struct Mailbox {
 #[derive(Debug, Default)]
 struct Queue {
     mail: VecDeque<Mail>,
-    /// Nothing but an `Open` may follow: the last that was said is a close.
+    /// Nothing but an `Open` or a `Stop` may follow: the last that was said is a close.
     closed: bool,
+    stopped: bool,
 }
 
 impl Mailbox {
@@ -64,6 +67,18 @@ impl Mailbox {
         queue.mail.retain(|mail| !matches!(mail, Mail::Open(_)));
         if !std::mem::replace(&mut queue.closed, true) {
             queue.mail.push_back(Mail::Close(reason.into()));
+        }
+        drop(queue);
+        self.reader.wake();
+    }
+
+    /// Asks the link to close at once, whatever waits.
+    pub(in crate::irc) fn stop(&self, reason: &str) {
+        let mut queue = self.lock();
+        queue.mail.retain(|mail| !matches!(mail, Mail::Open(_)));
+        queue.closed = true;
+        if !std::mem::replace(&mut queue.stopped, true) {
+            queue.mail.push_back(Mail::Stop(reason.into()));
         }
         drop(queue);
         self.reader.wake();

@@ -1,6 +1,6 @@
 //! What the links of one network share: how to reach it, how often, and the counting of what goes on there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -15,6 +15,9 @@ use crate::{
     model::{Failure, LinkState, Reason},
     telemetry::metric,
 };
+
+/// How long no link dials after one was told that they come too fast.
+const THROTTLE: Duration = Duration::from_mins(1);
 
 /// A [`LinkState`] without its details, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,11 @@ impl Network {
             }
             Err(problem) => Err(Failure::certain(Reason::Unreachable).with_detail(problem.clone())),
         }
+    }
+
+    /// One of the links was told that they come too fast.
+    pub(super) fn throttled(&self) {
+        self.connects.pause(THROTTLE);
     }
 
     /// How fast a link may speak.

@@ -83,6 +83,7 @@ impl Rig {
             link: link.clone(),
             nick: name.into(),
             alternatives: Vec::new(),
+            nick_end: String::new(),
             username: name.into(),
             realname: name.into(),
             sasl: None,

@@ -147,7 +147,7 @@ impl ConnectionPool for LocalPool {
         {
             let entries = self.links.lock();
             self.stopping.store(true, Ordering::Release);
-            entries.values().for_each(|entry| entry.mailbox.close(reason));
+            entries.values().for_each(|entry| entry.mailbox.stop(reason));
         }
         let mut count = self.links.count.subscribe();
         if timeout(GOODBYE, count.wait_for(|links| *links == 0)).await.is_ok() {

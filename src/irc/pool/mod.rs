@@ -28,7 +28,8 @@ pub trait ConnectionPool: Send + Sync {
     /// observe none. A bot observes whatever channel it is in without being asked.
     fn open(&self, spec: LinkSpec);
 
-    /// Closes a link with a QUIT. What still waits in it fails.
+    /// Closes a link with a QUIT, once it has said what was handed to it before; what becomes too old meanwhile, or is
+    /// refused, fails as ever. Opened again before the QUIT, it goes on.
     fn close(&self, link: &LinkId, reason: &str);
 
     /// Hands an action to a link. Its fate, where the action has one, comes as an event under `command`.
@@ -37,7 +38,7 @@ pub trait ConnectionPool: Send + Sync {
     /// [`SendRefused`], when it was not taken: nothing more will be heard of it.
     fn send(&self, link: &LinkId, command: CommandId, action: IrcAction) -> Result<(), SendRefused>;
 
-    /// Says goodbye on every link and ends when all are closed.
+    /// Says goodbye on every link at once, failing what waits, and ends when all are closed.
     async fn shutdown(&self, reason: &str);
 }
 

@@ -57,6 +57,9 @@ pub struct LinkSpec {
     pub nick: String,
     /// Nicks to try, in order, when that one is taken.
     pub alternatives: Vec<String>,
+    /// The end by which its nicks are known, and which stays where they must be cut.
+    #[serde(default)]
+    pub nick_end: String,
     /// The user name (ident), unique and stable for its owner.
     pub username: String,
     /// The real name.

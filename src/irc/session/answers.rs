@@ -1,14 +1,17 @@
 //! Answers to what we sent: echoes, acknowledgements, errors.
 
+use std::borrow::Cow;
+
 use super::{
     Now, Output, Session, State,
     channels::join_reason,
     nicks, numeric,
-    receipts::{Proof, Verb, reason_of},
+    receipts::{Proof, Verb, is_refusal, reason_of},
 };
 use crate::{
     irc::{
         caps::{Cap, Caps},
+        codec::decode,
         wire::Line,
     },
     model::{Failure, Reason},
@@ -67,8 +70,10 @@ impl Session {
         let receipts = &mut connection.receipts;
         if let Some(label) = label {
             receipts.labelled(label, Err(failure), out);
-        } else if !context.iter().any(|name| receipts.refused(name, Some(&command), mapping, failure.clone(), out)) {
-            receipts.refused_oldest(Some(&command), failure, out);
+        } else {
+            let verbs = Verb::named(&command);
+            let mut names = context.iter().map(|name| Some(name.as_str())).chain([None]);
+            names.any(|name| receipts.refused(name, verbs, mapping, failure.clone(), out));
         }
     }
 
@@ -97,33 +102,46 @@ impl Session {
             _ => None,
         };
         let reason = reason_of(number);
+        let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_detail(words);
         let State::On(connection) = &mut self.state else { return };
         let receipts = &mut connection.receipts;
         if let Some(label) = label {
-            if reason.is_some() || (400..600).contains(&number) {
-                let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_detail(words);
+            if is_refusal(number) {
                 receipts.labelled(label, Err(failure), out);
             } else if line.tags.get("label").is_some() {
                 receipts.labelled(label, Ok(None), out);
             }
             return;
         }
-        let Some(reason) = reason else { return };
-        let failure = Failure::certain(reason).with_detail(words);
-        if matches!(number, numeric::ERR_NORECIPIENT | numeric::ERR_NOTEXTTOSEND | numeric::ERR_NOPRIVILEGES) {
-            receipts.refused_oldest(None, failure, out);
-        } else {
-            // What was said in the channel before may still be undecided, and isn't meant by these.
-            let about: &[&str] = match number {
-                numeric::ERR_CHANOPRIVSNEEDED => &["TOPIC", "KICK"],
-                numeric::ERR_USERNOTINCHANNEL => &["KICK"],
-                numeric::ERR_CANNOTSENDTOCHAN => &["PRIVMSG", "NOTICE"],
-                _ => &[],
-            };
-            let found = about.iter().any(|verb| receipts.refused(&name, Some(verb), mapping, failure.clone(), out));
-            if !found {
-                receipts.refused(&name, None, mapping, failure, out);
+        let mut refused =
+            |name: Option<&str>, verbs: &'static [Verb]| receipts.refused(name, verbs, mapping, failure.clone(), out);
+        match number {
+            numeric::ERR_NORECIPIENT
+            | numeric::ERR_NOTEXTTOSEND
+            | numeric::ERR_INPUTTOOLONG
+            | numeric::ERR_NOPRIVILEGES => {
+                refused(None, Verb::ANY);
             }
+            _ if reason.is_some() => {
+                // What was said in the channel before may still be undecided, and isn't meant by some of them.
+                let about: &'static [Verb] = match number {
+                    numeric::ERR_CHANOPRIVSNEEDED => &[Verb::Topic, Verb::Kick],
+                    numeric::ERR_USERNOTINCHANNEL => &[Verb::Kick],
+                    numeric::ERR_CANNOTSENDTOCHAN
+                    | numeric::ERR_NOCOLORSONCHAN
+                    | numeric::ERR_NOCTCP
+                    | numeric::ERR_WORDFILTERED => Verb::SAID,
+                    _ => Verb::ANY,
+                };
+                let _ = refused(Some(&name), about) || refused(Some(&name), Verb::ANY);
+            }
+            // An error that we don't know is about a line of ours if it names whom that was for.
+            400..600 | 900.. => {
+                let names = line.params().take(line.params().count().saturating_sub(1)).skip(1).take(2);
+                let mut names = names.map(|name| decode(name, self.encoding));
+                names.any(|name| refused(Some(&name), Verb::ANY));
+            }
+            _ => {}
         }
     }
 
@@ -148,7 +166,7 @@ impl Session {
 
     /// Looks after the wanted nick from now on, unless we have it.
     pub(super) fn watch_nick(&mut self, now: u64) {
-        let wanted = self.wanted_nick().to_owned();
+        let wanted = self.wanted_nick().into_owned();
         let mapping = self.isupport.casemapping;
         if let State::On(connection) = &mut self.state {
             if mapping.same(&connection.me.nick, &wanted) {
@@ -160,8 +178,8 @@ impl Session {
     }
 
     /// The wanted nick, as long as this server takes it.
-    pub(super) fn wanted_nick(&self) -> &str {
-        nicks::wanted(&self.spec.nick, &self.isupport)
+    pub(super) fn wanted_nick(&self) -> Cow<'_, str> {
+        nicks::wanted(&self.spec, &self.isupport)
     }
 
     /// Somebody gave up their nick: perhaps it is the one we want.
@@ -177,7 +195,7 @@ impl Session {
 
     /// False if `number` is no refusal of a nick of ours.
     fn nick_refused(&mut self, number: u16, name: &str, now: Now) -> bool {
-        let for_nick = self.isupport.casemapping.same(name, self.wanted_nick());
+        let for_nick = self.isupport.casemapping.same(name, &self.wanted_nick());
         let State::On(connection) = &mut self.state else { return false };
         match number {
             // It won't get any better by trying again.

@@ -29,7 +29,7 @@ impl Backoff {
     pub(super) fn next(&mut self, closing: Closing) -> u64 {
         let (first, most) = match closing {
             Closing::Lost => (1_000, 300_000),
-            Closing::Throttled => (60_000, 1_800_000),
+            Closing::Throttled | Closing::Later => (60_000, 1_800_000),
             Closing::Full | Closing::Banned => (120_000, 1_800_000),
         };
         let wait = (first << self.failures.min(16)).min(most);

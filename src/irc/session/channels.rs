@@ -12,6 +12,8 @@ use crate::{
 
 /// How long a JOIN may stay without an answer. In milliseconds.
 const JOIN_PATIENCE: u64 = 30_000;
+/// How many channels are kept that we don't want to be in: networks may put us into some.
+const MOST_UNWANTED: usize = 64;
 /// How many channels go into one JOIN where the server doesn't say.
 const JOIN_TARGETS: usize = 10;
 
@@ -29,12 +31,23 @@ pub(super) enum Place {
     Leaving,
 }
 
+/// Whether we are to be in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wish {
+    No,
+    /// Until what waits to be said there has been: a PART waits behind it.
+    UntilSaid,
+    Yes,
+}
+
 /// What to do about a channel that we are in now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Joined {
     Stay,
     /// PART at once: we were forwarded to it, or it is wanted no more.
     Leave,
+    /// Nothing: the server has put us into more channels than any person would be put into.
+    Ignore,
 }
 
 /// How far we are with an observed channel's members.
@@ -65,7 +78,7 @@ pub(super) struct Channel {
     /// As the server writes it, once it has.
     pub(super) name: Box<str>,
     pub(super) key: Option<Box<str>>,
-    pub(super) desired: bool,
+    pub(super) wish: Wish,
     pub(super) observed: bool,
     pub(super) place: Place,
     pub(super) names: Names,
@@ -76,6 +89,14 @@ impl Channel {
     /// Whether everything of it is to be told: it is observed, and we are in it.
     pub(super) fn is_watched(&self) -> bool {
         self.observed && matches!(self.place, Place::In | Place::Leaving)
+    }
+
+    /// Our JOIN came to nothing; so has what was to be said before leaving.
+    fn not_joined(&mut self) {
+        self.place = Place::Out;
+        if self.wish == Wish::UntilSaid {
+            self.wish = Wish::No;
+        }
     }
 }
 
@@ -112,9 +133,9 @@ impl Channels {
         self.get(name.as_bytes(), mapping).is_some_and(|channel| channel.place == Place::In)
     }
 
-    /// Whether we are to be in it.
+    /// Whether we are to be in it for good.
     pub(super) fn is_wanted(&self, name: &str, mapping: CaseMapping) -> bool {
-        self.get(name.as_bytes(), mapping).is_some_and(|channel| channel.desired)
+        self.get(name.as_bytes(), mapping).is_some_and(|channel| channel.wish == Wish::Yes)
     }
 
     /// Whether any channel that we are in is observed.
@@ -129,7 +150,7 @@ impl Channels {
             self.list.push(Channel {
                 name: name.into(),
                 key: None,
-                desired: false,
+                wish: Wish::No,
                 observed,
                 place: Place::Out,
                 names: Names::Idle,
@@ -143,7 +164,7 @@ impl Channels {
     /// The channel is to be joined and stayed in. A key replaces the one that is known.
     pub(super) fn want(&mut self, name: &str, key: Option<&str>, mapping: CaseMapping) {
         let channel = self.entry(name, mapping);
-        channel.desired = true;
+        channel.wish = Wish::Yes;
         if let Some(key) = key {
             channel.key = Some(key.into());
         }
@@ -153,11 +174,11 @@ impl Channels {
         }
     }
 
-    /// The channel is wanted no more. Returns where we are with it.
-    pub(super) fn unwant(&mut self, name: &str, mapping: CaseMapping) -> Place {
+    /// The channel is wanted no more, once what waits to be said there has been. Returns where we are with it.
+    pub(super) fn unwant(&mut self, name: &str, more_to_say: bool, mapping: CaseMapping) -> Place {
         let Some(channel) = self.get_mut(name, mapping) else { return Place::Out };
-        channel.desired = false;
-        if channel.place == Place::Wanted {
+        channel.wish = if more_to_say { Wish::UntilSaid } else { Wish::No };
+        if channel.place == Place::Wanted && !more_to_say {
             channel.place = Place::Out;
         }
         let place = channel.place;
@@ -183,13 +204,17 @@ impl Channels {
     pub(super) fn joined(&mut self, name: &str, names_follow: bool, mapping: CaseMapping) -> Joined {
         if let Some(at) = self.forwards.iter().position(|forward| mapping.same(forward, name)) {
             self.forwards.swap_remove(at);
-            if self.get(name.as_bytes(), mapping).is_none_or(|channel| !channel.desired) {
+            if self.get(name.as_bytes(), mapping).is_none_or(|channel| channel.wish == Wish::No) {
                 return Joined::Leave;
             }
         }
+        let unwanted = |channel: &&Channel| channel.wish == Wish::No;
+        if self.get(name.as_bytes(), mapping).is_none() && self.list.iter().filter(unwanted).count() >= MOST_UNWANTED {
+            return Joined::Ignore;
+        }
         let channel = self.entry(name, mapping);
         channel.name = name.into();
-        if matches!(channel.place, Place::Joining(_)) && !channel.desired {
+        if matches!(channel.place, Place::Joining(_)) && channel.wish == Wish::No {
             channel.place = Place::Leaving;
             return Joined::Leave;
         }
@@ -206,16 +231,20 @@ impl Channels {
     pub(super) fn leaving(&mut self, name: &str, mapping: CaseMapping) {
         if let Some(channel) = self.get_mut(name, mapping) {
             channel.place = Place::Leaving;
+            channel.wish = Wish::No;
         }
     }
 
     /// We left the channel. True if it was by our own will and is wanted again since, so that it is joined again.
     pub(super) fn left(&mut self, name: &str, mapping: CaseMapping) -> bool {
         let Some(channel) = self.get_mut(name, mapping) else { return false };
-        channel.desired &= channel.place == Place::Leaving;
-        channel.place = if channel.desired { Place::Wanted } else { Place::Out };
+        let again = channel.place == Place::Leaving && channel.wish != Wish::No;
+        if again {
+            channel.place = Place::Wanted;
+        } else {
+            (channel.place, channel.wish) = (Place::Out, Wish::No);
+        }
         channel.names = Names::Idle;
-        let again = channel.desired;
         self.busy |= again;
         self.forget_unused();
         again
@@ -229,7 +258,7 @@ impl Channels {
     /// We were thrown out of the channel.
     pub(super) fn thrown_out(&mut self, name: &str, mapping: CaseMapping) {
         if let Some(channel) = self.get_mut(name, mapping) {
-            (channel.desired, channel.place, channel.names) = (false, Place::Out, Names::Idle);
+            (channel.wish, channel.place, channel.names) = (Wish::No, Place::Out, Names::Idle);
         }
         self.forget_unused();
     }
@@ -238,7 +267,7 @@ impl Channels {
     pub(super) fn refused(&mut self, name: &str, mapping: CaseMapping) -> Option<Box<str>> {
         let joining = |channel: &&mut Channel| matches!(channel.place, Place::Joining(_));
         let channel = self.get_mut(name, mapping).filter(joining)?;
-        channel.place = Place::Out;
+        channel.not_joined();
         let name = channel.name.clone();
         self.forget_unused();
         Some(name)
@@ -251,10 +280,14 @@ impl Channels {
         }
     }
 
-    /// The connection is gone; channels that nobody wants are forgotten.
-    pub(super) fn disconnected(&mut self) {
+    /// The connection is gone; channels that nobody wants are forgotten. `more_to_say`: whether something waits to be
+    /// said in a channel.
+    pub(super) fn disconnected(&mut self, more_to_say: impl Fn(&str) -> bool) {
         for channel in &mut self.list {
-            channel.place = if channel.desired { Place::Wanted } else { Place::Out };
+            if channel.wish == Wish::UntilSaid && !more_to_say(&channel.name) {
+                channel.wish = Wish::No;
+            }
+            channel.place = if channel.wish == Wish::No { Place::Out } else { Place::Wanted };
             (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
         }
         self.forwards = Vec::new();
@@ -268,7 +301,7 @@ impl Channels {
         while at < self.list.len() {
             let (before, rest) = self.list.split_at_mut(at);
             if let Some(same) = before.iter_mut().find(|channel| mapping.same(&channel.name, &rest[0].name)) {
-                same.desired |= rest[0].desired;
+                same.wish = same.wish.max(rest[0].wish);
                 same.observed |= rest[0].observed;
                 self.list.remove(at);
             } else {
@@ -290,7 +323,7 @@ impl Channels {
             for channel in &mut self.list {
                 if let Place::Joining(until) = channel.place {
                     if until <= now {
-                        channel.place = Place::Out;
+                        channel.not_joined();
                         overdue.push(channel.name.clone());
                     } else {
                         self.due = Some(self.due.map_or(until, |due| due.min(until)));
@@ -370,7 +403,7 @@ impl Channels {
     /// Forgets channels that nobody wants, in which we aren't.
     fn forget_unused(&mut self) {
         let asked_for = |channel: &Channel| channel.observed && !self.observes_all;
-        self.list.retain(|channel| channel.desired || asked_for(channel) || channel.place != Place::Out);
+        self.list.retain(|channel| channel.wish != Wish::No || asked_for(channel) || channel.place != Place::Out);
     }
 }
 

@@ -69,14 +69,14 @@ impl Session {
             b"NICK" => self.nick(line, now, out),
             b"TOPIC" => self.topic_changed(line, out),
             b"INVITE" => self.invite(line, out),
-            b"KILL" if self.is_me(line.param(0)) => self.verdict(Closing::Throttled, line),
+            b"KILL" if self.is_me(line.param(0)) => self.verdict(Closing::Later, line),
             _ => {}
         }
     }
 
     fn numeric(&mut self, number: u16, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
         if matches!(number, numeric::ERR_YOUREBANNEDCREEP | numeric::ERR_YOUWILLBEBANNED) {
-            return self.verdict(Closing::Banned, line);
+            return self.ban_verdict(line);
         }
         if self.login_numeric(number, line, now, out) {
             return;

@@ -21,6 +21,9 @@ const GOODBYE: u64 = 2_000;
 
 impl Session {
     pub(super) fn start(&mut self, out: &mut Vec<Output>) {
+        if !self.has_said_goodbye() {
+            self.leaving = None;
+        }
         if matches!(self.state, State::New | State::Refused(_)) {
             self.dial(out);
         }
@@ -45,8 +48,8 @@ impl Session {
             out.push(Output::Hangup);
             return;
         }
-        let walk = NickWalk::new(&self.spec.nick, &self.spec.alternatives, self.isupport.nicklen);
-        let nick = walk.current(&self.spec.nick, &self.spec.alternatives).unwrap_or_default();
+        let mut walk = NickWalk::new(&self.spec, self.isupport.nicklen);
+        let nick = walk.current(&self.spec).unwrap_or_default();
         let me = Source { nick: nick.clone(), user: None, host: None };
         let phase = Phase::Negotiating(Box::<Negotiation>::default());
         let deadline = now.monotonic + REGISTRATION;
@@ -98,9 +101,10 @@ impl Session {
         if matches!(connection.phase, Phase::Draining) {
             return self.closed(out);
         }
-        // A numeric that came before says it better than the goodbye.
-        let verdict = connection.verdict.take();
-        let (closing, words) = verdict.map_or_else(|| (refusal::classify(words), words.to_owned()), |verdict| *verdict);
+        // A numeric that came before says it better than the goodbye, but that a ban is only a pause.
+        let goodbye = refusal::classify(words);
+        let verdict = connection.verdict.take().filter(|verdict| verdict.0 != Closing::Banned || !goodbye.is_pause());
+        let (closing, words) = verdict.map_or_else(|| (goodbye, words.to_owned()), |verdict| *verdict);
         self.end(closing, words, now, out);
     }
 
@@ -128,10 +132,15 @@ impl Session {
             self.backoff.was_ready(now.monotonic.saturating_sub(since));
         }
         let isupport = std::sync::Arc::clone(&self.isupport);
-        self.outbox.hold(|target| isupport.is_channel(target));
-        self.channels.disconnected();
+        let mapping = isupport.casemapping;
+        self.outbox.hold(mapping, |target| isupport.is_channel(target));
+        let outbox = &self.outbox;
+        self.channels.disconnected(|channel| outbox.has_fated_for(channel, mapping));
         self.fail_unwanted(out);
         self.server = self.server.wrapping_add(1);
+        if closing.is_pause() {
+            out.push(Output::Throttled);
+        }
         let wait = self.backoff.next(closing);
         self.state = State::Waiting(now.monotonic + wait);
         let until = now.unix.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX));
@@ -152,14 +161,33 @@ impl Session {
     fn refuse(&mut self, failure: Failure, out: &mut Vec<Output>) {
         self.abandon(&Failure { certain: false, ..failure.clone() }, out);
         self.outbox.fail_all(&failure, out);
-        self.channels.disconnected();
+        self.channels.disconnected(|_| false);
         self.backoff.was_ready(u64::MAX);
         out.push(Output::State(LinkState::Refused { failure: failure.clone() }));
         self.state = State::Refused(Box::new(failure));
     }
 
+    /// The link's user has left: it says goodbye once it has said what was handed to it before.
+    pub(super) fn close(&mut self, reason: &str) {
+        self.leaving.get_or_insert_with(|| reason.into());
+    }
+
+    /// Whether it is time for the goodbye: everything is said, or can't be said any more.
+    pub(super) fn is_goodbye_due(&self) -> bool {
+        self.leaving.is_some() && !self.has_said_goodbye() && !self.outbox.has_fated()
+    }
+
+    /// Whether the goodbye has been said: all that can follow is the end.
+    #[must_use]
+    pub fn has_said_goodbye(&self) -> bool {
+        match &self.state {
+            State::On(connection) => matches!(connection.phase, Phase::Draining),
+            state => matches!(state, State::Closed),
+        }
+    }
+
     /// Says goodbye. What is on its way still has a chance to be answered before the server hangs up.
-    pub(super) fn close(&mut self, reason: &str, now: Now, out: &mut Vec<Output>) {
+    pub(super) fn stop(&mut self, reason: &str, now: Now, out: &mut Vec<Output>) {
         if let State::On(connection) = &mut self.state {
             if matches!(connection.phase, Phase::Draining) {
                 return;
@@ -183,7 +211,9 @@ impl Session {
     }
 
     fn closed(&mut self, out: &mut Vec<Output>) {
-        self.abandon(&Failure::uncertain(Reason::Interrupted), out);
+        // Only a bridge that stops leaves without having said everything.
+        let reason = if self.leaving.is_some() { Reason::LinkLost } else { Reason::Interrupted };
+        self.abandon(&Failure::uncertain(reason), out);
         self.outbox.fail_all(&Failure::certain(Reason::Interrupted), out);
         self.state = State::Closed;
         out.push(Output::State(LinkState::Closed));

@@ -59,7 +59,7 @@ pub struct Now {
 /// What can happen to a session.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The link is to live; begin.
+    /// The link is to live: begin, or go on where it was to close.
     Start,
     /// The dial that was asked for succeeded; the socket is ready for bytes.
     Connected,
@@ -73,8 +73,10 @@ pub enum Input<'a> {
     Action(CommandId, IrcAction),
     /// The time that [`Session::next_timer`] gave has come.
     Timer,
-    /// The bridge closes the link: say QUIT, fail what waits.
+    /// The bridge closes the link: say what waits, for as long as it may wait, then QUIT.
     Close(&'a str),
+    /// The bridge stops: say QUIT now, fail what waits.
+    Stop(&'a str),
 }
 
 /// What the link is to do.
@@ -86,6 +88,8 @@ pub enum Output {
     Line(Vec<u8>),
     /// Close the socket once what was given out is written. A `Disconnected` isn't needed afterwards.
     Hangup,
+    /// The network wants fewer connections: no link of it is to dial for a while.
+    Throttled,
     /// Tell the bridge what happened on IRC, and when by the server's clock (`server-time`), if it says.
     Event(IrcEvent, Option<Millis>),
     /// Tell the bridge what the link does now.
@@ -100,7 +104,8 @@ pub struct Session {
     spec: LinkSpec,
     network: Arc<NetworkSpec>,
     isupports: Arc<SharedIsupport>,
-    /// What the server said of itself, now or in the last connection.
+    /// What the server said of itself, now or in the last connection; before the first, what one of its network said to
+    /// another link.
     isupport: Arc<Isupport>,
     encoding: &'static Encoding,
     /// Which of the network's servers is dialled (next).
@@ -110,6 +115,8 @@ pub struct Session {
     /// What is wanted and observed outlives connections, as does what waits to be said.
     channels: Channels,
     outbox: Outbox,
+    /// The reason of the QUIT to come, if the link is to close when all is said.
+    leaving: Option<Box<str>>,
     /// What came of a pull, to be told with the next step.
     owed: Vec<Output>,
 }
@@ -135,7 +142,7 @@ impl Session {
     /// A session for `spec`. Links of one network share `network` and `isupports`; `seed` makes its jitter its own.
     #[must_use]
     pub fn new(spec: LinkSpec, network: Arc<NetworkSpec>, isupports: Arc<SharedIsupport>, seed: u64) -> Self {
-        let isupport = isupports.share(Isupport::default());
+        let isupport = isupports.latest();
         let encoding = codec::encoding(&network.encoding);
         let mut session = Self {
             channels: Channels::new(spec.link.is_bot()),
@@ -148,6 +155,7 @@ impl Session {
             backoff: Backoff::new(seed),
             state: State::New,
             outbox: Outbox::new(),
+            leaving: None,
             owed: Vec::new(),
         };
         let mapping = session.isupport.casemapping;
@@ -182,10 +190,15 @@ impl Session {
                 Input::Disconnected(reason) => self.disconnected(reason, now, out),
                 Input::Action(id, action) => self.action(id, action, now, out),
                 Input::Timer => self.timer(now, out),
-                Input::Close(reason) => self.close(reason, now, out),
+                Input::Close(reason) => self.close(reason),
+                Input::Stop(reason) => self.stop(reason, now, out),
             }
         }
         self.give_up_failed(out);
+        if self.is_goodbye_due() {
+            let reason = self.leaving.clone().unwrap_or_default();
+            self.stop(&reason, now, out);
+        }
     }
 
     /// Appends the next line that waits for the flood budget to `wire` (with its CR LF), and to `starting` the
@@ -209,7 +222,7 @@ impl Session {
     /// It doesn't move with every line, so a caller needs to set its clock anew only when the value has changed.
     #[must_use]
     pub fn next_timer(&self) -> Option<u64> {
-        if !self.owed.is_empty() {
+        if !self.owed.is_empty() || self.is_goodbye_due() {
             return Some(0);
         }
         let state = match &self.state {

@@ -1,6 +1,8 @@
 //! Which nick to try next, and when to try for the wanted one again.
 
-use crate::model::Isupport;
+use std::borrow::Cow;
+
+use crate::{irc::pool::protocol::LinkSpec, model::Isupport};
 
 /// The nicks that may be tried before a connection is given up.
 const TRIES: usize = 24;
@@ -23,23 +25,25 @@ pub(super) struct NickWalk {
 
 impl NickWalk {
     /// `nicklen` is the server's NICKLEN where it is known from an earlier connection. Elsewhere whoever chose the
-    /// alternatives is believed: cut to the length of `wanted`, they would lose the fixed end that puppets are known by.
-    pub(super) fn new(wanted: &str, alternatives: &[String], nicklen: Option<usize>) -> Self {
-        let longest = || alternatives.iter().map(String::len).fold(wanted.len(), usize::max);
+    /// alternatives is believed.
+    pub(super) fn new(spec: &LinkSpec, nicklen: Option<usize>) -> Self {
+        let longest = || spec.alternatives.iter().map(String::len).fold(spec.nick.len(), usize::max);
         Self { at: 0, limit: nicklen.unwrap_or_else(|| longest().max(SHORTEST_LIMIT)) }
     }
 
-    /// The nick to try now; `None` when all were refused.
-    pub(super) fn current(&self, wanted: &str, alternatives: &[String]) -> Option<String> {
-        if self.at >= TRIES + alternatives.len() {
-            return None;
+    /// The nick to try now; `None` when all were refused. An alternative that is too long is passed over: cut, it would
+    /// be another name for what was refused already.
+    pub(super) fn current(&mut self, spec: &LinkSpec) -> Option<String> {
+        let LinkSpec { nick, alternatives, nick_end, .. } = spec;
+        while self.at <= alternatives.len() {
+            match self.at.checked_sub(1) {
+                None => return Some(fit(nick, "", nick_end, self.limit).into_owned()),
+                Some(n) if alternatives[n].len() <= self.limit => return Some(alternatives[n].clone()),
+                Some(_) => self.at += 1,
+            }
         }
-        let (base, suffix) = match self.at.checked_sub(1) {
-            None => (wanted, String::new()),
-            Some(n) if n < alternatives.len() => (alternatives[n].as_str(), String::new()),
-            Some(n) => (wanted, (n - alternatives.len() + 1).to_string()),
-        };
-        Some(fit(base, self.limit.saturating_sub(suffix.len())).to_owned() + &suffix)
+        let number = self.at - alternatives.len();
+        (number < TRIES).then(|| fit(nick, &number.to_string(), nick_end, self.limit).into_owned())
     }
 
     /// The current one is taken.
@@ -57,14 +61,21 @@ impl NickWalk {
     }
 }
 
-/// At most `limit` bytes of `nick`, without half a character at the end.
-pub(super) fn fit(nick: &str, limit: usize) -> &str {
-    &nick[..nick.floor_char_boundary(limit)]
+/// `nick` with a number, in at most `limit` bytes: what is too long is cut, and the number put, before its fixed end.
+fn fit<'a>(nick: &'a str, number: &str, end: &str, limit: usize) -> Cow<'a, str> {
+    if number.is_empty() && nick.len() <= limit {
+        return Cow::Borrowed(nick);
+    }
+    // An end that would leave nothing else is none.
+    let base = nick.strip_suffix(end).filter(|base| !base.is_empty() && end.len() + number.len() < limit);
+    let (base, end) = base.map_or((nick, ""), |base| (base, end));
+    let base = &base[..base.floor_char_boundary(limit.saturating_sub(number.len() + end.len()))];
+    Cow::Owned(format!("{base}{number}{end}"))
 }
 
 /// The wanted nick, as long as that server takes it.
-pub(super) fn wanted<'a>(nick: &'a str, isupport: &Isupport) -> &'a str {
-    fit(nick, isupport.nicklen.unwrap_or(usize::MAX))
+pub(super) fn wanted<'a>(spec: &'a LinkSpec, isupport: &Isupport) -> Cow<'a, str> {
+    fit(&spec.nick, "", &spec.nick_end, isupport.nicklen.unwrap_or(usize::MAX))
 }
 
 /// When to ask for the wanted nick again.
@@ -120,41 +131,73 @@ impl Regain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LinkId;
+
+    fn spec(nick: &str, alternatives: &[&str], nick_end: &str) -> LinkSpec {
+        LinkSpec {
+            link: LinkId::bot("net".parse().unwrap()),
+            nick: nick.into(),
+            alternatives: alternatives.iter().map(|&nick| nick.into()).collect(),
+            nick_end: nick_end.into(),
+            username: "u".into(),
+            realname: "r".into(),
+            sasl: None,
+            channels: Vec::new(),
+        }
+    }
 
     #[test]
     fn r72_nicks_are_tried_in_the_same_order_every_time() {
-        let alternatives = ["alice_m".to_owned(), "alice_matrix_org".to_owned()];
-        let mut walk = NickWalk::new("alice", &alternatives, Some(10));
+        let spec = spec("alice", &["alice_m", "alice_matrix_org", "alice_x"], "");
+        let mut walk = NickWalk::new(&spec, Some(10));
         let mut tried = Vec::new();
-        while let Some(nick) = walk.current("alice", &alternatives) {
+        while let Some(nick) = walk.current(&spec) {
             assert!(nick.len() <= 10);
             tried.push(nick);
             walk.taken();
         }
-        assert_eq!(tried[..6], ["alice", "alice_m", "alice_matr", "alice1", "alice2", "alice3"]);
-        assert_eq!(tried.len(), TRIES + 2);
+        assert_eq!(tried[..6], ["alice", "alice_m", "alice_x", "alice1", "alice2", "alice3"]);
         let distinct: std::collections::HashSet<_> = tried.iter().collect();
         assert_eq!(distinct.len(), tried.len());
     }
 
     #[test]
     fn r72_an_alternative_keeps_its_end_on_a_server_yet_unknown() {
-        let alternatives = ["bartholomew1[m]".to_owned()];
-        let mut walk = NickWalk::new("bartholomew[m]", &alternatives, None);
+        let spec = spec("bartholomew[m]", &["bartholomew1[m]"], "[m]");
+        let mut walk = NickWalk::new(&spec, None);
         walk.taken();
-        assert_eq!(walk.current("bartholomew[m]", &alternatives).unwrap(), "bartholomew1[m]");
+        assert_eq!(walk.current(&spec).unwrap(), "bartholomew1[m]");
     }
 
     #[test]
     fn an_erroneous_long_nick_is_tried_shorter() {
-        let mut walk = NickWalk::new("averylongnick", &[], None);
-        assert_eq!(walk.current("averylongnick", &[]).unwrap(), "averylongnick");
-        walk.erroneous("averylongnick");
-        assert_eq!(walk.current("averylongnick", &[]).unwrap(), "averylong");
-        walk.taken();
-        assert_eq!(walk.current("averylongnick", &[]).unwrap(), "averylon1");
-        walk.erroneous("averylon1");
-        assert_eq!(walk.current("averylongnick", &[]).unwrap(), "averylon2");
+        for (spec, tried) in [
+            (spec("averylongnick", &[], ""), ["averylongnick", "averylong", "averylon1", "averylon2"]),
+            (
+                spec("Maximilian_Mu[m]", &["Maximilian_M1[m]"], "[m]"),
+                ["Maximilian_Mu[m]", "Maximi[m]", "Maxim1[m]", "Maxim2[m]"],
+            ),
+        ] {
+            let mut walk = NickWalk::new(&spec, None);
+            for nick in tried {
+                assert_eq!(walk.current(&spec).unwrap(), nick);
+                if nick.len() > 9 { walk.erroneous(nick) } else { walk.taken() }
+            }
+        }
+    }
+
+    #[test]
+    fn r72_the_fixed_end_survives_where_there_is_room() {
+        for (nick, number, end, limit, fitted) in [
+            ("alice[m]", "", "[m]", 9, "alice[m]"),
+            ("Maximilian[m]", "", "[m]", 9, "Maximi[m]"),
+            ("Maximilian[m]", "12", "[m]", 9, "Maxi12[m]"),
+            ("chosen_by_hand", "", "[m]", 9, "chosen_by"),
+            ("ab[matrixmatrix]", "", "[matrixmatrix]", 9, "ab[matrix"),
+            ("[m]", "1", "[m]", 9, "[m]1"),
+        ] {
+            assert_eq!(fit(nick, number, end, limit), fitted);
+        }
     }
 
     #[test]

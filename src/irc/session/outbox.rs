@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Output, receipts::Verb};
+use super::Output;
 use crate::model::{CaseMapping, CommandId, Failure, Fate, MatrixKey, Reason, TextKind};
 
 /// How much may wait where the configuration sets no limit.
@@ -74,10 +74,13 @@ impl Command {
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) id: CommandId,
-    pub(super) verb: Verb,
+    pub(super) kind: TextKind,
     pub(super) target: String,
-    /// The texts of its lines to come, ready for the wire. Never empty.
+    /// Its lines to come, as the author wrote them. Never empty. They are cut as they go out, as how much fits in a line
+    /// depends on our name then.
     pub(super) lines: VecDeque<String>,
+    /// How many bytes of the first of them have gone out.
+    pub(super) said: usize,
 }
 
 /// Everything that waits.
@@ -117,6 +120,18 @@ impl Outbox {
         command
     }
 
+    /// Whether something waits to be said, of which somebody is told what becomes.
+    pub(super) fn has_fated(&self) -> bool {
+        self.current.is_some() || self.ready.iter().chain(&self.held).any(Command::has_fate)
+    }
+
+    /// Whether such a thing waits for this target.
+    pub(super) fn has_fated_for(&self, target: &str, mapping: CaseMapping) -> bool {
+        let mut waiting = self.ready.iter().chain(&self.held);
+        self.current.as_ref().is_some_and(|current| mapping.same(&current.target, target))
+            || waiting.any(|command| command.has_fate() && command.is_for(target, mapping))
+    }
+
     /// Whether anything could be pulled.
     pub(super) fn has_ready(&self) -> bool {
         self.current.is_some() || !self.ready.is_empty()
@@ -133,16 +148,15 @@ impl Outbox {
         self.shrink();
     }
 
-    /// The connection is gone: what is for channels waits until they are joined again, and parting is done.
-    pub(super) fn hold(&mut self, is_channel: impl Fn(&str) -> bool) {
+    /// The connection is gone: what is for channels waits until they are joined again. So does parting, behind what is to
+    /// be said before it; where there is nothing of that, it is done.
+    pub(super) fn hold(&mut self, mapping: CaseMapping, is_channel: impl Fn(&str) -> bool) {
         for command in std::mem::take(&mut self.ready) {
-            if !command.has_fate() {
-                continue;
-            }
-            if is_channel(command.what.target()) {
-                self.held.push_back(command);
-            } else {
+            let target = command.what.target();
+            if !is_channel(target) {
                 self.ready.push_back(command);
+            } else if command.has_fate() || self.held.iter().any(|held| held.is_for(target, mapping)) {
+                self.held.push_back(command);
             }
         }
     }
@@ -170,9 +184,11 @@ impl Outbox {
 
     /// Forgets a PART that has not gone out. False if there is none.
     pub(super) fn cancel_part(&mut self, channel: &str, mapping: CaseMapping) -> bool {
-        let before = self.ready.len();
-        self.ready.retain(|command| command.has_fate() || !command.is_for(channel, mapping));
-        self.ready.len() != before
+        let before = self.ready.len() + self.held.len();
+        for queue in [&mut self.ready, &mut self.held] {
+            queue.retain(|command| command.has_fate() || !command.is_for(channel, mapping));
+        }
+        self.ready.len() + self.held.len() != before
     }
 
     /// When to call [`Self::expire`].
@@ -266,7 +282,7 @@ mod tests {
         outbox.push(say(2, "bob", 9), false, 0, &mut out);
         let part = What::Part { channel: "#b".into(), reason: None };
         outbox.push(Command { id: CommandId(3), what: part, expires: u64::MAX, journal: None }, false, 0, &mut out);
-        outbox.hold(|target| target.starts_with('#'));
+        outbox.hold(ASCII, |target| target.starts_with('#'));
         assert_eq!(ids(&mut outbox), [2]);
         outbox.release("#a", ASCII);
         assert_eq!(ids(&mut outbox), [1]);

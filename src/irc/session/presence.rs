@@ -38,6 +38,7 @@ impl Session {
                     self.outbox.release(&name, mapping);
                     tell(line, IrcEvent::OwnJoined { channel: name.into_owned() }, out);
                 }
+                Joined::Ignore => {}
                 Joined::Leave => {
                     let mut wire = Vec::new();
                     if LineWriter::new(&mut wire, self.isupport.linelen).part(&name, None).is_ok() {

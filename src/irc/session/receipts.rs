@@ -4,6 +4,10 @@
 //! (echo-message); the answer to a PING sent after it, without an error in between (the *barrier*). A line that is
 //! still undecided after [`PATIENCE`] is asked about with a barrier in any case, so that none pends for ever.
 //!
+//! An error that doesn't name its line is the oldest one's where the server echoes: the lines before it came back.
+//! Where only the barrier proves anything, it may be any line's that it could mean: it is kept until the barrier has
+//! come back, and if fewer errors came than there are such lines, all of these are uncertain.
+//!
 //! A command is decided when all of its lines are: delivered only if each was. Its fate is told exactly once.
 
 use std::collections::VecDeque;
@@ -41,12 +45,19 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Privmsg => "PRIVMSG",
-            Self::Notice => "NOTICE",
-            Self::Topic => "TOPIC",
-            Self::Kick => "KICK",
+    /// Any kind of line.
+    pub(super) const ANY: &[Self] = &[Self::Privmsg, Self::Notice, Self::Topic, Self::Kick];
+    /// What is said.
+    pub(super) const SAID: &[Self] = &[Self::Privmsg, Self::Notice];
+
+    /// The kinds of line that a command's name means; none if none of ours.
+    pub(super) fn named(command: &str) -> &'static [Self] {
+        match command.to_ascii_uppercase().as_str() {
+            "PRIVMSG" => &[Self::Privmsg],
+            "NOTICE" => &[Self::Notice],
+            "TOPIC" => &[Self::Topic],
+            "KICK" => &[Self::Kick],
+            _ => &[],
         }
     }
 }
@@ -61,6 +72,25 @@ struct Sent {
     /// Whom it is about besides its target: who is to be kicked.
     about: Option<Box<str>>,
     at: u64,
+}
+
+impl Sent {
+    fn may_be_meant(&self, name: Option<&str>, verbs: &[Verb], mapping: CaseMapping) -> bool {
+        let is_named = |name: &str| {
+            mapping.same(&self.target, name) || self.about.as_deref().is_some_and(|about| mapping.same(about, name))
+        };
+        verbs.contains(&self.verb) && name.is_none_or(is_named)
+    }
+}
+
+/// An error that may be any of several commands' lines', until a question is answered.
+#[derive(Debug)]
+struct Refusal {
+    name: Option<Box<str>>,
+    verbs: &'static [Verb],
+    mapping: CaseMapping,
+    failure: Failure,
+    count: usize,
 }
 
 /// A command of which lines have gone out.
@@ -80,6 +110,8 @@ pub(super) struct Receipts {
     pub(super) proof: Proof,
     sent: VecDeque<Sent>,
     commands: Vec<Tally>,
+    /// What was refused, if it isn't known of which line.
+    refusals: Vec<Refusal>,
     next: u64,
     /// Lines before this serial have been asked about.
     asked: u64,
@@ -97,6 +129,7 @@ impl Receipts {
             proof: Proof::Barrier,
             sent: VecDeque::new(),
             commands: Vec::new(),
+            refusals: Vec::new(),
             next: 0,
             asked: 0,
             asked_at: 0,
@@ -163,29 +196,42 @@ impl Receipts {
         }
     }
 
-    /// An error for `name` (a target, or whom a line was about) came: it is the oldest such line's. With a verb, only
-    /// lines of that kind are meant.
+    /// An error came for `name` (a target, or whom a line was about; `None` if it doesn't say), about lines of these
+    /// kinds. False if none like that is on its way.
     pub(super) fn refused(
         &mut self,
-        name: &str,
-        verb: Option<&str>,
+        name: Option<&str>,
+        verbs: &'static [Verb],
         mapping: CaseMapping,
         failure: Failure,
         out: &mut Vec<Output>,
     ) -> bool {
-        let at = self.sent.iter().position(|sent| {
-            verb.is_none_or(|verb| sent.verb.name().eq_ignore_ascii_case(verb))
-                && (mapping.same(&sent.target, name)
-                    || sent.about.as_deref().is_some_and(|about| mapping.same(about, name)))
-        });
-        at.is_some_and(|at| self.decide(at, Err(failure), out))
+        let is_meant = |sent: &Sent| sent.may_be_meant(name, verbs, mapping);
+        let Some(oldest) = self.sent.iter().position(is_meant) else { return false };
+        let command = self.sent[oldest].command;
+        let one_command = self.sent.iter().filter(|sent| is_meant(sent)).all(|sent| sent.command == command);
+        if self.proof != Proof::Barrier || one_command {
+            return self.decide(oldest, Err(failure), out);
+        }
+        let name: Option<Box<str>> = name.map(Into::into);
+        match self.refusals.iter_mut().find(|refusal| refusal.name == name && refusal.verbs == verbs) {
+            Some(refusal) => refusal.count += 1,
+            None => self.refusals.push(Refusal { name, verbs, mapping, failure, count: 1 }),
+        }
+        true
     }
 
-    /// An error that names no target came: it is the oldest line's (of that kind, if a verb is named).
-    pub(super) fn refused_oldest(&mut self, verb: Option<&str>, failure: Failure, out: &mut Vec<Output>) -> bool {
-        let mut sent = self.sent.iter();
-        let at = sent.position(|sent| verb.is_none_or(|verb| sent.verb.name().eq_ignore_ascii_case(verb)));
-        at.is_some_and(|at| self.decide(at, Err(failure), out))
+    /// Decides what the errors before the answer to the question `serial` were about: lines that went out before it.
+    fn settle_refusals(&mut self, serial: u64, out: &mut Vec<Output>) {
+        for refusal in std::mem::take(&mut self.refusals) {
+            let Refusal { name, verbs, mapping, failure, count } = refusal;
+            let is_meant = |sent: &Sent| sent.serial < serial && sent.may_be_meant(name.as_deref(), verbs, mapping);
+            let meant = self.sent.iter().filter(|sent| is_meant(sent)).count();
+            let failure = Failure { certain: failure.certain && count >= meant, ..failure };
+            while let Some(at) = self.sent.iter().position(is_meant) {
+                self.decide(at, Err(failure.clone()), out);
+            }
+        }
     }
 
     /// The question `serial` was answered: everything that went out before it was taken.
@@ -193,6 +239,7 @@ impl Receipts {
         if serial > self.asked {
             return; // Never asked: somebody plays tricks.
         }
+        self.settle_refusals(serial, out);
         while self.sent.front().is_some_and(|sent| sent.serial < serial) {
             self.decide(0, Ok(None), out);
         }
@@ -202,6 +249,7 @@ impl Receipts {
 
     /// The connection is over: what is undecided stays so.
     pub(super) fn abandon(&mut self, failure: &Failure, out: &mut Vec<Output>) {
+        self.settle_refusals(u64::MAX, out);
         while !self.sent.is_empty() {
             self.decide(0, Err(failure.clone()), out);
         }
@@ -286,22 +334,23 @@ impl Receipts {
         }
         if self.sent.is_empty() && self.commands.is_empty() && self.sent.capacity() > 16 {
             // A quiet link keeps nothing of its busy hour.
-            (self.sent, self.commands) = (VecDeque::new(), Vec::new());
+            (self.sent, self.commands, self.refusals) = (VecDeque::new(), Vec::new(), Vec::new());
         }
     }
 }
 
-/// What an error numeric means for something that was sent; `None` if it isn't about that.
+/// What an error numeric means for something that was sent; `None` if it isn't known to be about that.
 pub(super) const fn reason_of(numeric: u16) -> Option<Reason> {
     use super::numeric as n;
     Some(match numeric {
         n::ERR_NOSUCHNICK | n::ERR_USERNOTINCHANNEL => Reason::NoSuchNick,
         n::ERR_NOSUCHCHANNEL => Reason::NoSuchChannel,
-        n::ERR_CANNOTSENDTOCHAN => Reason::CannotSend,
+        n::ERR_CANNOTSENDTOCHAN | n::ERR_NOCOLORSONCHAN | n::ERR_NOCTCP | n::ERR_WORDFILTERED => Reason::CannotSend,
         n::ERR_NOTONCHANNEL => Reason::NotJoined,
         n::ERR_NEEDREGGEDNICK | n::ERR_NONONREG | n::ERR_SECUREONLYCHAN => Reason::NeedsAccount,
         n::ERR_TARGETTOOFAST | n::ERR_TARGCHANGE => Reason::TooFast,
         n::ERR_NOSUCHSERVER
+        | n::ERR_INPUTTOOLONG
         | n::ERR_TOOMANYTARGETS
         | n::ERR_NORECIPIENT
         | n::ERR_NOTEXTTOSEND
@@ -313,6 +362,14 @@ pub(super) const fn reason_of(numeric: u16) -> Option<Reason> {
         | n::ERR_TARGUMODEG => Reason::Refused,
         _ => return None,
     })
+}
+
+/// Whether `numeric`, as the answer to a line of ours, says that the line was not taken: every error, and what servers
+/// have added to errors from 600 on, among much that only tells something.
+pub(super) const fn is_refusal(numeric: u16) -> bool {
+    // WATCH, WHOIS and STARTTLS; HELP; KNOCK; +g, notices to operators, lists, MONITOR; metadata; logins.
+    let tells = matches!(numeric, 600..=689 | 704..=706 | 710..=715 | 717..=722 | 725..=734 | 750..=774 | 900..=903);
+    reason_of(numeric).is_some() || (numeric >= 400 && !tells)
 }
 
 #[cfg(test)]

@@ -30,7 +30,10 @@ const GREETING: u64 = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Negotiation {
     offer: Offer,
+    /// In the order in which they were asked for.
     awaited: Vec<Cap>,
+    /// Whether each was asked for by itself, after all together were refused.
+    one_by_one: bool,
 }
 
 /// A login under way: what is still to be said.
@@ -69,14 +72,25 @@ impl Session {
                 self.answered(&list, now, out);
             }
             b"NAK" | b"nak" => {
-                let refused: Vec<&str> = list.split_ascii_whitespace().collect();
-                if refused.len() > 1 {
-                    // One of them spoilt it for the others.
-                    for name in refused {
-                        self.urgent(out, |line| line.cap("REQ", Some(name)));
+                let several = list.split_ascii_whitespace().count() > 1;
+                match &mut connection.phase {
+                    Phase::Negotiating(negotiation) if several && !negotiation.one_by_one => self.ask_one_by_one(out),
+                    Phase::Negotiating(negotiation) => {
+                        // A name that we don't know, as the server may cut what it repeats, is the oldest one's.
+                        if !negotiation.awaited.is_empty() && caps::listed(&list).next().is_none() {
+                            negotiation.awaited.remove(0);
+                            self.negotiated(now, out);
+                        } else {
+                            self.answered(&list, now, out);
+                        }
                     }
-                } else {
-                    self.answered(&list, now, out);
+                    // One of what was offered later spoilt it for the others.
+                    _ if several => {
+                        for name in list.split_ascii_whitespace() {
+                            self.urgent(out, |line| line.cap("REQ", Some(name)));
+                        }
+                    }
+                    _ => {}
                 }
             }
             b"NEW" | b"new" if connection.is_registered() => {
@@ -115,13 +129,34 @@ impl Session {
         }
     }
 
+    /// One capability spoilt it for the others. What the server repeats of our request may be cut (IRCv3 promises only
+    /// its first 100 characters), so that we go by what we asked for.
+    fn ask_one_by_one(&mut self, out: &mut Vec<Output>) {
+        let State::On(connection) = &mut self.state else { return };
+        let Phase::Negotiating(negotiation) = &mut connection.phase else { return };
+        negotiation.one_by_one = true;
+        let names: Vec<_> = negotiation.awaited.iter().filter_map(|cap| negotiation.offer.name_of(*cap)).collect();
+        for name in names {
+            self.urgent(out, |line| line.cap("REQ", Some(name)));
+        }
+    }
+
     /// Requests were granted or refused.
     fn answered(&mut self, list: &str, now: Now, out: &mut Vec<Output>) {
         let State::On(connection) = &mut self.state else { return };
         let Phase::Negotiating(negotiation) = &mut connection.phase else { return };
-        let awaited_some = !negotiation.awaited.is_empty();
+        let before = negotiation.awaited.len();
         negotiation.awaited.retain(|awaited| !caps::listed(list).any(|(cap, _)| cap == *awaited));
-        if awaited_some && negotiation.awaited.is_empty() {
+        if negotiation.awaited.len() != before {
+            self.negotiated(now, out);
+        }
+    }
+
+    /// Fewer answers are awaited.
+    fn negotiated(&mut self, now: Now, out: &mut Vec<Output>) {
+        let State::On(connection) = &self.state else { return };
+        let Phase::Negotiating(negotiation) = &connection.phase else { return };
+        if negotiation.awaited.is_empty() {
             self.end_negotiation(now, out);
         }
     }
@@ -228,8 +263,8 @@ impl Session {
                 } else {
                     walk.taken();
                 }
-                let Some(nick) = walk.current(&self.spec.nick, &self.spec.alternatives) else {
-                    return self.hang_up(Closing::Throttled, "every nick that we tried is taken", now, out);
+                let Some(nick) = walk.current(&self.spec) else {
+                    return self.hang_up(Closing::Later, "every nick that we tried is taken", now, out);
                 };
                 me.nick.clone_from(&nick);
                 self.urgent(out, |line| line.nick(&nick));
@@ -256,6 +291,16 @@ impl Session {
             Closing::Lost => otherwise,
             closing => closing,
         };
+        self.keep_verdict(closing, words);
+    }
+
+    /// The server says that we are banned; its words may be an operator's.
+    pub(super) fn ban_verdict(&mut self, line: &Line<'_>) {
+        let words = decode(line.last_param(), self.encoding).into_owned();
+        self.keep_verdict(refusal::classify_ban(&words), words);
+    }
+
+    fn keep_verdict(&mut self, closing: Closing, words: String) {
         if let State::On(connection) = &mut self.state {
             connection.verdict = Some(Box::new((closing, words)));
         }

@@ -1,10 +1,8 @@
 //! What the bridge asks for, and the lines that it becomes, one by one as the flood budget allows.
 
-use std::collections::VecDeque;
-
 use super::{
     Now, Output, Session, State,
-    channels::Place,
+    channels::{Place, Wish},
     connection::Connection,
     nicks,
     outbox::{Command, Current, What},
@@ -17,7 +15,7 @@ use crate::{
     },
     model::{
         CaseMapping, ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, MatrixKey, Millis, Reason,
-        Source, TextKind,
+        TextKind,
     },
     translate,
 };
@@ -74,18 +72,17 @@ impl Session {
         Some(Output::Event(IrcEvent::JoinRefused { channel: name.clone(), failure }, None))
     }
 
+    /// Leaves a channel, in order: after what was said before, even if that can't be said yet.
     fn leave(&mut self, id: CommandId, channel: String, reason: Option<String>, out: &mut Vec<Output>) {
         let mapping = self.isupport.casemapping;
-        match self.channels.unwant(&channel, mapping) {
-            // In order, after what was said before.
-            Place::In => {
-                let reason = reason.map(|reason| translate::one_line(&reason));
-                let what = What::Part { channel, reason };
-                let command = Command { id, what, expires: u64::MAX, journal: None };
-                self.outbox.push(command, false, self.network.limits.queue, out);
-            }
-            // The JOIN that is on its way is answered with a PART when it has come back.
-            _ => self.fail_channel(&channel, &Failure::certain(Reason::NotJoined), out),
+        let more_to_say = self.outbox.has_fated_for(&channel, mapping);
+        let place = self.channels.unwant(&channel, more_to_say, mapping);
+        // Where nothing is to be said, a JOIN that is on its way is answered with a PART when it has come back.
+        if more_to_say || place == Place::In {
+            let reason = reason.map(|reason| translate::one_line(&reason));
+            let what = What::Part { channel, reason };
+            let command = Command { id, what, expires: u64::MAX, journal: None };
+            self.outbox.push(command, place != Place::In, self.network.limits.queue, out);
         }
     }
 
@@ -95,7 +92,7 @@ impl Session {
         }
         self.spec.nick = nick;
         self.spec.alternatives = Vec::new();
-        let wanted = self.wanted_nick().to_owned();
+        let wanted = self.wanted_nick().into_owned();
         if let State::On(connection) = &mut self.state {
             connection.regain.now = connection.me.nick != wanted;
         }
@@ -163,7 +160,7 @@ impl Session {
         let (isupport, channels) = (&self.isupport, &self.channels);
         let unwanted = |target: &str| {
             let channel = channels.get(target.as_bytes(), isupport.casemapping);
-            isupport.is_channel(target) && channel.is_none_or(|channel| !channel.desired)
+            isupport.is_channel(target) && channel.is_none_or(|channel| channel.wish == Wish::No)
         };
         self.outbox.fail_targets(unwanted, &Failure::certain(Reason::NotJoined), out);
     }
@@ -195,8 +192,8 @@ impl Session {
         }
         let (isupport, owed, now) = (&*self.isupport, &mut self.owed, now.monotonic);
         self.outbox.expire(now, owed);
-        let wanted = nicks::wanted(&self.spec.nick, isupport);
-        if std::mem::take(&mut connection.regain.now) && LineWriter::new(wire, isupport.linelen).nick(wanted).is_ok() {
+        let wanted = nicks::wanted(&self.spec, isupport);
+        if std::mem::take(&mut connection.regain.now) && LineWriter::new(wire, isupport.linelen).nick(&wanted).is_ok() {
             return true;
         }
         if self.channels.pull(now, isupport, wire, owed) {
@@ -252,9 +249,7 @@ fn begin(
     let receipts = &mut connection.receipts;
     let written = match command.what {
         What::Say { target, kind, lines } => {
-            let lines = wire_texts(&lines, kind, &target, &connection.me, isupport);
-            let verb = if kind == TextKind::Notice { Verb::Notice } else { Verb::Privmsg };
-            *current = Some(Box::new(Current { id, verb, target, lines }));
+            *current = Some(Box::new(Current { id, kind, target, lines: lines.into(), said: 0 }));
             return false;
         }
         What::Topic { channel, topic } => {
@@ -278,7 +273,7 @@ fn begin(
     written.is_ok()
 }
 
-/// Writes the next line of a command that is being said.
+/// Writes the next line of a command that is being said: as much of what its author wrote as fits (R62), framed.
 fn next_line(
     current: &mut Current,
     connection: &mut Connection,
@@ -286,27 +281,26 @@ fn next_line(
     now: u64,
     wire: &mut Vec<u8>,
 ) -> Result<(), Illegal> {
-    let text = current.lines.pop_front().unwrap_or_default();
-    let line = labelled(wire, &connection.receipts, isupport);
-    if current.verb == Verb::Notice {
-        line.notice(&current.target, &text)?;
-    } else {
-        line.privmsg(&current.target, &text)?;
+    let budget = translate::budget(isupport.linelen, &connection.me, current.kind, &current.target);
+    let line = current.lines.pop_front().unwrap_or_default();
+    let (piece, rest) = translate::first_piece(&line[current.said..], budget);
+    let writer = labelled(wire, &connection.receipts, isupport);
+    let verb = match current.kind {
+        TextKind::Notice => writer.notice(&current.target, piece).map(|()| Verb::Notice),
+        TextKind::Action => writer.privmsg(&current.target, &ctcp::action(piece)).map(|()| Verb::Privmsg),
+        TextKind::Privmsg => writer.privmsg(&current.target, piece).map(|()| Verb::Privmsg),
+    }?;
+    current.said = if rest.is_empty() { 0 } else { line.len() - rest.len() };
+    if current.said > 0 {
+        current.lines.push_front(line);
     }
-    connection.receipts.sent(current.id, current.verb, &current.target, None, current.lines.is_empty(), now);
+    connection.receipts.sent(current.id, verb, &current.target, None, current.lines.is_empty(), now);
     Ok(())
 }
 
 fn labelled<'w>(wire: &'w mut Vec<u8>, receipts: &Receipts, isupport: &Isupport) -> LineWriter<'w> {
     let label = (receipts.proof == Proof::Label).then(|| receipts.next_serial());
     LineWriter::new(wire, isupport.linelen).labelled(label)
-}
-
-/// The lines as the author wrote them, split to the exact budget (R62) and framed.
-fn wire_texts(lines: &[String], kind: TextKind, target: &str, me: &Source, isupport: &Isupport) -> VecDeque<String> {
-    let budget = translate::budget(isupport.linelen, me, kind, target);
-    let pieces = lines.iter().flat_map(|line| translate::split(line, budget));
-    pieces.map(|piece| if kind == TextKind::Action { ctcp::action(piece) } else { piece.to_owned() }).collect()
 }
 
 fn cut(text: &str, limit: usize) -> &str {

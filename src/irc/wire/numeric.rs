@@ -109,6 +109,10 @@ numerics! {
 
 // Those that servers have added since.
 numerics! {
+    /// The channel takes no colours.
+    ERR_NOCOLORSONCHAN = 408;
+    /// Our line was too long.
+    ERR_INPUTTOOLONG = 417;
     /// Nick change refused: banned from a channel that we are in.
     ERR_BANNICKCHANGE = 435;
     /// Nick changes too fast.
@@ -123,6 +127,8 @@ numerics! {
     ERR_NONONREG = 486;
     /// TLS needed for the channel, or voice needed to speak.
     ERR_SECUREONLYCHAN = 489;
+    /// The channel, or they, take no CTCP.
+    ERR_NOCTCP = 492;
     /// Messages to them are blocked (Unreal).
     ERR_CANTSENDTOUSER = 531;
     /// Joins too fast (Unreal).
@@ -133,6 +139,8 @@ numerics! {
     ERR_TARGUMODEG = 716;
     /// New targets too fast (Solanum).
     ERR_TARGCHANGE = 707;
+    /// The channel doesn't take one of the words (InspIRCd).
+    ERR_WORDFILTERED = 936;
     /// SASL was already done.
     ERR_SASLALREADY = 907;
 }

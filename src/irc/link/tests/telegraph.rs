@@ -79,7 +79,8 @@ impl Protocol for Telegraph {
         assert!(!self.over, "{input:?} after the end");
         match input {
             Input::Start | Input::Timer if !self.ready => self.dial(out),
-            Input::Start | Input::Timer => panic!("{input:?} unasked for"),
+            Input::Start => {}
+            Input::Timer => panic!("{input:?} unasked for"),
             Input::Connected => out.push(Output::Line(b"HELLO\r\n".to_vec())),
             Input::DialFailed(failure) => self.wait(now, failure, out),
             Input::Disconnected(reason) => {
@@ -90,7 +91,7 @@ impl Protocol for Telegraph {
                 self.queue.extend(lines.into_iter().map(|line| (command, journal.take(), line)));
             }
             Input::Action(..) => unimplemented!(),
-            Input::Close(reason) => {
+            Input::Close(reason) | Input::Stop(reason) => {
                 self.over = true;
                 out.push(Output::Line(format!("BYE {reason}\r\n").into_bytes()));
                 out.push(Output::Hangup);
@@ -115,6 +116,10 @@ impl Protocol for Telegraph {
 
     fn next_timer(&self) -> Option<u64> {
         self.timer
+    }
+
+    fn has_said_goodbye(&self) -> bool {
+        self.over
     }
 
     fn server(&self) -> &str {

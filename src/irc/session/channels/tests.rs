@@ -46,8 +46,8 @@ fn what_is_wanted_survives_a_reconnect_and_what_was_left_does_not() {
     for name in ["#A", "#b"] {
         assert_eq!(channels.joined(name, true, ASCII), Joined::Stay);
     }
-    assert_eq!(channels.unwant("#b", ASCII), Place::In);
-    channels.disconnected();
+    assert_eq!(channels.unwant("#b", false, ASCII), Place::In);
+    channels.disconnected(|_| false);
     assert_eq!(pull(&mut channels, &Isupport::default()).unwrap(), "JOIN #A\r\n");
 }
 
@@ -81,14 +81,14 @@ fn names_that_become_one_are_kept_once() {
     channels.observe("#a{", true, ASCII);
     channels.refold(CaseMapping::Rfc1459);
     assert_eq!(channels.list.len(), 1);
-    assert!(channels.list[0].desired && channels.list[0].observed);
+    assert!(channels.list[0].wish == Wish::Yes && channels.list[0].observed);
 }
 
 #[test]
 fn nothing_is_remembered_of_channels_that_nobody_wants() {
     let mut channels = Channels::default();
     channels.want("#a", None, ASCII);
-    channels.unwant("#a", ASCII);
+    channels.unwant("#a", false, ASCII);
     channels.observe("#b", true, ASCII);
     channels.observe("#b", false, ASCII);
     assert!(channels.list.is_empty());
@@ -115,4 +115,17 @@ fn every_refusal_of_a_join_has_its_reason() {
     for (numeric, words, reason) in table {
         assert_eq!(join_reason(numeric, words), reason, "{numeric} {words}");
     }
+}
+
+#[test]
+fn a_server_that_puts_us_everywhere_is_ignored_but_for_what_we_want() {
+    let mut channels = Channels::default();
+    for n in 0..1000 {
+        let joined = channels.joined(&format!("#{n}"), true, ASCII);
+        assert_eq!(joined, if n < MOST_UNWANTED { Joined::Stay } else { Joined::Ignore });
+    }
+    assert_eq!(channels.list.len(), MOST_UNWANTED);
+    channels.want("#a", None, ASCII);
+    assert!(pull(&mut channels, &Isupport::default()).is_some());
+    assert_eq!(channels.joined("#a", true, ASCII), Joined::Stay);
 }

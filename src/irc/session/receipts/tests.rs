@@ -31,17 +31,66 @@ fn a_barrier_settles_what_went_before_it_and_nothing_after() {
     assert!(!receipts.is_empty());
 }
 
-#[test]
-fn an_error_before_the_answer_is_the_oldest_lines_of_that_target() {
+/// What becomes of three lines, two of them to `#b`, if so many errors come for `#B` before the answer.
+fn with_errors(proof: Proof, errors: usize) -> Vec<Output> {
     let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    receipts.proof = proof;
     say(&mut receipts, 1, "#a", true, 0);
     say(&mut receipts, 2, "#B", true, 0);
     say(&mut receipts, 3, "#b", true, 0);
     let question = receipts.ask(0);
-    assert!(receipts.refused("#b", None, ASCII, refusal(), &mut out));
-    assert!(!receipts.refused("#c", None, ASCII, refusal(), &mut out));
+    say(&mut receipts, 4, "#b", true, 0);
+    assert!(!receipts.refused(Some("#c"), Verb::ANY, ASCII, refusal(), &mut out));
+    for _ in 0..errors {
+        assert!(receipts.refused(Some("#b"), Verb::SAID, ASCII, refusal(), &mut out));
+    }
     receipts.answered(question, 5, &mut out);
-    assert_eq!(out, [failed(2, refusal()), delivered(1), delivered(3)]);
+    out
+}
+
+#[test]
+fn where_lines_come_back_an_error_is_the_oldest_lines_of_that_target() {
+    assert_eq!(with_errors(Proof::Echo, 1), [failed(2, refusal()), delivered(1), delivered(3)]);
+}
+
+#[test]
+fn r2_behind_a_barrier_only_as_many_errors_as_lines_make_it_certain_which_failed() {
+    let uncertain = Failure { certain: false, ..refusal() };
+    assert_eq!(with_errors(Proof::Barrier, 0), [delivered(1), delivered(2), delivered(3)]);
+    assert_eq!(with_errors(Proof::Barrier, 1), [failed(2, uncertain.clone()), failed(3, uncertain), delivered(1)]);
+    assert_eq!(with_errors(Proof::Barrier, 2), [failed(2, refusal()), failed(3, refusal()), delivered(1)]);
+}
+
+#[test]
+fn an_error_that_can_mean_only_one_command_fails_it_at_once() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say(&mut receipts, 1, "#a", false, 0);
+    say(&mut receipts, 1, "#a", false, 0);
+    say(&mut receipts, 2, "#b", true, 0);
+    assert!(receipts.refused(Some("#a"), Verb::SAID, ASCII, refusal(), &mut out));
+    assert!(receipts.has_failed(CommandId(1)));
+}
+
+#[test]
+fn a_lost_connection_leaves_certain_what_was_refused() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say(&mut receipts, 1, "#a", true, 0);
+    say(&mut receipts, 2, "#a", true, 0);
+    for _ in 0..2 {
+        receipts.refused(None, Verb::ANY, ASCII, refusal(), &mut out);
+    }
+    receipts.abandon(&Failure::uncertain(Reason::LinkLost), &mut out);
+    assert_eq!(out, [failed(1, refusal()), failed(2, refusal())]);
+}
+
+#[test]
+fn what_only_tells_something_is_no_refusal() {
+    for numeric in [301, 333, 671, 704, 717, 728, 734, 761, 900] {
+        assert!(!is_refusal(numeric), "{numeric}");
+    }
+    for numeric in [401, 404, 408, 417, 492, 531, 696, 707, 716, 742, 936, 972] {
+        assert!(is_refusal(numeric), "{numeric}");
+    }
 }
 
 #[test]
@@ -51,7 +100,7 @@ fn a_command_is_delivered_only_if_all_its_lines_were() {
     say(&mut receipts, 1, "#a", true, 0);
     receipts.echo(Verb::Privmsg, "#a", ASCII, None, &mut out);
     assert_eq!(out, []);
-    receipts.refused("#a", None, ASCII, refusal(), &mut out);
+    receipts.refused(Some("#a"), Verb::ANY, ASCII, refusal(), &mut out);
     assert_eq!(out, [failed(1, refusal())]);
 }
 
@@ -73,7 +122,7 @@ fn a_kick_is_refused_by_its_channel_or_by_whom_it_is_about() {
     for name in ["#a", "bob"] {
         let (mut receipts, mut out) = (Receipts::new(), Vec::new());
         receipts.sent(CommandId(1), Verb::Kick, "#a", Some("bob"), true, 0);
-        assert!(receipts.refused(name, None, ASCII, refusal(), &mut out), "{name}");
+        assert!(receipts.refused(Some(name), Verb::ANY, ASCII, refusal(), &mut out), "{name}");
     }
 }
 
@@ -162,7 +211,7 @@ proptest! {
                     receipts.echo(Verb::Privmsg, &format!("#{target}"), ASCII, None, &mut out);
                 }
                 Happening::Refused(target) => {
-                    receipts.refused(&format!("#{target}"), None, ASCII, refusal(), &mut out);
+                    receipts.refused(Some(&format!("#{target}")), Verb::ANY, ASCII, refusal(), &mut out);
                 }
                 Happening::Label(serial) => receipts.labelled(serial, Ok(None), &mut out),
                 Happening::Ask => { receipts.ask(now); }
