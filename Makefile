@@ -25,11 +25,14 @@ bench: ## Measure the pure functions, then the whole program under load (QUICK=1
 	$(call step,The whole program under load)
 	@cargo bench --locked --bench load -- $(only)
 
-lint: ## Formatting, clippy, documentation, dependencies
+lint: ## Formatting, clippy, fuzz targets, documentation, dependencies
 	$(call step,Formatting)
 	@cargo fmt --check
 	$(call step,Clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
+	$(call step,Fuzz targets)
+	@cp --update Cargo.lock fuzz/Cargo.lock # the same versions, so that nothing is checked twice
+	@cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	$(call step,Documentation)
 	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	$(call step,Dependencies)

@@ -136,3 +136,56 @@ fn ci_runs_the_command_of_the_readme() {
     assert!(read("README.md").contains("\nmake test "));
     assert!(read(".ci/run").ends_with("\nexec make test\n"));
 }
+
+/// The unit file speaks of the files, the user and the exit codes that the README speaks of, in words that the program knows.
+#[test]
+fn the_service_is_the_one_of_the_readme() {
+    let (unit, readme) = (read("contrib/footbridge.service"), read("README.md"));
+    let setting = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
+        line.unwrap_or_else(|| panic!("the unit has no {key}"))
+    };
+    let words: Vec<_> = setting("ExecStart").split(' ').collect();
+    let [program, arguments @ ..] = &*words else { panic!("ExecStart names a program") };
+    let (folder, name) = program.rsplit_once('/').unwrap();
+    assert!(
+        name == "footbridge" && readme.contains(&format!("install target/release/footbridge {folder}/")),
+        "{program}"
+    );
+    let config = Path::new(arguments.iter().find(|word| word.starts_with('/')).unwrap());
+    let folder = config.parent().unwrap().display();
+    assert!(readme.contains(&format!("config.toml registration.yaml {folder}/")), "{}", config.display());
+    assert!(readme.contains(&format!("check --config {}", config.display())), "what is run was checked as it is run");
+    assert!(readme.contains(&format!("sqlite:///var/lib/{}/", setting("StateDirectory"))));
+    assert_eq!(setting("WorkingDirectory"), format!("/var/lib/{}", setting("StateDirectory")));
+    assert!(readme.contains(&format!("useradd --system --home-dir {}", setting("WorkingDirectory"))));
+    assert!(
+        readme.contains(&format!("/usr/sbin/nologin {}\n", setting("User"))) && setting("User") == setting("Group")
+    );
+    assert_eq!(setting("RestartPreventExitStatus"), "2 78");
+    assert!(readme.contains("2 for a command line and 78 for a configuration that it can't use"));
+
+    // The command line is understood, and the configuration is missed.
+    let nowhere = tempfile::tempdir().unwrap().path().join("config.toml");
+    let nowhere = nowhere.to_str().unwrap();
+    let arguments = arguments.iter().map(|word| if word.starts_with('/') { nowhere } else { word });
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_footbridge")).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// systemd itself has nothing to say against the unit file, where there is a systemd.
+#[test]
+fn the_service_is_one_that_systemd_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("footbridge.service");
+    let program = env!("CARGO_BIN_EXE_footbridge");
+    fs::write(&file, read("contrib/footbridge.service").replace("/usr/local/bin/footbridge", program)).unwrap();
+    match std::process::Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{words}");
+            assert!(!words.contains("footbridge.service:"), "{words}");
+        }
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+    }
+}

@@ -3,6 +3,8 @@
 `make demo` installs and builds what is needed (scripts/demo.sh), then this starts everything the way an operator does,
 lets people talk, and checks that each line arrived: whatever is printed was seen by a client. It stays until Ctrl-C;
 with ONCE=1 it ends after the conversation, and its exit status says whether all went well.
+
+Arguments: the bridge's program, and the folder for everybody's files, which is emptied (build/demo if there is none).
 """
 
 import fcntl
@@ -243,14 +245,15 @@ def main():
     setup()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
-    (ROOT / "build").mkdir(exist_ok=True)
-    with open(ROOT / "build/demo.lock", "w") as lock:
+    program, folder = (Path(path).resolve() for path in [*sys.argv[1:], ROOT / "build/demo"][:2])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             say("demo: another `make demo` is running in this folder; stop it with Ctrl-C first")
             return 1
-        servers = Servers(ROOT, Path(sys.argv[1]).resolve())
+        servers = Servers(ROOT, folder, program)
         try:
             return run(servers, once=bool(os.environ.get("ONCE")))
         except Stopped as stopped:

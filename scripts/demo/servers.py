@@ -106,9 +106,8 @@ class Child:
 class Servers:
     """Everything that runs, in one folder."""
 
-    def __init__(self, root, footbridge):
-        self.root, self.footbridge = root, footbridge
-        self.folder = root / "build/demo"
+    def __init__(self, root, folder, footbridge):
+        self.root, self.folder, self.footbridge = root, folder, footbridge
         self.irc_folder = self.folder
         self.children = []
         self.registration_secret = secrets.token_urlsafe()

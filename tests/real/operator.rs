@@ -5,30 +5,24 @@ use std::{fs, path::PathBuf, process::Output};
 use serde_json::json;
 
 use crate::{
-    support::{
-        Bridge, IrcClient, Network, Registration,
-        process::free_port,
-        real::{InspIrcd, Synapse},
-    },
-    town::{TEA, expect_join, puppet},
+    support::{Bridge, IrcClient, Registration, process::free_port, real::Synapse},
+    town::{Ircd, Kind, TEA, expect_join, puppet},
 };
 
-/// An operator's desk: a configuration with TLS and a registration that `footbridge registration` wrote, and the servers.
+/// An operator's desk: a configuration, a registration that `footbridge registration` wrote, and the servers.
 struct Desk {
     bridge: Bridge,
     synapse: Synapse,
-    ircd: InspIrcd,
+    ircd: Ircd,
 }
 
 impl Desk {
     /// Follows the README up to where the homeserver has read the registration.
-    async fn set_up() -> Self {
-        let ircd = InspIrcd::start();
+    async fn set_up(kind: Kind) -> Self {
+        let ircd = Ircd::start(kind);
         let registration = Registration::new(Synapse::SERVER_NAME, free_port(), &["net"]);
         let homeserver_port = free_port();
-        let network = Network::new("net", ircd.tls_address())
-            .tls(ircd.certificate())
-            .plumb(TEA, &format!("#tearoom:{}", Synapse::SERVER_NAME));
+        let network = ircd.network("net").plumb(TEA, &format!("#tearoom:{}", Synapse::SERVER_NAME));
         let bridge =
             Bridge::of(&format!("http://127.0.0.1:{homeserver_port}"), &registration).network(network).prepare();
         let file = bridge.folder().join("registration.yaml");
@@ -83,8 +77,18 @@ fn assert_one(failures: &str, about: &str, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_an_empty_folder_to_a_conversation_and_back() {
-    let mut desk = Desk::set_up().await;
+async fn from_an_empty_folder_to_a_conversation_over_tls() {
+    there_and_back(Kind::InspIrcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_empty_folder_to_a_conversation_in_plaintext() {
+    there_and_back(Kind::NgIrcd).await;
+}
+
+/// Follows the README to its end, and stops.
+async fn there_and_back(kind: Kind) {
+    let mut desk = Desk::set_up(kind).await;
     // Written again, it keeps its tokens.
     let written = fs::read_to_string(desk.registration_file()).unwrap();
     assert!(desk.bridge.run("registration", &["--output", "registration.yaml"]).await.status.success());
@@ -127,7 +131,7 @@ fn all_ok(output: &Output) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_mistake_is_named() {
-    let mut desk = Desk::set_up().await;
+    let mut desk = Desk::set_up(Kind::InspIrcd).await;
     all_ok(&desk.bridge.run("check", &[]).await);
 
     // What the homeserver and we must agree on.
@@ -150,11 +154,11 @@ async fn each_mistake_is_named() {
     let failures = desk.check_with_config(&format!("tls_ca = \"{ca}\""), "").await;
     assert_one(&failures, "network net, ", &["certificate", "tls_ca"]);
     let plain = desk.ircd.address().to_string();
-    let failures = desk.check_with_config(&desk.ircd.tls_address().to_string(), &plain).await;
+    let failures = desk.check_with_config(&desk.ircd.bridge_address().to_string(), &plain).await;
     assert_one(&failures, &format!("network net, {plain}"), &["TLS"]);
     desk.ircd.kill();
     let failures = failed(&desk.bridge.run("check", &[]).await);
-    assert_one(&failures, "network net, ", &[&desk.ircd.tls_address().to_string()]);
+    assert_one(&failures, "network net, ", &[&desk.ircd.bridge_address().to_string()]);
     desk.ircd.start_again();
 
     // The database.
@@ -178,4 +182,19 @@ async fn each_mistake_is_named() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(complaint.contains("sever_name") && complaint.contains("server_name"), "{complaint}");
     }
+}
+
+/// Without TLS there are fewer mistakes to make on the side of IRC: the wrong kind of connection, and no server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_mistake_with_a_plaintext_network_is_named() {
+    let mut desk = Desk::set_up(Kind::NgIrcd).await;
+    all_ok(&desk.bridge.run("check", &[]).await);
+    let address = desk.ircd.address().to_string();
+    let failures = desk.check_with_config("tls = false", "tls = true").await;
+    assert_one(&failures, &format!("network net, {address}"), &["TLS"]);
+    desk.ircd.kill();
+    let failures = failed(&desk.bridge.run("check", &[]).await);
+    assert_one(&failures, "network net, ", &[&address]);
+    desk.ircd.start_again();
+    all_ok(&desk.bridge.run("check", &[]).await);
 }

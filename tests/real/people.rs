@@ -14,6 +14,7 @@ on_both!(
     ghosts_are_removed_from_the_channel,
     puppets_are_removed_from_the_room,
     a_private_room_by_invitation,
+    in_large_channels_ghosts_join_when_they_speak,
 );
 
 async fn people_on_irc_come_and_go(town: Town) {
@@ -156,4 +157,41 @@ async fn a_private_room_by_invitation(town: Town) {
     alice.expect_message(&room, |sender| sender == town.ghost("dora"), "so private").await;
     alice.say(&room, "so it is").await;
     dora.expect_text(TEA, |nick| nick == puppet("alice"), "so it is").await;
+}
+
+/// In a channel with more people than `join_below`, only who speaks becomes a member of the room.
+async fn in_large_channels_ghosts_join_when_they_speak(town: Town) {
+    let alice = town.person("alice").await;
+    let room = town.room(&alice).await;
+    let dora = town.in_channel("dora", TEA).await;
+    let mut crowd = Vec::new();
+    for n in 0..12 {
+        crowd.push(town.in_channel(&format!("silent{n}"), TEA).await);
+    }
+    let network = town.network().plumb(TEA, &room).set("ghosts", "join_below", "10");
+    let _bridge = town.bridge(network).start().await;
+    expect_join(&dora, "footbridge", TEA).await;
+    let ghosts = async |nicks: &[&str]| {
+        let mut expected = vec![alice.id().to_owned(), town.bot()];
+        expected.extend(nicks.iter().map(|nick| town.ghost(nick)));
+        expected.sort_unstable();
+        assert_eq!(alice.joined_members(&room).await, expected);
+    };
+    let says = async |client: &crate::support::IrcClient, words: &str| {
+        client.say(TEA, words).await;
+        alice.expect_message(&room, |sender| sender == town.ghost(client.nick()), words).await;
+    };
+    says(&dora, "so many people").await;
+    ghosts(&["dora"]).await;
+    says(&crowd[3], "and one of them speaks").await;
+    ghosts(&["dora", "silent3"]).await;
+    // Who comes later is one of many too; who was never in the room needn't leave it, and who was, does.
+    let late = town.in_channel("late", TEA).await;
+    crowd[4].quit("unheard").await;
+    crowd[3].quit("heard").await;
+    alice.expect_membership(&room, &town.ghost("silent3"), "leave").await;
+    says(&dora, "fewer now").await;
+    ghosts(&["dora"]).await;
+    says(&late, "I am here").await;
+    ghosts(&["dora", "late"]).await;
 }

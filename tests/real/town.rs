@@ -20,16 +20,58 @@ pub(crate) enum Kind {
     NgIrcd,
 }
 
-enum Ircd {
+/// An IRC server of either kind.
+pub(crate) enum Ircd {
     Insp(InspIrcd),
     Ng(NgIrcd),
 }
 
 impl Ircd {
-    fn start(kind: Kind) -> Self {
+    pub(crate) fn start(kind: Kind) -> Self {
         match kind {
             Kind::InspIrcd => Self::Insp(InspIrcd::start()),
             Kind::NgIrcd => Self::Ng(NgIrcd::start()),
+        }
+    }
+
+    /// Where people connect: without TLS.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Insp(server) => server.address(),
+            Self::Ng(server) => server.address(),
+        }
+    }
+
+    /// Where the bridge connects: with TLS where the server has it.
+    pub(crate) fn bridge_address(&self) -> SocketAddr {
+        match self {
+            Self::Insp(server) => server.tls_address(),
+            Self::Ng(server) => server.address(),
+        }
+    }
+
+    /// The network as the bridge reaches it.
+    pub(crate) fn network(&self, id: &str) -> Network {
+        let network = Network::new(id, self.bridge_address());
+        match self {
+            Self::Insp(server) => network.tls(server.certificate()),
+            Self::Ng(_) => network,
+        }
+    }
+
+    /// Ends at once, as in a crash.
+    pub(crate) fn kill(&mut self) {
+        match self {
+            Self::Insp(server) => server.kill(),
+            Self::Ng(server) => server.kill(),
+        }
+    }
+
+    /// Is back, where it was.
+    pub(crate) fn start_again(&mut self) {
+        match self {
+            Self::Insp(server) => server.start_again(),
+            Self::Ng(server) => server.start_again(),
         }
     }
 }
@@ -80,13 +122,6 @@ impl Town {
         }
     }
 
-    fn address(&self) -> SocketAddr {
-        match &self.ircd {
-            Ircd::Insp(server) => server.address(),
-            Ircd::Ng(server) => server.address(),
-        }
-    }
-
     /// The network's id in the bridge's configuration.
     pub(crate) fn network_id(&self) -> &str {
         self.registration.prefixes[0].trim_start_matches("irc_").trim_end_matches('_')
@@ -94,10 +129,7 @@ impl Town {
 
     /// The network as the bridge reaches it: with TLS where the server has it.
     pub(crate) fn network(&self) -> Network {
-        match &self.ircd {
-            Ircd::Insp(server) => Network::new(self.network_id(), server.tls_address()).tls(server.certificate()),
-            Ircd::Ng(server) => Network::new(self.network_id(), server.address()),
-        }
+        self.ircd.network(self.network_id())
     }
 
     /// A bridge between the homeserver and this network.
@@ -134,7 +166,7 @@ impl Town {
 
     /// Somebody on IRC.
     pub(crate) async fn client(&self, nick: &str) -> IrcClient {
-        IrcClient::connect(self.address(), nick).await
+        IrcClient::connect(self.ircd.address(), nick).await
     }
 
     /// Somebody in a channel.
@@ -154,18 +186,12 @@ impl Town {
 
     /// The IRC server ends at once, as in a crash.
     pub(crate) fn kill_ircd(&mut self) {
-        match &mut self.ircd {
-            Ircd::Insp(server) => server.kill(),
-            Ircd::Ng(server) => server.kill(),
-        }
+        self.ircd.kill();
     }
 
     /// The IRC server is back, where it was.
     pub(crate) fn start_ircd(&mut self) {
-        match &mut self.ircd {
-            Ircd::Insp(server) => server.start_again(),
-            Ircd::Ng(server) => server.start_again(),
-        }
+        self.ircd.start_again();
     }
 
     /// Plumbs [`TEA`] to a room and starts the bridge.

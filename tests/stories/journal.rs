@@ -312,13 +312,55 @@ async fn a_soft_stop_loses_nothing_and_doubts_nothing() {
     assert_same(&heard, &texts);
 }
 
-/// The server hangs in the middle of everything; nothing of it is a reason to lose the rest.
+/// Without echo and labels, no error before the answer to our PING is all the proof there is: the line counts as delivered. The rest goes
+/// on, and nothing of it is left for the next run to say again or to doubt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_ignores_a_line_leaves_it_to_the_barrier() {
+async fn a_line_that_the_server_ignores_is_delivered_by_the_barrier() {
+    let mut world = World::new(IrcdConfig::default()).await;
+    world.alice_speaks().await;
+    world.ircd.react(|received| if received.line.ends_with(":ignored") { Reaction::Ignore } else { Reaction::Obey });
+    world.alice.say(&world.room, "ignored").await;
+    asked_after(&world, ":ignored").await;
+    world.settle("before").await;
+    assert_eq!(world.bridge.terminate().await.code(), Some(0));
+    world.bridge.restart().await;
+    world.settle("after").await;
+    assert_eq!((world.heard("ignored"), said(&world, ":ignored")), (0, 1));
+    assert_eq!(world.told(), []);
+}
+
+/// Where the PING isn't answered either, nothing is known: the sender is told so, and the line isn't said again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_without_a_barrier_is_told_as_uncertain() {
     let world = World::new(IrcdConfig::default()).await;
     world.alice_speaks().await;
-    world.ircd.react(|received| if received.line.ends_with("ignored") { Reaction::Ignore } else { Reaction::Obey });
-    world.alice.say(&world.room, "ignored").await;
+    world.ircd.react(|received| {
+        let lost = received.line.ends_with(":into the void") || received.line.starts_with("PING :fb");
+        if lost { Reaction::Ignore } else { Reaction::Obey }
+    });
+    let event = world.alice.say(&world.room, "into the void").await;
+    asked_after(&world, ":into the void").await;
+    assert_eq!(world.told(), [], "no answer is no bad news yet");
+    world.ircd.react(|_| Reaction::Obey);
+    world.ircd.cut(ALICE);
+    let notice = world.expect_told(&event).await;
+    assert!(notice.body().contains("isn't certain"), "{notice}");
     world.settle("end").await;
-    assert_eq!(world.heard("ignored"), 0);
+    assert_eq!(said(&world, ":into the void"), 1);
+}
+
+/// Waits until Alice's link has said a line that ends so, and asked with a PING what became of it.
+async fn asked_after(world: &World, end: &str) {
+    world
+        .ircd
+        .wait_until("the PING after it", |state| {
+            let lines = state.log.iter().filter(|line| &*line.nick == ALICE).map(|line| &*line.line);
+            lines.skip_while(|line| !line.ends_with(end)).find(|line| line.starts_with("PING :fb")).map(|_| ())
+        })
+        .await;
+}
+
+/// How often Alice's link has said a line that ends so, whatever became of it.
+fn said(world: &World, end: &str) -> usize {
+    world.ircd.lines_from(ALICE).iter().filter(|line| line.ends_with(end)).count()
 }

@@ -169,3 +169,62 @@ async fn a_second_bridge_is_refused_its_port() {
     assert!(!output.status.success() && words.contains("appservice.bind"), "{words}");
     world.settle("still here").await;
 }
+
+/// systemd's `Type=notify`: told when the homeserver can reach us, and when we begin to stop; never in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("notify");
+    let manager = tokio::net::UnixDatagram::bind(&path).expect("a socket");
+    let told = async || {
+        let mut message = [0; 256];
+        let received = tokio::time::timeout(DEADLINE, manager.recv(&mut message)).await;
+        let length = received.expect("something is told").expect("the socket is ours");
+        String::from_utf8_lossy(&message[..length]).trim_end().to_owned()
+    };
+    let mut bridge = stage.bridge().network(stage.network()).env("NOTIFY_SOCKET", &path).prepare();
+    bridge.spawn();
+    assert_eq!(told().await, "READY=1");
+    assert!(bridge.health().await.is_some(), "it was told before the port was open");
+    bridge.wait_ready().await;
+    assert_eq!(bridge.terminate().await.code(), Some(0));
+    assert_eq!(told().await, "STOPPING=1");
+}
+
+/// R26: what people say is never in the log, whatever becomes of it and however much is logged; nor are secrets. As JSON, each line is one
+/// object.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r26_no_log_has_bodies_or_secrets() {
+    for (format, filter) in [("json", "debug"), ("json", "trace"), ("text", "trace")] {
+        let stage = Stage::set(IrcdConfig { tls: true, ..IrcdConfig::modern() }).await;
+        let network = stage.network().set("", "password", "\"hidden network password\"");
+        let bridge = stage.bridge().network(network).env("RUST_LOG", filter).run_with(&["--log-format", format]);
+        let tokens = [stage.registration.as_token.clone(), stage.registration.hs_token.clone()];
+        let mut world = stage.start(bridge).await;
+        // Both ways, in the channel and in private; what arrives, and what is refused and told.
+        world.settle("hidden words").await;
+        world.dora.raw(&format!("MODE {TEA} -t")).await;
+        world.dora.expect("the mode", |line| line.is("MODE")).await;
+        world.alice.set_topic(&world.room, "hidden topic").await;
+        world.dora.expect("the topic", |line| line.is("TOPIC") && line.text() == "hidden topic").await;
+        world.dora.say(ALICE, "hidden private words").await;
+        let query = world.alice.expect_invite(|from| from == super::world::DORA).await;
+        world.alice.join(&query).await;
+        world.alice.expect_message(&query, |from| from == super::world::DORA, "hidden private words").await;
+        world.ircd.refuse_speech(TEA, Some(404));
+        let refused = world.alice.say(&world.room, "hidden and refused").await;
+        world.expect_told(&refused).await;
+        assert_eq!(world.bridge.terminate().await.code(), Some(0));
+
+        let log = world.bridge.log();
+        assert!(log.lines().count() > 10, "this says something:\n{log}");
+        for line in log.lines() {
+            let object = serde_json::from_str::<serde_json::Map<String, Value>>(line);
+            assert!(format == "text" || object.is_ok_and(|object| object.contains_key("level")), "no JSON: {line}");
+            for secret in tokens.iter().map(String::as_str).chain(["hidden"]) {
+                assert!(!line.contains(secret), "at {filter}, `{secret}` is in the log: {line}");
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -121,6 +122,8 @@ pub struct BridgeBuilder {
     extra: String,
     program: PathBuf,
     log_filter: String,
+    environment: Vec<(String, OsString)>,
+    run_arguments: Vec<String>,
 }
 
 impl BridgeBuilder {
@@ -156,6 +159,20 @@ impl BridgeBuilder {
     #[must_use]
     pub fn program(mut self, program: &Path) -> Self {
         program.clone_into(&mut self.program);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds arguments to `footbridge run`.
+    #[must_use]
+    pub fn run_with(mut self, arguments: &[&str]) -> Self {
+        self.run_arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
@@ -197,8 +214,16 @@ impl BridgeBuilder {
             }
         }
         let port = self.registration.port();
-        let (program, log_filter) = (self.program, self.log_filter);
-        Bridge { daemon: None, folder, program, log_filter, port, http: tls::http_client() }
+        Bridge {
+            daemon: None,
+            folder,
+            program: self.program,
+            log_filter: self.log_filter,
+            environment: self.environment,
+            run_arguments: self.run_arguments,
+            port,
+            http: tls::http_client(),
+        }
     }
 
     /// Starts the bridge and waits until it is ready.
@@ -216,6 +241,8 @@ pub struct Bridge {
     folder: TempDir,
     program: PathBuf,
     log_filter: String,
+    environment: Vec<(String, OsString)>,
+    run_arguments: Vec<String>,
     port: u16,
     http: reqwest::Client,
 }
@@ -231,6 +258,8 @@ impl Bridge {
             extra: String::new(),
             program: env!("CARGO_BIN_EXE_footbridge").into(),
             log_filter: "info,footbridge=debug".to_owned(),
+            environment: Vec::new(),
+            run_arguments: Vec::new(),
         }
     }
 
@@ -264,13 +293,16 @@ impl Bridge {
         if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", &self.log_filter);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Starts it without waiting; see [`Self::wait_ready`].
     pub fn spawn(&mut self) {
         assert!(self.daemon.is_none(), "the bridge runs already");
-        self.daemon = Some(Launch::new("footbridge", &self.log_file()).start(self.command("run")));
+        let mut command = self.command("run");
+        command.args(&self.run_arguments);
+        self.daemon = Some(Launch::new("footbridge", &self.log_file()).start(command));
     }
 
     /// Runs `footbridge <subcommand> --config <its configuration> <more>` to its end.
