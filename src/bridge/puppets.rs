@@ -122,7 +122,7 @@ impl Core {
                 self.puppets.remove(&link);
                 for (command, _) in waiting {
                     let failure =
-                        Failure::certain(Reason::LinkRefused).with_detail("the bridge's database refuses its name");
+                        Failure::certain(Reason::Unreachable).with_detail("the bridge's database refuses its name");
                     self.on_fate(command, Fate::Failed(failure)).await;
                 }
                 return;

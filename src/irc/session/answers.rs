@@ -82,7 +82,7 @@ impl Session {
         }
         let words = self.text_of(line.last_param());
         if let Some(reason) = join_reason(number, &words)
-            && self.refuse_join(&name, Failure::certain(reason).with_detail(&*words), out)
+            && self.refuse_join(&name, Failure::certain(reason).with_words(&*words), out)
         {
             if number == numeric::ERR_LINKCHANNEL {
                 self.channels.forwarded(&self.text_of(line.param(2)));
@@ -101,7 +101,7 @@ impl Session {
         let receipts = &mut connection.receipts;
         if let Some(label) = label {
             if reason.is_some() || (400..600).contains(&number) {
-                let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_detail(words);
+                let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_words(words);
                 receipts.labelled(label, Err(failure), out);
             } else if line.tags.get("label").is_some() {
                 receipts.labelled(label, Ok(None), out);
@@ -109,7 +109,7 @@ impl Session {
             return;
         }
         let Some(reason) = reason else { return };
-        let failure = Failure::certain(reason).with_detail(words);
+        let failure = Failure::certain(reason).with_words(words);
         if matches!(number, numeric::ERR_NORECIPIENT | numeric::ERR_NOTEXTTOSEND | numeric::ERR_NOPRIVILEGES) {
             receipts.refused_oldest(None, failure, out);
         } else {
