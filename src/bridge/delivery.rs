@@ -1,7 +1,7 @@
 //! The fate of every Matrix event that went to IRC: settled when delivered, told to its sender when not (R2).
 //!
-//! Owner of what is on its way. An event is settled in the journal only after its sender has been told, so that a
-//! crash in between tells again rather than never.
+//! Owner of what is on its way. An event is settled in the journal only after its sender has been told (or the
+//! homeserver has refused every room to tell them in), so that a crash in between tells again rather than never.
 
 use std::collections::HashMap;
 

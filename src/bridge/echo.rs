@@ -59,7 +59,7 @@ impl Echo {
             place
                 .and_modify(|there| {
                     if there.gone.is_some() {
-                        there.clone_from(&own)
+                        there.clone_from(&own);
                     }
                 })
                 .or_insert(own);
@@ -138,6 +138,6 @@ mod tests {
         assert!(ours(&echo, "Alice[m]"));
         assert!(!ours(&echo, "alice{m}"), "two people where the server says so");
         echo.lost(&link, 1);
-        assert!(!echo.link_of(&network, &CaseMapping::Ascii.fold("alice[m]"), &source("alice[m]", None), 2).is_some());
+        assert!(echo.link_of(&network, &CaseMapping::Ascii.fold("alice[m]"), &source("alice[m]", None), 2).is_none());
     }
 }
