@@ -62,7 +62,7 @@ variants!(Fate: Delivered Failed);
 variants!(TextKind: Privmsg Notice Action);
 variants!(Reason: CannotSend NoSuchNick NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount
     TooManyChannels Forwarded Refused TooFast NotJoined LinkRefused LinkLost Unreachable TooOld QueueFull TooLong
-    PuppetLimit Unsupported Encrypted BadName Interrupted);
+    PuppetLimit Unsupported Encrypted BadName Interrupted NotBridged BotOut);
 
 fn link() -> LinkId {
     LinkId::puppet("libera".parse().unwrap(), "@alice:example.org".try_into().unwrap())
@@ -168,10 +168,13 @@ fn events_of_the_pool() {
 
 #[test]
 fn fates() {
-    let failed = Failure::uncertain(Reason::LinkLost).with_detail("gone");
+    let failed = Failure::uncertain(Reason::LinkLost).with_detail("cut").with_words("gone");
     all(&[
         (Fate::Delivered { msgid: Some("m".into()) }, json!({"delivered": {"msgid": "m"}})),
-        (Fate::Failed(failed), json!({"failed": {"reason": "link_lost", "certain": false, "detail": "gone"}})),
+        (
+            Fate::Failed(failed),
+            json!({"failed": {"reason": "link_lost", "certain": false, "detail": "cut", "words": "gone"}}),
+        ),
     ]);
 }
 
@@ -202,6 +205,8 @@ fn reasons() {
         (Reason::Encrypted, "encrypted"),
         (Reason::BadName, "bad_name"),
         (Reason::Interrupted, "interrupted"),
+        (Reason::NotBridged, "not_bridged"),
+        (Reason::BotOut, "bot_out"),
     ];
     all(&forms.map(|(reason, form)| (reason, json!(form))));
 }

@@ -1,12 +1,13 @@
 //! The fate of every Matrix event that went to IRC: settled when delivered, told to its sender when not (R2).
 //!
-//! Owner of what is on its way. An event is settled in the journal only after its sender has been told, so that a
-//! crash in between tells again rather than never.
+//! Owner of what is on its way. An event is settled in the journal only after its sender has been told (or the
+//! homeserver has refused every room to tell them in), so that a crash in between tells again rather than never.
 
 use std::collections::HashMap;
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest as _, Sha256};
 
 use crate::model::{CommandId, Failure, Fate, MatrixKey};
 
@@ -86,9 +87,16 @@ pub(super) fn notice(sender: &UserId, text: &str, events: &[(OwnedEventId, Matri
     to_raw_value(&content).expect("a JSON value has a JSON text")
 }
 
-/// Names a notice for good, so that a repeated one is taken once.
+/// Names a notice for good, so that a repeated one is taken once. After a crash the same event may be told of with
+/// others, which is another notice: so by all of them.
 pub(super) fn notice_txn(events: &[(OwnedEventId, MatrixKey)]) -> String {
-    format!("fbu{}", events.first().map_or("", |(event, _)| event.as_str()))
+    let mut all = Sha256::new();
+    for (event, _) in events {
+        // No id has a line's end in it.
+        all.update(event.as_bytes());
+        all.update(b"\n");
+    }
+    format!("fbu{:x}", all.finalize())
 }
 
 #[cfg(test)]
@@ -116,6 +124,14 @@ mod tests {
         assert_eq!(delivery.len(), 0);
         let other = delivery.command();
         assert!(delivery.decided(other, Fate::Delivered { msgid: None }).is_none());
+    }
+
+    #[test]
+    fn r2_a_notice_of_more_events_is_another_notice() {
+        let [a, b] = ["$a:x", "$b:x"].map(|id| (OwnedEventId::try_from(id).unwrap(), origin(0).key));
+        let of_a = notice_txn(std::slice::from_ref(&a));
+        assert_eq!(of_a, notice_txn(std::slice::from_ref(&a)), "the same, for good");
+        assert_ne!(of_a, notice_txn(&[a, b]), "or the homeserver would take it for the one that it has");
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) struct Channel {
     pub(super) witnesses: Witnesses,
     /// Everyone else in it, as the observer sees it.
     pub(super) roster: HashMap<Folded, Source>,
+    /// The last topic that others set there or that we sent there.
     pub(super) topic: Option<String>,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
@@ -84,6 +85,8 @@ pub(super) struct Room {
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
+    /// Whether the bot was shown out, and hasn't come back.
+    bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
     pub(super) follows_topic: bool,
 }
@@ -92,6 +95,22 @@ impl Room {
     /// The bot goes in (again): the list of members will follow.
     pub(super) fn entering(&mut self) {
         self.heard_of = Some(HashSet::new());
+    }
+
+    /// The bot was shown out of the room.
+    pub(super) fn bot_removed(&mut self) {
+        self.bot_out = true;
+    }
+
+    /// Whether the bot was shown out of the room.
+    pub(super) fn is_without_bot(&self) -> bool {
+        self.bot_out
+    }
+
+    /// Whether what the bot says in the room reaches `user`: both are in it, as far as we know.
+    pub(super) fn reaches(&self, user: &UserId) -> bool {
+        let unheard = self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
+        !self.bot_out && (unheard || self.members.contains_key(user))
     }
 
     /// Somebody is in the room now, under this name.
@@ -109,6 +128,7 @@ impl Room {
     /// The list of members is here. What we heard since it was asked for stands, as the list may be older than that;
     /// if it is newer, what made the difference is still to be heard. Answers with those who had gone unheard.
     pub(super) fn entered(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> Vec<OwnedUserId> {
+        self.bot_out = false;
         let heard = self.heard_of.take().unwrap_or_default();
         let before = std::mem::take(&mut self.members);
         self.members = list.into_iter().filter(|(user, _)| !heard.contains(user)).collect();
@@ -201,6 +221,7 @@ impl Directory {
             channels: Vec::new(),
             members: HashMap::new(),
             heard_of: Some(HashSet::new()),
+            bot_out: false,
             follows_topic,
         });
         if !portal.channels.contains(channel) {
@@ -208,27 +229,45 @@ impl Directory {
         }
     }
 
-    /// Adds a query, or gives it its room. An older room of the same query is forgotten and given back.
+    /// Adds a query. An older one of the same two is forgotten and given back.
     pub(super) fn put_query(&mut self, key: QueryRef, query: Query) -> Option<Query> {
+        let old = self.remove_query(&key);
         if let Some(room) = &query.room {
             self.query_rooms.insert(room.clone(), key.clone());
         }
-        let new_room = query.room.clone();
-        let old = self.queries.insert(key, query)?;
-        let replaced = old.room.as_ref().is_some_and(|room| Some(room) != new_room.as_ref());
-        if let Some(room) = old.room.as_ref().filter(|_| replaced) {
-            self.query_rooms.remove(room);
+        self.queries.insert(key, query);
+        old
+    }
+
+    /// Gives a query the room that was made for it; false if it has another by now, or is over.
+    pub(super) fn place_query(&mut self, key: &QueryRef, room: &RoomId) -> bool {
+        match self.queries.get_mut(key) {
+            Some(query) if query.room.is_none() => {
+                query.room = Some(room.to_owned());
+                self.query_rooms.insert(room.to_owned(), key.clone());
+                true
+            }
+            _ => false,
         }
-        replaced.then_some(old)
     }
 
     /// Forgets a query.
     pub(super) fn remove_query(&mut self, key: &QueryRef) -> Option<Query> {
         let query = self.queries.remove(key)?;
-        if let Some(room) = &query.room {
+        if let Some(room) = query.room.as_ref().filter(|room| self.query_rooms.get(*room) == Some(key)) {
             self.query_rooms.remove(room);
         }
         Some(query)
+    }
+
+    /// How somebody on IRC writes their nick, if that was seen. A nick that is written as it is compared may have been
+    /// made of a Matrix id, and counts only if somebody has it now.
+    pub(super) fn spelling(&self, network: &NetworkId, nick: &Folded) -> Option<&str> {
+        let channels = self.channels.iter().filter(|((of, _), _)| of == network);
+        let present = channels.filter_map(|(_, channel)| channel.roster.get(nick)).map(|source| source.nick.as_str());
+        let queries = self.queries.iter().filter(|((of, _, with), _)| of == network && with == nick);
+        let talked_with = queries.map(|(_, query)| query.nick.as_str()).filter(|spelt| *spelt != nick.as_str());
+        present.chain(talked_with).next()
     }
 
     /// Whether `user` talks with anybody on `network`.
@@ -301,7 +340,14 @@ mod tests {
     use super::*;
 
     fn room() -> Room {
-        Room { lane: Lane::idle(), channels: Vec::new(), members: HashMap::new(), heard_of: None, follows_topic: false }
+        Room {
+            lane: Lane::idle(),
+            channels: Vec::new(),
+            members: HashMap::new(),
+            heard_of: None,
+            bot_out: false,
+            follows_topic: false,
+        }
     }
 
     #[test]
@@ -339,6 +385,54 @@ mod tests {
             trouble.trying();
             assert!(trouble.again("banned").1 <= minutes(80));
         }
+    }
+
+    #[test]
+    fn failures_are_told_in_the_room_only_to_those_whom_they_reach_there() {
+        let [here, gone] = [user_id!("@a:x"), user_id!("@b:x")];
+        let mut room = room();
+        room.entering();
+        assert!(room.reaches(here), "nobody is known yet, but somebody said something");
+        room.went(gone);
+        assert!(!room.reaches(gone));
+        room.entered(vec![(here.to_owned(), None)]);
+        assert!(room.reaches(here) && !room.reaches(gone));
+        room.bot_removed();
+        assert!(!room.reaches(here));
+        room.entering();
+        room.entered(vec![(here.to_owned(), None)]);
+        assert!(room.reaches(here) && !room.is_without_bot());
+    }
+
+    #[test]
+    fn a_query_has_one_room_and_a_room_one_query() {
+        let mapping = CaseMapping::Ascii;
+        let key =
+            |nick: &str| -> QueryRef { ("net".parse().unwrap(), user_id!("@a:x").to_owned(), mapping.fold(nick)) };
+        let query = |nick: &str, room: Option<&RoomId>| Query {
+            lane: Lane::idle(),
+            nick: nick.to_owned(),
+            room: room.map(ToOwned::to_owned),
+        };
+        let [a, b]: [&RoomId; 2] = ["!a:x".try_into().unwrap(), "!b:x".try_into().unwrap()];
+        let mut directory = Directory::default();
+        let is_query = |directory: &Directory, room, nick| matches!(directory.kind(room), RoomKind::Query(query) if *query == key(nick));
+        // Both sides begin at once: the room that is there first is the query's.
+        directory.put_query(key("dora"), query("dora", None));
+        assert!(directory.put_query(key("dora"), query("dora", Some(a))).is_some_and(|old| old.room.is_none()));
+        assert!(!directory.place_query(&key("dora"), b), "it has one");
+        assert!(is_query(&directory, a, "dora") && matches!(directory.kind(b), RoomKind::Unknown));
+        directory.put_query(key("eve"), query("eve", None));
+        assert!(directory.place_query(&key("eve"), b));
+        assert!(is_query(&directory, b, "eve"));
+        // Another room for the same two: the first is nobody's.
+        let [c]: [&RoomId; 1] = ["!c:x".try_into().unwrap()];
+        assert!(
+            directory.put_query(key("dora"), query("dora", Some(c))).is_some_and(|old| old.room.as_deref() == Some(a))
+        );
+        assert!(is_query(&directory, c, "dora") && matches!(directory.kind(a), RoomKind::Unknown));
+        directory.remove_query(&key("dora"));
+        assert!(matches!(directory.kind(c), RoomKind::Unknown) && is_query(&directory, b, "eve"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,14 +54,14 @@ pub(crate) enum Input {
     RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)> },
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
-    /// A query could not have a room.
-    QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, begun_on_irc: bool },
+    /// A query could not have a room; `room` is the one into which its ghost was invited, if it was.
+    QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, room: Option<OwnedRoomId> },
     /// A control room was made.
     ControlOpened { user: OwnedUserId, room: OwnedRoomId },
     /// No control room could be made for this user.
     ControlRefused { user: OwnedUserId },
     /// A failure could not be told where it happened.
-    Untold { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
+    Untold { sender: OwnedUserId, room: Option<OwnedRoomId>, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// A portal is stored (or has been) and begins.
     Portal(Portal),
     /// A room of the bot that it doesn't know, with its alias.
@@ -150,14 +150,12 @@ impl Core {
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
-            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, room),
-            Input::QueryRefused { ghost, user, begun_on_irc } => {
-                self.on_query_refused(&ghost, &user, begun_on_irc).await;
+            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room).await,
+            Input::QueryRefused { ghost, user, room } => {
+                self.on_query_refused(&ghost, &user, room.as_deref()).await;
             }
             Input::ControlRefused { user } => self.directory.remove_control(&user),
-            Input::Untold { sender, text, events } => {
-                self.control_lane(&sender).push(Job::Failure { sender, text, events });
-            }
+            Input::Untold { sender, room, text, events } => self.tell_elsewhere(sender, room.as_deref(), text, events),
             Input::ControlOpened { user, room } => self.on_control_opened(user, room),
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
@@ -203,7 +201,11 @@ impl Core {
         }
         let origin = Origin { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
         match (&*event.kind, event.state_key.as_deref()) {
-            ("m.room.message" | "m.sticker" | "m.room.encrypted", None) => self.on_message(&event, &origin).await,
+            // What people see as something said. Reactions, answers in polls and the like need no telling.
+            (
+                "m.room.message" | "m.sticker" | "m.room.encrypted" | "m.poll.start" | "org.matrix.msc3381.poll.start",
+                None,
+            ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
             _ => self.journal.settle_matrix(key).await,
@@ -228,19 +230,32 @@ impl Core {
             "outcome" => if failure.certain { "failed" } else { "uncertain" }
         )
         .increment(1);
-        let lane = match self.directory.kind(&origin.room) {
-            RoomKind::Portal(room) => room.lane.clone(),
-            RoomKind::Query(query) => match self.directory.queries.get(query) {
-                Some(query) => query.lane.clone(),
-                None => self.control_lane(&origin.sender.clone()),
-            },
-            RoomKind::Control(_) | RoomKind::Unknown => self.control_lane(&origin.sender.clone()),
+        let here = match self.directory.kind(&origin.room) {
+            RoomKind::Portal(room) => room.reaches(&origin.sender).then_some(&room.lane),
+            RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
+            RoomKind::Control(_) | RoomKind::Unknown => None,
         };
-        lane.push(Job::Failure {
-            sender: origin.sender.clone(),
-            text: irc_to_matrix::failure_notice(failure),
-            events: vec![(origin.event.clone(), origin.key)],
-        });
+        let (sender, text) = (origin.sender.clone(), irc_to_matrix::failure_notice(failure));
+        let events = vec![(origin.event.clone(), origin.key)];
+        match here {
+            Some(lane) => lane.push(Job::Failure { sender, text, events }),
+            None => self.tell_elsewhere(sender, Some(&origin.room), text, events),
+        }
+    }
+
+    /// Tells of a failure in the sender's control room, as it can't be told in the `room` where it happened.
+    fn tell_elsewhere(
+        &mut self,
+        sender: OwnedUserId,
+        room: Option<&RoomId>,
+        text: String,
+        events: Vec<(OwnedEventId, MatrixKey)>,
+    ) {
+        let text = match room {
+            Some(room) => format!("{text} (This is about {room}.)"),
+            None => text,
+        };
+        self.control_lane(&sender).push(Job::Failure { sender, text, events });
     }
 
     /// What became of a command.

@@ -25,6 +25,9 @@ pub(super) struct Ghost {
     pub(super) folded: Folded,
     pub(super) user: OwnedUserId,
     pub(super) display_name: String,
+    /// Whether nobody has shown how the nick is written, so that it is written as it is compared: no reason to give
+    /// the ghost another name than it has.
+    pub(super) unseen: bool,
 }
 
 /// Registers ghosts and keeps their names right.
@@ -47,7 +50,7 @@ impl Ghosts {
     /// # Errors
     /// What the homeserver refuses; while it's away this waits.
     pub(super) async fn ensure(&self, matrix: &dyn MatrixApi, ghost: &Ghost) -> Result<(), MatrixError> {
-        if self.known.get(&ghost.user).is_some_and(|name| *name == *ghost.display_name) {
+        if self.known.get(&ghost.user).is_some_and(|name| ghost.unseen || *name == *ghost.display_name) {
             return Ok(());
         }
         let localpart = ghost.user.localpart();
@@ -59,6 +62,12 @@ impl Ghosts {
             self.doubted.remove(&ghost.user);
         }
         let named = stored.and_then(|ghost| ghost.display_name);
+        if ghost.unseen
+            && let Some(name) = named
+        {
+            self.known.insert(ghost.user.clone(), name.into());
+            return Ok(());
+        }
         if named.as_deref() != Some(&ghost.display_name) {
             let name = || matrix.set_display_name(&ghost.user, &ghost.display_name);
             match persist(RetryPolicy::default(), &self.stop, name).await {

@@ -12,11 +12,13 @@ use ruma::{
     events::room::history_visibility::HistoryVisibility,
     thirdparty::{FieldType, FieldTypeInit, Location, ProtocolInit, ProtocolInstanceInit, User},
 };
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     directory::ChannelRef,
     dispatch::{Core, Input},
+    network::Network,
     outbox::Outbox,
 };
 use crate::{
@@ -30,12 +32,12 @@ use crate::{
 pub(crate) enum Lookup {
     /// The networks there are.
     Networks(oneshot::Sender<Vec<(NetworkId, String)>>),
-    /// The alias of a channel.
-    Channel { network: String, channel: String, answer: oneshot::Sender<Option<Location>> },
+    /// The aliases of a channel, on one network or on all.
+    Channel { network: Option<String>, channel: String, answer: oneshot::Sender<Vec<Location>> },
     /// The channel of an alias.
     Alias { alias: ruma::OwnedRoomAliasId, answer: oneshot::Sender<Option<Location>> },
-    /// The ghost of a nick.
-    Nick { network: String, nick: String, answer: oneshot::Sender<Option<User>> },
+    /// The ghosts of a nick, on one network or on all.
+    Nick { network: Option<String>, nick: String, answer: oneshot::Sender<Vec<User>> },
     /// The nick of a ghost.
     Ghost { user: ruma::OwnedUserId, answer: oneshot::Sender<Option<User>> },
 }
@@ -92,12 +94,10 @@ impl Queries for Lookups {
     }
 
     async fn locations(&self, protocol: &str, fields: &BTreeMap<String, String>) -> Vec<Location> {
-        let (Some(network), Some(channel), "irc") = (fields.get("network"), fields.get("channel"), protocol) else {
-            return Vec::new();
-        };
-        let (network, channel) = (network.clone(), channel.clone());
+        let (Some(channel), "irc") = (fields.get("channel").cloned(), protocol) else { return Vec::new() };
+        let network = fields.get("network").cloned();
         let found = self.ask(|answer| Input::Lookup(Lookup::Channel { network, channel, answer })).await;
-        found.flatten().into_iter().collect()
+        found.unwrap_or_default()
     }
 
     async fn locations_by_alias(&self, alias: &RoomAliasId) -> Vec<Location> {
@@ -107,12 +107,10 @@ impl Queries for Lookups {
     }
 
     async fn users(&self, protocol: &str, fields: &BTreeMap<String, String>) -> Vec<User> {
-        let (Some(network), Some(nick), "irc") = (fields.get("network"), fields.get("nick"), protocol) else {
-            return Vec::new();
-        };
-        let (network, nick) = (network.clone(), nick.clone());
+        let (Some(nick), "irc") = (fields.get("nick").cloned(), protocol) else { return Vec::new() };
+        let network = fields.get("network").cloned();
         let found = self.ask(|answer| Input::Lookup(Lookup::Nick { network, nick, answer })).await;
-        found.flatten().into_iter().collect()
+        found.unwrap_or_default()
     }
 
     async fn users_by_id(&self, user: &UserId) -> Vec<User> {
@@ -127,6 +125,27 @@ fn instance(id: &NetworkId, name: String) -> AppserviceProtocolInstance {
     ProtocolInstanceInit { desc: name, fields, network_id: id.to_string() }.into()
 }
 
+/// What people may do in a room that is made for a channel: they set the topic if they may do that on IRC, which says so.
+///
+/// Homeservers replace their own `events` by this, so what it has by default is in it too.
+fn power_levels() -> Box<RawValue> {
+    let levels = serde_json::json!({
+        "events": {
+            "m.room.topic": 0,
+            "m.room.name": 50,
+            "m.room.avatar": 50,
+            "m.room.canonical_alias": 50,
+            "m.room.encryption": 100,
+            "m.room.history_visibility": 100,
+            "m.room.power_levels": 100,
+            "m.room.server_acl": 100,
+            "m.room.tombstone": 100,
+            "m.call.invite": 50,
+        },
+    });
+    to_raw_value(&levels).expect("a JSON value has a JSON text")
+}
+
 /// Makes the room of a channel, with its alias, and keeps it.
 async fn make_room(outbox: &Outbox, key: &ChannelRef, alias: &RoomAliasId) -> Result<Portal, String> {
     let request = CreateRoom {
@@ -135,6 +154,7 @@ async fn make_room(outbox: &Outbox, key: &ChannelRef, alias: &RoomAliasId) -> Re
         preset: Preset::Public,
         // R19: who comes later doesn't read what was said before.
         history_visibility: Some(HistoryVisibility::Joined),
+        power_levels: Some(power_levels()),
         ..CreateRoom::default()
     };
     outbox.bot_exists().await.map_err(|error| error.to_string())?;
@@ -256,7 +276,9 @@ impl Core {
                 drop(answer.send(networks.collect()));
             }
             Lookup::Channel { network, channel, answer } => {
-                drop(answer.send(self.location_of_channel(&network, &channel)));
+                let locations = self.networks_named(network.as_deref());
+                let locations = locations.filter_map(|network| self.location_of_channel(network, &channel));
+                drop(answer.send(locations.collect()));
             }
             Lookup::Alias { alias, answer } => {
                 let location = self.networks.values().find_map(|network| {
@@ -266,11 +288,10 @@ impl Core {
                 drop(answer.send(location));
             }
             Lookup::Nick { network, nick, answer } => {
-                let network = self.networks.values().find(|n| n.id.as_str() == network);
-                let ghost = network
-                    .filter(|network| translate::valid_nick(&nick, &network.isupport))
-                    .and_then(|network| network.ghost(&nick));
-                drop(answer.send(ghost.map(|ghost| person(&ghost))));
+                let networks = self.networks_named(network.as_deref());
+                let networks = networks.filter(|network| translate::valid_nick(&nick, &network.isupport));
+                let ghosts = networks.filter_map(|network| network.ghost(&nick));
+                drop(answer.send(ghosts.map(|ghost| person(&ghost)).collect()));
             }
             Lookup::Ghost { user, answer } => {
                 drop(answer.send(self.ghost_by_id(&user).map(|ghost| person(&ghost))));
@@ -278,8 +299,12 @@ impl Core {
         }
     }
 
-    fn location_of_channel(&self, network: &str, channel: &str) -> Option<Location> {
-        let network = self.networks.values().find(|n| n.id.as_str() == network)?;
+    /// The network of this name; all of them without one.
+    fn networks_named(&self, name: Option<&str>) -> impl Iterator<Item = &Network> {
+        self.networks.values().filter(move |network| name.is_none_or(|name| network.id.as_str() == name))
+    }
+
+    fn location_of_channel(&self, network: &Network, channel: &str) -> Option<Location> {
         let folded = network.fold(channel);
         translate::valid_channel(channel, &network.isupport).then_some(())?;
         self.location(&network.id, &folded, network.alias_of(&folded)?)

@@ -6,7 +6,7 @@ use ruma::{OwnedUserId, RoomId, UserId};
 
 use super::{
     delivery::Origin,
-    directory::{ChannelRef, RoomKind},
+    directory::{ChannelRef, QueryRef, RoomKind},
     dispatch::{Core, Input},
     event::{Event, Member},
     ghosts::Ghost,
@@ -434,6 +434,9 @@ impl Core {
         match member.membership.as_str() {
             "invite" if *target == self.bot => self.on_bot_invited(member, event, origin).await,
             "invite" => self.on_ghost_invited(target, event, origin).await,
+            // A ban lifted or an invitation withdrawn shows nobody out.
+            "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin).await,
+            "leave" | "ban" if *target == self.bot => self.on_bot_removed(member, event, origin).await,
             "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
             _ => self.journal.settle_matrix(origin.key).await,
         }
@@ -443,11 +446,7 @@ impl Core {
     async fn on_ghost_removed(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         let room = match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) => room,
-            RoomKind::Query(query) => {
-                let query = query.clone();
-                self.end_query(&query).await;
-                return self.journal.settle_matrix(origin.key).await;
-            }
+            RoomKind::Query(_) => return self.on_ghost_unwanted(target, event, origin).await,
             RoomKind::Control(_) | RoomKind::Unknown => return self.journal.settle_matrix(origin.key).await,
         };
         room.lane.removed(target);
@@ -481,6 +480,44 @@ impl Core {
         }
     }
 
+    /// A ghost is not to come into a room: if that is a query's room and the ghost is whom it is about, it is over.
+    async fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
+        if let RoomKind::Query(query) = self.directory.kind(&event.room_id)
+            && self.is_query_with(query, target)
+        {
+            let query = query.clone();
+            self.end_query(&query).await;
+        }
+        self.journal.settle_matrix(origin.key).await;
+    }
+
+    /// Whether `ghost` is the one with whom a query is.
+    fn is_query_with(&self, query: &QueryRef, ghost: &UserId) -> bool {
+        self.networks.get(&query.0).and_then(|network| network.nick_of(ghost)).is_some_and(|nick| nick == query.2)
+    }
+
+    /// The bot was shown out of a room. Without it the room hears of no failure and no newcomer, so nothing is taken
+    /// from it until it has the bot back.
+    async fn on_bot_removed(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Portal(_) => {
+                tracing::warn!(
+                    portal.room = %event.room_id, by = %event.sender, membership = member.membership,
+                    "the bridge's bot was removed from a bridged room; what is said there isn't brought to IRC until the bot is invited again"
+                );
+                if let Some(room) = self.directory.rooms.get_mut(&event.room_id) {
+                    room.bot_removed();
+                }
+            }
+            RoomKind::Control(owner) => {
+                let owner = owner.clone();
+                self.forget_control(&owner, &event.room_id);
+            }
+            RoomKind::Query(_) | RoomKind::Unknown => {}
+        }
+        self.journal.settle_matrix(origin.key).await;
+    }
+
     async fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(_) => {
@@ -497,24 +534,28 @@ impl Core {
     }
 
     async fn on_ghost_invited(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
-        if matches!(self.directory.kind(&event.room_id), RoomKind::Portal(_)) {
-            return self.journal.settle_matrix(origin.key).await;
-        }
-        match self.ghost_by_id(target) {
-            Some(ghost) => {
-                self.open_query(&ghost, &event.sender, event.room_id.clone());
-                self.journal.settle_matrix(origin.key).await;
+        let ghost = self.ghost_by_id(target);
+        match (self.directory.kind(&event.room_id), ghost) {
+            (RoomKind::Portal(_), _) => {}
+            (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
+            (RoomKind::Query(query), Some(ghost)) if self.is_query_with(query, target) => {
+                self.return_to_query(ghost, query);
             }
-            None => self.told(origin, &Failure::certain(Reason::BadName)),
+            (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
+            (RoomKind::Unknown, Some(ghost)) => self.open_query(&ghost, &event.sender, event.room_id.clone()),
         }
+        self.journal.settle_matrix(origin.key).await;
     }
 
     /// The ghost that `user` is, if it stands for a possible nick.
     pub(super) fn ghost_by_id(&self, user: &UserId) -> Option<Arc<Ghost>> {
         self.networks.values().find_map(|network| {
             let nick = network.nick_of(user)?;
-            let valid = translate::valid_nick(nick.as_str(), &network.isupport);
-            valid.then(|| network.ghost(nick.as_str())).flatten()
+            translate::valid_nick(nick.as_str(), &network.isupport).then_some(())?;
+            match self.directory.spelling(&network.id, &nick) {
+                Some(seen) => network.ghost(seen),
+                None => network.unseen_ghost(&nick),
+            }
         })
     }
 }

@@ -111,7 +111,13 @@ impl Network {
         let folded = self.fold(nick);
         let user = self.config.ghosts.localpart.user_id(&folded, &self.server)?;
         let display_name = self.config.ghosts.display_name.display_name(nick);
-        Some(Arc::new(Ghost { network: self.id.clone(), nick: nick.to_owned(), folded, user, display_name }))
+        let (network, nick) = (self.id.clone(), nick.to_owned());
+        Some(Arc::new(Ghost { network, nick, folded, user, display_name, unseen: false }))
+    }
+
+    /// The ghost of [`Self::ghost`] for a nick of which it isn't known how its owner writes it.
+    pub(super) fn unseen_ghost(&self, nick: &Folded) -> Option<Arc<Ghost>> {
+        self.ghost(nick.as_str()).map(|ghost| Arc::new(Ghost { unseen: true, ..Ghost::clone(&ghost) }))
     }
 
     /// The ghost of [`Self::ghost`] for a line's source.

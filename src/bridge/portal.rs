@@ -34,6 +34,7 @@ impl Core {
     /// A message in any room that we are in.
     pub(super) async fn on_message(&mut self, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
+            RoomKind::Portal(room) if room.is_without_bot() => self.told(origin, &Failure::certain(Reason::BotOut)),
             RoomKind::Portal(room) => {
                 let channels = room.channels.clone();
                 self.say_in_channels(&channels, event, origin).await;
@@ -43,7 +44,7 @@ impl Core {
                 self.say_in_query(&query, event, origin).await;
             }
             RoomKind::Control(_) => self.on_control_message(event, origin).await,
-            RoomKind::Unknown => self.journal.settle_matrix(origin.key).await,
+            RoomKind::Unknown => self.told(origin, &Failure::certain(Reason::NotBridged)),
         }
     }
 
@@ -74,11 +75,11 @@ impl Core {
     }
 
     async fn say_in_query(&mut self, query: &QueryRef, event: &Event<'_>, origin: &Origin) {
-        let Some(nick) = self.directory.queries.get(query).map(|query| query.nick.clone()) else { return };
-        if origin.sender != query.1 {
-            let failure = Failure::certain(Reason::Refused).with_detail("this private chat is somebody else's");
+        let nick = self.directory.queries.get(query).map(|query| query.nick.clone());
+        let Some(nick) = nick.filter(|_| origin.sender == query.1) else {
+            let failure = Failure::certain(Reason::NotBridged).with_detail("it is somebody else's private chat");
             return self.told(origin, &failure);
-        }
+        };
         match self.prepare(&query.0, event, origin, &nick) {
             Ok(Some(action)) => {
                 let command = self.delivery.command_for(origin);
@@ -127,13 +128,19 @@ impl Core {
         let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else {
             return self.journal.settle_matrix(origin.key).await;
         };
+        if room.is_without_bot() {
+            return self.told(origin, &Failure::certain(Reason::BotOut));
+        }
         let channels = room.channels.clone();
-        let topic = matrix_to_irc::topic(event.content).unwrap_or_default();
+        let Some(topic) = matrix_to_irc::topic(event.content) else {
+            return self.told(origin, &Failure::certain(Reason::Unsupported));
+        };
         let mut under_way = false;
         for key in &channels {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
                 continue;
             };
+            // The last one sent counts, seen or not: of two in a row the second may be what is there still.
             if channel.topic.as_deref().unwrap_or_default() == topic {
                 continue;
             }
@@ -150,6 +157,9 @@ impl Core {
             };
             under_way = true;
             let command = self.delivery.command_for(origin);
+            if let Some(channel) = self.directory.channels.get_mut(key) {
+                channel.topic = Some(topic.clone());
+            }
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
                     self.want_channel(&link, &key.1, target).await;
@@ -167,17 +177,21 @@ impl Core {
     pub(super) fn on_irc_topic(&mut self, link: &LinkId, channel: &str, source: Option<&Source>, topic: &str) {
         let Some(key) = self.observed(link, channel) else { return };
         let topic = translate::one_line(topic);
-        let ours = source.is_some_and(|source| self.link_of(&key.0, source).is_some());
+        if source.is_some_and(|source| self.link_of(&key.0, source).is_some()) {
+            return;
+        }
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let topiclen = network.isupport.topiclen;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         let before = channel.topic.replace(topic.clone()).unwrap_or_default();
         // At our own join the topic is news only for rooms made for the channel; a plumbed room has its own.
-        if before == topic || ours {
+        if before == topic {
             return;
         }
         for room in &channel.rooms {
             let joined = self.directory.rooms.get(room).filter(|room| source.is_some() || room.follows_topic);
             if let Some(room) = joined {
-                room.lane.push(Job::Topic(topic.clone()));
+                room.lane.push(Job::Topic { topic: topic.clone(), topiclen });
             }
         }
     }

@@ -6,7 +6,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
     delivery::Origin,
-    directory::{Query, QueryRef},
+    directory::{Query, QueryRef, RoomKind},
     dispatch::Core,
     event::{Event, Member},
     ghosts::Ghost,
@@ -66,20 +66,43 @@ impl Core {
         }
     }
 
-    /// A query that an IRC user began has its room.
-    pub(super) fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId) {
-        let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
-        if let Some(query) = self.directory.queries.get(&key) {
-            let query = Query { lane: query.lane.clone(), nick: query.nick.clone(), room: Some(room) };
-            self.directory.put_query(key, query);
+    /// A query's ghost was invited into its room again: it may not be there, and we missed it.
+    pub(super) fn return_to_query(&self, ghost: Arc<Ghost>, key: &QueryRef) {
+        if let Some(query) = self.directory.queries.get(key) {
+            query.lane.removed(&ghost.user);
+            query.lane.arrive(ghost);
         }
     }
 
-    /// A query could not be opened: an IRC user who began it is told.
-    pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId, begun_on_irc: bool) {
+    /// A ghost was invited into a room that is something else: it turns that down.
+    pub(super) fn turn_down(&self, ghost: &Arc<Ghost>, room: &RoomId) {
+        let lane = match self.directory.kind(room) {
+            RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
+            RoomKind::Control(user) => self.directory.control(user),
+            RoomKind::Portal(_) | RoomKind::Unknown => None,
+        };
+        if let Some(lane) = lane {
+            lane.push(Job::TurnDown(ghost.clone()));
+        }
+    }
+
+    /// A query that an IRC user began has its room, unless the Matrix user has opened another meanwhile: then what the
+    /// former's lane had to say is said in its room, and its ghost leaves.
+    pub(super) async fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: &RoomId) {
+        let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
+        if !self.directory.place_query(&key, room) {
+            self.forget_query(room).await;
+        }
+    }
+
+    /// A query could not be opened; one to which its ghost was invited has a `room`. An IRC user who began it is told.
+    pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId, room: Option<&RoomId>) {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
-        self.end_query(&key).await;
-        if !begun_on_irc {
+        // Unless it is in another room by now.
+        if self.directory.queries.get(&key).is_some_and(|query| query.room.as_deref() == room) {
+            self.end_query(&key).await;
+        }
+        if room.is_some() {
             return;
         }
         let command = self.delivery.command();
@@ -116,12 +139,16 @@ impl Core {
     pub(super) async fn end_query(&mut self, key: &QueryRef) {
         let Some(query) = self.directory.remove_query(key) else { return };
         query.lane.close();
-        if let Some(room) = query.room
-            && let Err(error) = self.store.remove_query(&room).await
-        {
-            tracing::warn!(portal.room = %room, %error, "could not forget a query in the database");
+        if let Some(room) = query.room {
+            self.forget_query(&room).await;
         }
         self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
+    }
+
+    async fn forget_query(&self, room: &RoomId) {
+        if let Err(error) = self.store.remove_query(room).await {
+            tracing::warn!(portal.room = %room, %error, "could not forget a query in the database");
+        }
     }
 }
 

@@ -152,7 +152,7 @@ impl Core {
                 self.puppets.remove(&link);
                 for (command, _) in waiting.unwrap_or_default() {
                     let failure =
-                        Failure::certain(Reason::LinkRefused).with_detail("the bridge's database refuses its name");
+                        Failure::certain(Reason::Unreachable).with_detail("the bridge's database refuses its name");
                     self.on_fate(command, Fate::Failed(failure)).await;
                 }
                 return;

@@ -24,8 +24,11 @@ pub struct Failure {
     pub reason: Reason,
     /// False: it was on its way when we lost sight of it; it may have arrived, and it is never sent twice.
     pub certain: bool,
-    /// The other side's own words, where it had any.
+    /// More about it, in our words.
     pub detail: Option<String>,
+    /// What the server said, where it said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
 }
 
 /// The kinds of failure, each with the sentence that its user is told.
@@ -62,7 +65,7 @@ pub enum Reason {
     LinkRefused,
     /// The connection was lost.
     LinkLost,
-    /// No connection could be made; the detail is ours, not a server's.
+    /// No connection could be made.
     Unreachable,
     /// It waited longer than messages may wait.
     TooOld,
@@ -80,25 +83,36 @@ pub enum Reason {
     BadName,
     /// The bridge was stopped while this was on its way.
     Interrupted,
+    /// Nothing on IRC belongs to the room (any more).
+    NotBridged,
+    /// The bridge's bot was shown out of the room.
+    BotOut,
 }
 
 impl Failure {
     /// A failure that is sure: the other side has not got it.
     #[must_use]
     pub const fn certain(reason: Reason) -> Self {
-        Self { reason, certain: true, detail: None }
+        Self { reason, certain: true, detail: None, words: None }
     }
 
     /// We lost sight of it.
     #[must_use]
     pub const fn uncertain(reason: Reason) -> Self {
-        Self { reason, certain: false, detail: None }
+        Self { reason, certain: false, detail: None, words: None }
     }
 
-    /// Adds the other side's words.
+    /// Adds words of ours.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the server's words.
+    #[must_use]
+    pub fn with_words(mut self, words: impl Into<String>) -> Self {
+        self.words = Some(words.into());
         self
     }
 }
@@ -134,6 +148,8 @@ impl Reason {
             Self::Encrypted => "encrypted messages can't be sent to IRC",
             Self::BadName => "that is no name that IRC could know",
             Self::Interrupted => "the bridge was stopped while your message was on its way",
+            Self::NotBridged => "the room isn't bridged to IRC (any more)",
+            Self::BotOut => "the bridge's bot was removed from the room; it comes back when it is invited",
         }
     }
 }
@@ -141,10 +157,31 @@ impl Reason {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.sentence())?;
-        match self.detail.as_deref() {
-            Some(ours) if self.reason == Reason::Unreachable => write!(f, ": {ours}"),
-            Some(words) if !words.is_empty() => write!(f, " (the server said: {words})"),
-            _ => Ok(()),
+        if let Some(detail) = self.detail.as_deref().filter(|detail| !detail.is_empty()) {
+            write!(f, ": {detail}")?;
         }
+        if let Some(words) = self.words.as_deref().filter(|words| !words.is_empty()) {
+            write!(f, " (the server said: {words})")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r2_only_the_servers_words_are_called_the_servers() {
+        let refused = Failure::certain(Reason::Refused);
+        assert_eq!(refused.to_string(), "the IRC server refused it");
+        assert_eq!(refused.clone().with_words("No.").to_string(), "the IRC server refused it (the server said: No.)");
+        assert_eq!(refused.clone().with_words("").to_string(), refused.to_string());
+        assert_eq!(
+            Failure::certain(Reason::Unreachable).with_detail("no route").to_string(),
+            "the IRC network can't be reached: no route"
+        );
+        let both = Failure::certain(Reason::LinkLost).with_detail("it was closed").with_words("Bye.");
+        assert_eq!(both.to_string(), "your connection to IRC was lost: it was closed (the server said: Bye.)");
     }
 }

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn r2_failures_are_told_with_their_certainty_and_reason() {
-        let refused = Failure::certain(Reason::CannotSend).with_detail("\x02Cannot send\x02 to\r\nchannel");
+        let refused = Failure::certain(Reason::CannotSend).with_words("\x02Cannot send\x02 to\r\nchannel");
         assert_eq!(
             failure_notice(&refused),
             "Your message did not reach IRC: the channel doesn't let you speak (it may be moderated, or you may be muted \

@@ -58,6 +58,16 @@ pub fn topic(content: &RawValue) -> Option<String> {
     }
 }
 
+/// Whether a room with an `m.room.topic` of this `content` has the topic of a channel already: the same, or one of which
+/// IRC kept only the first `topiclen` bytes.
+#[must_use]
+pub fn is_topic(content: &RawValue, channel: &str, topiclen: usize) -> bool {
+    /// The longest character; one that doesn't fit is left out whole.
+    const CHARACTER: usize = 4;
+    let was_cut = channel.len() + CHARACTER > topiclen;
+    topic(content).is_some_and(|room| room == channel || (was_cut && room.starts_with(channel)))
+}
+
 /// A reason that somebody gives for a kick or the like, on one line.
 #[must_use]
 pub fn reason(text: &str) -> String {
@@ -286,6 +296,18 @@ mod tests {
         ] {
             assert_eq!(topic(&to_raw_value(&content).unwrap()).as_deref(), expected, "{content}");
         }
+    }
+
+    #[test]
+    fn a_topic_that_irc_has_cut_is_still_the_rooms() {
+        let is = |room: &Value, channel: &str| is_topic(&to_raw_value(room).unwrap(), channel, 8);
+        let topic = |text: &str| json!({ "topic": text });
+        assert!(is(&topic("tea"), "tea") && is(&topic(""), "") && is(&json!({}), ""));
+        assert!(is(&topic("all about tea"), "all abou"));
+        assert!(is(&topic("all a\u{e9}\u{1f375}tea"), "all a\u{e9}"), "the cup did not fit");
+        assert!(!is(&topic("tea and milk"), "tea"), "IRC would have kept more");
+        assert!(!is(&topic("milk"), "all abou") && !is(&topic("all"), "all abou") && !is(&topic("tea"), ""));
+        assert!(!is(&json!({ "topic": 7 }), ""));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -15,6 +15,7 @@ on_both_kinds_of_server!(
     r2_r4_what_is_too_old_is_told,
     r4_what_is_too_much_is_told,
     r2_what_irc_can_not_show_is_told,
+    r2_in_a_room_that_is_plumbed_no_more_people_are_told,
     r5_what_a_cut_wire_leaves_uncertain_is_told_and_never_said_twice,
     r5_a_burst_over_a_cut_wire_arrives_or_is_told,
 );
@@ -156,6 +157,8 @@ async fn r2_what_irc_can_not_show_is_told(ircd: IrcdConfig) {
         ("m.room.message", json!({ "msgtype": "m.location", "body": "here", "geo_uri": "geo:1,2" }), "can't be sent"),
         ("m.room.message", json!({ "msgtype": 7, "body": ["x"] }), "can't be sent"),
         ("m.room.message", json!({}), "can't be sent"),
+        ("m.poll.start", json!({ "m.text": [{ "body": "tea?" }] }), "can't be sent"),
+        ("org.matrix.msc3381.poll.start", json!({}), "can't be sent"),
     ];
     for (kind, content, words) in cases {
         let event = world.alice.send_raw(&world.room, kind, content).await;
@@ -169,7 +172,22 @@ async fn r2_what_irc_can_not_show_is_told(ircd: IrcdConfig) {
         world.alice.send_raw(&world.room, kind, content).await;
     }
     world.settle("end").await;
-    assert_eq!(world.told().len(), 4);
+    assert_eq!(world.told().len(), 6);
+}
+
+async fn r2_in_a_room_that_is_plumbed_no_more_people_are_told(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    world.settle("one").await;
+    world.bridge.terminate().await;
+    let config = std::fs::read_to_string(world.bridge.config_file()).expect("there is a configuration");
+    let config = config.replace(TEA, "#coffee").replace(&world.room, "!other:hs.test");
+    std::fs::write(world.bridge.config_file(), config).expect("it can be changed");
+    world.bridge.restart().await;
+    // The bot and ghosts are in the room still.
+    let lost = world.alice.say(&world.room, "anybody?").await;
+    let told = world.expect_told(&lost).await;
+    assert_ne!(told.room_id, world.room);
+    assert!(told.body().contains("isn't bridged") && told.body().contains(&world.room), "{}", told.body());
 }
 
 async fn r5_what_a_cut_wire_leaves_uncertain_is_told_and_never_said_twice(ircd: IrcdConfig) {

@@ -3,14 +3,17 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::IrcdConfig;
+use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcdConfig, MatrixUser, Outage};
 
 on_both_kinds_of_server!(
     r80_every_nick_has_one_valid_id,
     a_ghost_follows_its_nick,
     a_matrix_user_opens_a_private_chat,
     an_irc_user_opens_a_private_chat,
+    both_sides_open_a_private_chat_at_once,
+    a_second_ghost_has_no_place_in_a_private_chat,
+    an_invited_ghost_keeps_its_name,
     hostile_ids_are_nobody,
     r2_a_private_message_to_nobody_is_told,
 );
@@ -130,6 +133,81 @@ async fn an_irc_user_opens_a_private_chat(ircd: IrcdConfig) {
             timeline.iter().find(|event| event.sender == DORA && event.msgtype() == "m.notice").map(|_| ())
         })
         .await;
+}
+
+/// The homeserver doesn't make the room for what Dora says before Alice has one.
+async fn both_sides_open_a_private_chat_at_once(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.homeserver.auto_join(world.alice.id());
+    world.homeserver.outage(Outage::BadGateway);
+    world.dora.say(ALICE, "hi alice").await;
+    world.dora.raw(&format!("PRIVMSG {ALICE} :\u{1}PING x\u{1}")).await;
+    world.dora.expect("the answer to a PING", |line| line.is("NOTICE") && line.nick() == ALICE).await;
+    let chat =
+        world.alice.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    world.alice.say(&world.room, "handled").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "handled").await;
+    world.homeserver.outage(None);
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world
+        .homeserver
+        .wait_until("what dora said", |state| {
+            state.rooms.values().any(|room| room.timeline.iter().any(|event| event.body() == "hi alice")).then_some(())
+        })
+        .await;
+    for n in 0..3 {
+        world.alice.say(&chat, &format!("psst {n}")).await;
+        world.dora.expect_text("dora", |from| from == ALICE, &format!("psst {n}")).await;
+        world.dora.say(ALICE, &format!("yes {n}?")).await;
+        world.alice.expect_message(&chat, |from| from == DORA, &format!("yes {n}?")).await;
+    }
+    assert_eq!(world.told(), []);
+}
+
+async fn a_second_ghost_has_no_place_in_a_private_chat(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let _eve = world.ircd.client("eve").await;
+    let chat =
+        world.alice.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world.alice.say(&chat, "one").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "one").await;
+    world.alice.invite(&chat, "@irc_net_eve:hs.test").await;
+    let left = world.alice.expect_membership(&chat, "@irc_net_eve:hs.test", "leave").await;
+    assert!(left.content["reason"].as_str().unwrap_or_default().contains("in private only"), "{left}");
+    // It is still the chat with the first.
+    world.alice.say(&chat, "two").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "two").await;
+    world.dora.say(ALICE, "yes?").await;
+    world.alice.expect_message(&chat, |from| from == DORA, "yes?").await;
+    assert_eq!(world.dora.lines().iter().filter(|line| line.is("KICK")).count(), 0);
+}
+
+async fn an_invited_ghost_keeps_its_name(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let eve = world.ircd.client("Eve[x]").await;
+    eve.join(TEA).await;
+    eve.say(TEA, "hi").await;
+    let ghost = "@irc_net_eve=7bx=7d:hs.test";
+    world.alice.expect_message(&world.room, |from| from == ghost, "hi").await;
+    let invite = async |user: &MatrixUser| {
+        let options = json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [ghost] });
+        let chat = user.create_room(options).await;
+        user.expect_membership(&chat, ghost, "join").await;
+    };
+    // While she is seen, and when nobody knows any more how she writes herself.
+    let bob = world.homeserver.user("bob");
+    invite(&world.alice).await;
+    eve.quit("bye").await;
+    world.alice.expect_membership(&world.room, ghost, "leave").await;
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.settle("back").await;
+    invite(&bob).await;
+    world.settle("end").await;
+    assert_eq!(world.homeserver.state().users[ghost]["displayname"], "Eve[x]");
 }
 
 async fn hostile_ids_are_nobody(ircd: IrcdConfig) {

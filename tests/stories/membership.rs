@@ -9,8 +9,12 @@ on_both_kinds_of_server!(
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
     a_kick_on_matrix_is_a_kick_on_irc,
+    a_ban_lifted_or_an_invitation_withdrawn_is_no_kick,
     the_topic_follows_both_ways,
+    a_topic_that_is_set_and_set_back_is_set_back,
+    a_room_of_our_making_lets_people_set_the_topic,
     the_bot_comes_back_into_its_channel_and_room,
+    a_room_without_the_bot_is_told_so_until_it_is_invited,
 );
 
 async fn irc_users_come_and_go(ircd: IrcdConfig) {
@@ -138,6 +142,92 @@ async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
     world.alice.kick(&world.room, DORA, "you too").await;
     let kick = world.alice.expect_membership(&world.room, DORA, "leave").await;
     world.expect_told(&kick.event_id).await;
+}
+
+async fn a_ban_lifted_or_an_invitation_withdrawn_is_no_kick(ircd: IrcdConfig) {
+    // So that nobody's ghost comes by itself.
+    let world = World::with(ircd, |network| network.set("ghosts", "join_below", "0")).await;
+    world.alice_speaks().await;
+    world.dora.raw(&format!("MODE {TEA} +o {ALICE}")).await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    let ghost = "@irc_net_eve:hs.test";
+    world.alice.invite(&world.room, ghost).await;
+    world.alice.kick(&world.room, ghost, "never mind").await;
+    world.settle("withdrawn").await;
+    let kicks = || world.dora.lines().iter().filter(|line| line.is("KICK")).count();
+    assert_eq!(kicks(), 0);
+    // A ban is meant for who is in the channel, whether their ghost has come or not.
+    world.alice.ban(&world.room, ghost, "spam").await;
+    eve.expect("the kick", |line| line.is("KICK") && line.param(1) == "eve").await;
+    eve.join(TEA).await;
+    world.settle("back").await;
+    world.alice.unban(&world.room, ghost).await;
+    world.settle("lifted").await;
+    assert_eq!(kicks(), 1);
+}
+
+/// What the topic has been in the channel since Dora has been there.
+fn topics(world: &World) -> Vec<String> {
+    world.dora.lines().iter().filter(|line| line.is("TOPIC")).map(|line| line.text().to_owned()).collect()
+}
+
+async fn a_topic_that_is_set_and_set_back_is_set_back(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.dora.raw(&format!("MODE {TEA} -t")).await;
+    world.dora.raw(&format!("TOPIC {TEA} :old")).await;
+    world.settle("one").await;
+    // Both come before the channel has shown the first.
+    world.homeserver.pause();
+    world.alice.set_topic(&world.room, "new").await;
+    world.alice.set_topic(&world.room, "old").await;
+    world.homeserver.resume();
+    world.settle("two").await;
+    assert_eq!(topics(&world), ["old", "new", "old"]);
+    // What can't be read changes nothing, and is told.
+    let bad = world.alice.set_state(&world.room, "m.room.topic", "", serde_json::json!({ "topic": 7 })).await;
+    world.expect_told(&bad).await;
+    world.settle("three").await;
+    assert_eq!(topics(&world).len(), 3);
+}
+
+async fn a_room_of_our_making_lets_people_set_the_topic(ircd: IrcdConfig) {
+    let mut world = World::with(ircd, crate::support::Network::join_by_alias).await;
+    world.dora.join("#milk").await;
+    world.dora.raw("MODE #milk -t").await;
+    let room = world.alice.join("#irc_net_#milk:hs.test").await;
+    world.ircd.expect_on_channel(ALICE, "#milk").await;
+    world.alice.set_topic(&room, "white").await;
+    world.dora.expect("the topic", |line| line.is("TOPIC") && line.text() == "white").await;
+    // After a restart the room has its topic still, and nobody sets it again.
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, "#milk").await;
+    world.dora.say("#milk", "moo").await;
+    world.alice.expect_message(&room, |from| from == DORA, "moo").await;
+    let set: Vec<_> = world.homeserver.timeline(&room).into_iter().filter(|e| e.kind == "m.room.topic").collect();
+    assert_eq!(set.len(), 1, "{set:?}");
+    assert_eq!(set[0].sender, world.alice.id());
+}
+
+async fn a_room_without_the_bot_is_told_so_until_it_is_invited(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.settle("one").await;
+    world.alice.kick(&world.room, "@footbridge:hs.test", "no bots").await;
+    let lost = world.alice.say(&world.room, "anybody?").await;
+    let told = world.expect_told(&lost).await;
+    assert_ne!(told.room_id, world.room);
+    assert!(told.body().contains("when it is invited") && told.body().contains(&world.room), "{}", told.body());
+    let log = world.bridge.log();
+    assert!(log.contains("the bridge's bot was removed from a bridged room"), "{log}");
+    world.alice.invite(&world.room, "@footbridge:hs.test").await;
+    world.alice.expect_membership(&world.room, "@footbridge:hs.test", "join").await;
+    world.dora.say(TEA, "welcome").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "welcome").await;
+    // The bot knew who is there before it let her say that.
+    world.settle("two").await;
+    assert_eq!(world.told().len(), 1);
 }
 
 async fn the_topic_follows_both_ways(ircd: IrcdConfig) {

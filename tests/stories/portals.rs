@@ -169,6 +169,10 @@ async fn the_homeserver_may_ask_about_people_and_channels() {
     assert_eq!(get("thirdparty/protocol/xmpp").await.0, 404);
     let (_, found) = get("thirdparty/location/irc?network=net&channel=%23milk").await;
     assert_eq!(found[0]["alias"], alias("#milk"));
+    let (_, found) = get("thirdparty/location/irc?channel=%23milk").await;
+    assert_eq!(found[0]["alias"], alias("#milk"), "without a network: on any");
+    let (_, found) = get("thirdparty/user/irc?nick=Dora").await;
+    assert_eq!(found[0]["userid"], DORA);
     let (_, found) = get(&format!("thirdparty/location?alias={}", encode(&alias("#milk")))).await;
     assert_eq!(found[0]["fields"]["channel"], "#milk");
     let (_, found) = get("thirdparty/user/irc?network=net&nick=Dora").await;

@@ -28,6 +28,9 @@ pub struct Event {
     /// When it was sent, in milliseconds since 1970.
     #[serde(default)]
     pub origin_server_ts: u64,
+    /// What the homeserver adds: for state, what was there before.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub unsigned: Value,
 }
 
 impl Event {

@@ -395,7 +395,8 @@ fn fate_words(fate: &Fate) -> String {
 
 fn failure_words(failure: &Failure) -> String {
     let certain = if failure.certain { "" } else { " uncertain" };
-    let detail = failure.detail.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
+    let detail =
+        failure.words.as_ref().or(failure.detail.as_ref()).map(|words| format!(" ({words})")).unwrap_or_default();
     format!("{:?}{certain}{detail}", failure.reason)
 }
 

@@ -43,10 +43,12 @@ pub(super) enum Job {
     Failure { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// The bridge itself has something to say; `txn` names it for good.
     Notice { text: String, txn: String },
-    /// The channel's topic.
-    Topic(String),
+    /// The channel's topic, of which IRC keeps no more than `topiclen` bytes.
+    Topic { topic: String, topiclen: usize },
     /// A ghost is written another way now.
     Rename(Arc<Ghost>),
+    /// A ghost that was invited into this room, which is for others, turns that down.
+    TurnDown(Arc<Ghost>),
     /// A Matrix user was removed from the channel.
     Remove { user: OwnedUserId, reason: String },
 }

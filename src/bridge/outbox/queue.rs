@@ -230,6 +230,7 @@ mod tests {
             folded: CaseMapping::Ascii.fold(nick),
             user: UserId::parse(format!("@irc_net_{nick}:x")).unwrap(),
             display_name: nick.into(),
+            unseen: false,
         })
     }
 
@@ -285,8 +286,8 @@ mod tests {
         let queue = Queue::new(Arc::default());
         queue.load(HashSet::new());
         queue.arrive(ghost("a"));
-        queue.push(Job::Topic("t".into()));
-        assert!(matches!(queue.take(), Some(Next::Job(Job::Topic(_)))));
+        queue.push(Job::Topic { topic: "t".into(), topiclen: 390 });
+        assert!(matches!(queue.take(), Some(Next::Job(Job::Topic { .. }))));
         assert_eq!(wishes(&queue), [("a".into(), true)]);
     }
 

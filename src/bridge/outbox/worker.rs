@@ -15,7 +15,11 @@ use crate::{
     model::{MatrixKey, Millis},
     store,
     telemetry::metric,
+    translate::matrix_to_irc,
 };
+
+/// Why a ghost leaves a room that isn't for two.
+const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
 
 /// Who speaks for the bridge in a room.
 #[derive(Debug, Clone)]
@@ -81,7 +85,8 @@ async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Op
         Destination::InvitedQuery { room, ghost, user } => {
             let accepted = accept_query(out, &room, &ghost, &user).await;
             if !accepted {
-                let _ = out.core.send(Input::QueryRefused { ghost: ghost.clone(), user, begun_on_irc: false }).await;
+                let _ =
+                    out.core.send(Input::QueryRefused { ghost: ghost.clone(), user, room: Some(room.clone()) }).await;
             }
             queue.load(HashSet::from([ghost.user.clone()]));
             accepted.then_some((room, Voice::Ghost(ghost)))
@@ -143,8 +148,7 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
         if private {
             keep_query(out, room, ghost, user).await;
         } else {
-            let reason = Some("I talk in private only: invite me to a room for two");
-            out.persist(|| out.matrix.leave(room, Some(&ghost.user), reason)).await?;
+            out.persist(|| out.matrix.leave(room, Some(&ghost.user), Some(PRIVATE_ONLY))).await?;
         }
         Ok(private)
     };
@@ -173,7 +177,7 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Opt
         }
         Err(error) => {
             tracing::warn!(%user, ghost.id = %ghost.user, %error, "could not open a room for a private message");
-            let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), begun_on_irc: true };
+            let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), room: None };
             let _ = out.core.send(refused).await;
             None
         }
@@ -230,9 +234,10 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     Job::Text { receipt, .. } => settle_text(out, &receipt).await,
                     Job::Failure { events, .. } if is_control => settle_failures(out, &events).await,
                     Job::Failure { sender, text, events } => {
-                        drop(out.core.send(Input::Untold { sender, text, events }).await);
+                        drop(out.core.send(Input::Untold { sender, room: None, text, events }).await);
                     }
-                    Job::Notice { .. } | Job::Topic(_) | Job::Rename(_) | Job::Remove { .. } => {}
+                    Job::Notice { .. } | Job::Topic { .. } | Job::Rename(_) | Job::TurnDown(_) | Job::Remove { .. } => {
+                    }
                 }
                 queue.done();
             }
@@ -290,22 +295,40 @@ impl Worker {
                         settle_failures(&self.out, &events).await;
                     }
                     // Not here: then in the user's own room with the bridge.
-                    Err(_) => drop(self.out.core.send(Input::Untold { sender, text, events }).await),
+                    Err(_) => {
+                        let room = Some(self.room.clone());
+                        drop(self.out.core.send(Input::Untold { sender, room, text, events }).await);
+                    }
                 }
             }
             Job::Notice { text, txn } => {
                 let told = self.send(&txn, &notice(&text)).await;
                 report(&self.room, "say something in the room", &told);
             }
-            Job::Topic(topic) => {
-                let content = to_raw(&serde_json::json!({ "topic": topic }));
+            Job::Topic { topic, topiclen } => {
                 let out = &self.out;
+                let now = || out.matrix.state(&self.room, "m.room.topic", "", None);
+                // Where that can't be read, it is set.
+                let now = out.persist_unless_faulty(now).await.ok().flatten();
+                if now.is_some_and(|now| matrix_to_irc::is_topic(&now, &topic, topiclen)) {
+                    return;
+                }
+                let content = to_raw(&serde_json::json!({ "topic": topic }));
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
                 report(&self.room, "set the topic", &out.persist_unless_faulty(set).await.map(drop));
             }
             Job::Rename(ghost) => {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost).await;
                 report(&self.room, "rename a ghost", &renamed);
+            }
+            Job::TurnDown(ghost) => {
+                let out = &self.out;
+                let turned_down = async {
+                    out.ghosts.ensure(&*out.noise, &ghost).await?;
+                    let leave = || out.noise.leave(&self.room, Some(&ghost.user), Some(PRIVATE_ONLY));
+                    out.persist_unless_faulty(leave).await
+                };
+                report(&self.room, "turn down an invitation", &turned_down.await);
             }
             Job::Remove { user, reason } => {
                 let out = &self.out;

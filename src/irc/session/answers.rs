@@ -87,7 +87,7 @@ impl Session {
         }
         let words = self.text_of(line.last_param());
         if let Some(reason) = join_reason(number, &words)
-            && self.refuse_join(&name, Failure::certain(reason).with_detail(&*words), out)
+            && self.refuse_join(&name, Failure::certain(reason).with_words(&*words), out)
         {
             if number == numeric::ERR_LINKCHANNEL {
                 self.channels.forwarded(&self.text_of(line.param(2)));
@@ -102,7 +102,7 @@ impl Session {
             _ => None,
         };
         let reason = reason_of(number);
-        let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_detail(words);
+        let failure = Failure::certain(reason.unwrap_or(Reason::Refused)).with_words(words);
         let State::On(connection) = &mut self.state else { return };
         let receipts = &mut connection.receipts;
         if let Some(label) = label {

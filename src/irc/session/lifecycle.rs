@@ -90,8 +90,10 @@ impl Session {
             return self.closed(out);
         }
         let verdict = connection.verdict.take();
-        let (closing, words) = verdict.map_or((Closing::Lost, reason.to_owned()), |verdict| *verdict);
-        self.end(closing, words, now, out);
+        match verdict.map(|verdict| *verdict) {
+            Some((closing, words)) => self.end(closing, ended(closing).with_words(words), now, out),
+            None => self.end(Closing::Lost, ended(Closing::Lost).with_detail(reason), now, out),
+        }
     }
 
     /// `ERROR :words`: the server closes the connection.
@@ -105,20 +107,20 @@ impl Session {
         let goodbye = refusal::classify(words);
         let verdict = connection.verdict.take().filter(|verdict| verdict.0 != Closing::Banned || !goodbye.is_pause());
         let (closing, words) = verdict.map_or_else(|| (goodbye, words.to_owned()), |verdict| *verdict);
-        self.end(closing, words, now, out);
+        self.end(closing, ended(closing).with_words(words), now, out);
     }
 
     /// We give the connection up.
     pub(super) fn hang_up(&mut self, closing: Closing, words: &str, now: Now, out: &mut Vec<Output>) {
         out.push(Output::Hangup);
-        self.end(closing, words.to_owned(), now, out);
+        self.end(closing, ended(closing).with_detail(words), now, out);
     }
 
     /// The connection has ended.
-    fn end(&mut self, closing: Closing, words: String, now: Now, out: &mut Vec<Output>) {
+    fn end(&mut self, closing: Closing, failure: Failure, now: Now, out: &mut Vec<Output>) {
         match closing {
-            Closing::Banned => self.refuse(Failure::certain(Reason::LinkRefused).with_detail(words), out),
-            _ => self.wait(closing, Failure::certain(Reason::LinkLost).with_detail(words), now, out),
+            Closing::Banned => self.refuse(failure, out),
+            _ => self.wait(closing, failure, now, out),
         }
     }
 
@@ -273,8 +275,12 @@ impl Session {
                     Phase::Authenticating(_) => "the login (SASL) was not answered in time",
                     _ => "the server did not let us in in time",
                 };
-                let verdict = connection.verdict.take().unwrap_or_else(|| Box::new((Closing::Lost, words.to_owned())));
-                self.hang_up(verdict.0, &verdict.1, now, out);
+                let Some(verdict) = connection.verdict.take() else {
+                    return self.hang_up(Closing::Lost, words, now, out);
+                };
+                let (closing, words) = *verdict;
+                out.push(Output::Hangup);
+                self.end(closing, ended(closing).with_words(words), now, out);
             }
         }
     }
@@ -304,4 +310,9 @@ impl Session {
         self.outbox.fail_channel(channel, self.isupport.casemapping, &failure, out);
         out.push(Output::Event(IrcEvent::JoinRefused { channel: channel.to_owned(), failure }, None));
     }
+}
+
+/// Why nothing more arrives after such an end.
+const fn ended(closing: Closing) -> Failure {
+    Failure::certain(if matches!(closing, Closing::Banned) { Reason::LinkRefused } else { Reason::LinkLost })
 }

@@ -323,7 +323,7 @@ impl Session {
 
     /// A refusal as the user is told it.
     pub(super) fn refusal(&self, reason: Reason, words: &[u8]) -> Failure {
-        Failure::certain(reason).with_detail(decode(words, self.encoding))
+        Failure::certain(reason).with_words(decode(words, self.encoding))
     }
 }
 

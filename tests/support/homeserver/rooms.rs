@@ -267,6 +267,9 @@ impl State {
             return Ok(now.event_id.clone());
         }
         room.authorise(&draft)?;
+        let before = draft.state_key.as_deref().and_then(|key| room.content(&draft.kind, key));
+        // As on Synapse.
+        let unsigned = before.map_or(Value::Null, |content| json!({ "prev_content": content }));
         let was_joined = draft.state_key.as_deref().is_some_and(|user| room.is_joined(user));
         let event = Arc::new(Event {
             event_id: event_id.clone(),
@@ -276,6 +279,7 @@ impl State {
             state_key: draft.state_key,
             content: draft.content,
             origin_server_ts: draft.ts.unwrap_or_else(now_ms),
+            unsigned,
         });
         let about_bridge_user = self.is_bridge_user(&event.sender)
             || (event.kind == "m.room.member"
