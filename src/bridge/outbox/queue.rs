@@ -39,6 +39,8 @@ struct State {
     order: VecDeque<OwnedUserId>,
     wishes: HashMap<OwnedUserId, Wish>,
     joined: HashSet<OwnedUserId>,
+    /// Whose coming or going was interrupted: they may be joined or not.
+    unsure: HashSet<OwnedUserId>,
     /// Who may be coming or going just now: whether they are joined is about to change.
     moving: Option<OwnedUserId>,
     /// The latest roster, while it isn't known yet who is joined.
@@ -54,7 +56,7 @@ impl State {
             Wish::Arrive(_) => self.joined.contains(&user),
             Wish::Depart(_) => self.loaded && !self.joined.contains(&user),
         };
-        if done && self.moving.as_ref() != Some(&user) {
+        if done && self.moving.as_ref() != Some(&user) && !self.unsure.contains(&user) {
             // What was wished before is overtaken; its place in the order is skipped when it comes up.
             self.wishes.remove(&user);
         } else if self.wishes.insert(user.clone(), wish).is_none() {
@@ -62,10 +64,15 @@ impl State {
         }
     }
 
+    /// Whoever may be in the room.
+    fn present(&self) -> impl Iterator<Item = &OwnedUserId> {
+        self.joined.union(&self.unsure)
+    }
+
     fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
-        let present: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
-        let gone: Vec<OwnedUserId> = self.joined.iter().filter(|user| !present.contains(user)).cloned().collect();
-        let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !present.contains(user)).cloned().collect();
+        let listed: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
+        let gone: Vec<OwnedUserId> = self.present().filter(|user| !listed.contains(user)).cloned().collect();
+        let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !listed.contains(user)).cloned().collect();
         for user in gone.into_iter().chain(unwished) {
             self.wish(user, Wish::Depart(None));
         }
@@ -141,6 +148,7 @@ impl Queue {
     pub(super) fn load(&self, joined: HashSet<OwnedUserId>) {
         self.change(|state| {
             state.joined = joined;
+            state.unsure.clear();
             state.loaded = true;
             if let Some((ghosts, all)) = state.roster.take() {
                 state.apply(ghosts, all);
@@ -152,12 +160,32 @@ impl Queue {
         self.lock().joined.contains(user)
     }
 
+    pub(super) fn may_have_joined(&self, user: &UserId) -> bool {
+        let state = self.lock();
+        state.joined.contains(user) || state.unsure.contains(user)
+    }
+
     pub(super) fn joined(&self, user: OwnedUserId) {
-        self.lock().joined.insert(user);
+        let mut state = self.lock();
+        state.unsure.remove(&user);
+        state.joined.insert(user);
     }
 
     pub(super) fn left(&self, user: &UserId) {
-        self.lock().joined.remove(user);
+        let mut state = self.lock();
+        state.unsure.remove(user);
+        state.joined.remove(user);
+    }
+
+    /// A wish that was taken could not be seen to its end: it comes next, unless it was overtaken.
+    pub(super) fn interrupted(&self, user: OwnedUserId, wish: Wish) {
+        let mut state = self.lock();
+        state.joined.remove(&user);
+        state.unsure.insert(user.clone());
+        if !state.wishes.contains_key(&user) {
+            state.wishes.insert(user.clone(), wish);
+            state.order.push_front(user);
+        }
     }
 
     pub(super) fn invited(&self) {
@@ -168,7 +196,7 @@ impl Queue {
         self.change(|state| {
             state.closed = true;
             state.roster = None;
-            for user in state.joined.clone() {
+            for user in state.present().cloned().collect::<Vec<_>>() {
                 state.wish(user, Wish::Depart(None));
             }
         });
@@ -206,12 +234,29 @@ impl Queue {
         }
     }
 
-    /// Waits until the bot is invited (or the lane closed).
-    pub(super) async fn invitation(&self) {
+    /// Waits until there is a job.
+    pub(super) async fn job(&self) {
         loop {
             let changed = self.changed.notified();
-            if std::mem::take(&mut self.lock().invited) || self.lock().closed {
+            if !self.lock().jobs.is_empty() {
                 return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the bot is invited; false if the lane is closed before.
+    pub(super) async fn invitation(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut state = self.lock();
+                if std::mem::take(&mut state.invited) {
+                    return true;
+                }
+                if state.closed {
+                    return false;
+                }
             }
             changed.await;
         }
@@ -265,6 +310,38 @@ mod tests {
         queue.arrive(ghost("a"));
         queue.left(&ghost("a").user);
         assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[test]
+    fn an_interrupted_wish_comes_next_unless_it_is_overtaken() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::from([ghost("old").user.clone()]));
+        queue.arrive(ghost("a"));
+        queue.arrive(ghost("b"));
+        let interrupt = || match queue.take() {
+            Some(Next::Wish(user, wish)) => queue.interrupted(user, wish),
+            other => panic!("{other:?}"),
+        };
+        interrupt();
+        assert_eq!(wishes(&queue), [("a".into(), true), ("b".into(), true)]);
+        queue.left(&ghost("a").user);
+        // The join may have got through all the same, so that leaving is no idle wish; nor is coming after a leave.
+        queue.arrive(ghost("c"));
+        interrupt();
+        queue.depart(ghost("c").user.clone(), None);
+        queue.depart(ghost("old").user.clone(), None);
+        assert_eq!(wishes(&queue), [("c".into(), false), ("old".into(), false)]);
+        queue.left(&ghost("c").user);
+        queue.depart(ghost("old").user.clone(), None);
+        interrupt();
+        queue.arrive(ghost("old"));
+        assert!(queue.may_have_joined(&ghost("old").user) && !queue.has_joined(&ghost("old").user));
+        assert_eq!(wishes(&queue), [("old".into(), true)]);
+        queue.roster(vec![], false);
+        assert_eq!(wishes(&queue), [("old".into(), false)], "a roster shows out whoever may be there");
+        queue.left(&ghost("old").user);
+        queue.depart(ghost("old").user.clone(), None);
+        assert_eq!(wishes(&queue), []);
     }
 
     #[test]
