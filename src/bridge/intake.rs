@@ -136,20 +136,19 @@ fn line(event: &PoolEvent) -> Option<NewIrcLine> {
 
 /// Puts lines into the journal. Lines that it knows already, or that the database refuses, are taken out of the batch.
 async fn keep(journal: &Journal, batch: &mut Vec<PoolEvent>, said: Vec<NewIrcLine>) {
-    let fresh = match keep_all(journal, &said).await {
-        Ok(fresh) => fresh,
+    let fresh = if let Ok(fresh) = keep_all(journal, &said).await {
+        fresh
+    } else {
         // One by one, so that the others don't suffer.
-        Err(Refused(_)) => {
-            let mut fresh = Vec::with_capacity(said.len());
-            for line in &said {
-                let kept = keep_all(journal, std::slice::from_ref(line)).await;
-                if let Err(Refused(problem)) = &kept {
-                    tracing::error!(problem, link.id = %line.link, "the database won't take a line from IRC; it is left out");
-                }
-                fresh.push(kept.is_ok_and(|fresh| fresh == [true]));
+        let mut fresh = Vec::with_capacity(said.len());
+        for line in &said {
+            let kept = keep_all(journal, std::slice::from_ref(line)).await;
+            if let Err(Refused(problem)) = &kept {
+                tracing::error!(problem, link.id = %line.link, "the database won't take a line from IRC; it is left out");
             }
-            fresh
+            fresh.push(kept.is_ok_and(|fresh| fresh == [true]));
         }
+        fresh
     };
     let known: std::collections::HashSet<_> =
         said.iter().zip(fresh).filter(|(_, fresh)| !fresh).map(|(line, _)| line.key).collect();

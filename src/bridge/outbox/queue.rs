@@ -10,9 +10,12 @@ use std::{
 };
 
 use ruma::{OwnedUserId, UserId};
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Duration, timeout},
+};
 
-use super::{Job, Waiting};
+use super::{Job, Receipt, Waiting};
 use crate::bridge::ghosts::Ghost;
 
 /// What a ghost should do about the room.
@@ -33,6 +36,17 @@ pub(super) enum Next {
     End,
 }
 
+/// How a wait for an invitation ends.
+#[derive(Debug)]
+pub(super) enum Waited {
+    /// The bot is invited.
+    Invited,
+    /// The lane is closed.
+    Closed,
+    /// Neither. These texts have waited for so long, and are in the queue no more.
+    TooLong(Vec<Receipt>),
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -48,6 +62,8 @@ struct State {
     loaded: bool,
     closed: bool,
     invited: bool,
+    /// How many of the texts waited already when the last wait for an invitation ended in vain.
+    old_texts: usize,
 }
 
 impl State {
@@ -149,6 +165,7 @@ impl Queue {
         self.change(|state| {
             state.joined = joined;
             state.unsure.clear();
+            state.old_texts = 0;
             state.loaded = true;
             if let Some((ghosts, all)) = state.roster.take() {
                 state.apply(ghosts, all);
@@ -245,28 +262,50 @@ impl Queue {
         }
     }
 
-    /// Waits until the bot is invited; false if the lane is closed before.
-    pub(super) async fn invitation(&self) -> bool {
-        loop {
-            let changed = self.changed.notified();
-            {
-                let mut state = self.lock();
-                if std::mem::take(&mut state.invited) {
-                    return true;
+    /// Waits until the bot is invited, for so long.
+    pub(super) async fn invitation(&self, patience: Duration) -> Waited {
+        let invited = async {
+            loop {
+                let changed = self.changed.notified();
+                {
+                    let mut state = self.lock();
+                    if std::mem::take(&mut state.invited) {
+                        return Waited::Invited;
+                    }
+                    if state.closed {
+                        return Waited::Closed;
+                    }
                 }
-                if state.closed {
-                    return false;
-                }
+                changed.await;
             }
-            changed.await;
+        };
+        timeout(patience, invited).await.unwrap_or_else(|_| Waited::TooLong(self.take_old_texts()))
+    }
+
+    /// Takes out the texts that waited already when this was asked last.
+    fn take_old_texts(&self) -> Vec<Receipt> {
+        let mut state = self.lock();
+        let count = state.old_texts;
+        let mut old = Vec::new();
+        let jobs = std::mem::take(&mut state.jobs);
+        for job in jobs {
+            match job {
+                Job::Text { receipt, .. } if old.len() < count => old.push(receipt),
+                job => state.jobs.push_back(job),
+            }
         }
+        state.old_texts = state.jobs.iter().filter(|job| matches!(job, Job::Text { .. })).count();
+        for _ in &old {
+            self.waiting.less();
+        }
+        old
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CaseMapping;
+    use crate::model::{CaseMapping, Epoch, IrcKey};
 
     fn ghost(nick: &str) -> Arc<Ghost> {
         Arc::new(Ghost {
@@ -365,6 +404,37 @@ mod tests {
         queue.push(Job::Topic("t".into()));
         assert!(matches!(queue.take(), Some(Next::Job(Job::Topic(_)))));
         assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn texts_dont_wait_for_ever_for_a_room_that_nobody_invites_us_to() {
+        let text = |seq| Job::Text {
+            ghost: ghost("a"),
+            content: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
+            at: 0,
+            receipt: Receipt::new(IrcKey { epoch: Epoch(1), seq }, 1),
+        };
+        let patience = Duration::from_mins(10);
+        let queue = Queue::new(Arc::default());
+        let given_up = async || match queue.invitation(patience).await {
+            Waited::TooLong(old) => old.iter().map(|receipt| receipt.key.seq).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        queue.push(text(0));
+        queue.push(Job::Topic("t".into()));
+        queue.push(text(1));
+        assert_eq!(given_up().await, [0; 0], "they may have come just now");
+        queue.push(text(2));
+        assert_eq!(given_up().await, [0, 1]);
+        queue.invited();
+        assert!(matches!(queue.invitation(patience).await, Waited::Invited));
+        queue.load(HashSet::new());
+        assert!(matches!(queue.take(), Some(Next::Job(Job::Topic(_)))), "what else waits stays");
+        queue.push(text(3));
+        assert_eq!(given_up().await, [0; 0], "it is another wait");
+        assert_eq!(given_up().await, [2, 3]);
+        queue.close();
+        assert!(matches!(queue.invitation(patience).await, Waited::Closed));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! A lane's worker: does one thing after the other in its room, and waits for as long as the homeserver is away.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Destination, Job, Outbox, Receipt,
-    queue::{Next, Queue, Wish},
+    queue::{Next, Queue, Waited, Wish},
 };
 use crate::{
     bridge::{delivery, dispatch::Input, ghosts::Ghost},
@@ -16,6 +16,9 @@ use crate::{
     store,
     telemetry::metric,
 };
+
+/// How long what is said on IRC waits, at least, for a room that refuses the bot.
+const UNINVITED: Duration = Duration::from_mins(10);
 
 /// Who speaks for the bridge in a room.
 #[derive(Debug, Clone)]
@@ -109,6 +112,27 @@ async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Re
     }
 }
 
+/// Waits until the bot is asked into a room that refuses it. What is said on IRC doesn't pile up meanwhile.
+async fn invitation(out: &Outbox, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
+    loop {
+        match queue.invitation(UNINVITED).await {
+            Waited::Invited => return Ok(()),
+            Waited::Closed => return Err(NoRoom::Refused),
+            Waited::TooLong(texts) => {
+                for receipt in &texts {
+                    settle_text(out, receipt).await;
+                }
+                if !texts.is_empty() {
+                    tracing::warn!(
+                        portal.room = %room, count = texts.len(),
+                        "messages from IRC are given up: the room has refused the bridge's bot for too long; invite it"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Comes into a room with portals, now or once it is asked in.
 async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
     loop {
@@ -136,9 +160,7 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
                     portal.room = %room, %error,
                     "the bridge's bot can't enter this room; invite it, and it will come in at once"
                 );
-                if !queue.invitation().await {
-                    return Err(NoRoom::Refused);
-                }
+                invitation(out, queue, room).await?;
             }
         }
     }
@@ -446,9 +468,9 @@ impl Worker {
     async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
         let send = || self.out.matrix.send(&self.room, "m.room.message", txn, content, self.voice.user(), None);
         // After a control room there is no other place to say it.
-        let sent =
+        let told =
             if self.is_control { self.out.persist(send).await } else { self.out.persist_unless_faulty(send).await };
-        sent.map(drop)
+        told.map(drop)
     }
 }
 

@@ -29,14 +29,14 @@ const POSTGRES_CONNECTIONS: u32 = 10;
 /// Where a URL leads.
 enum Place<'a> {
     File(&'a str),
-    Server(PgConnectOptions),
+    Server(Box<PgConnectOptions>),
 }
 
 /// Opens the database that `url` names, and brings its tables up to date.
 pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
     match place(url)? {
         Place::File(path) => sqlite(path).await,
-        Place::Server(options) => postgres(options).await,
+        Place::Server(options) => postgres(*options).await,
     }
 }
 
@@ -63,7 +63,7 @@ fn place(url: &str) -> Result<Place<'_>, StoreError> {
                      characters such as `@`, `/` and `%` in the password written as `%40`, `%2F` and `%25`"
                 ))
             })?;
-            Ok(Place::Server(options.application_name("footbridge").disable_statement_logging()))
+            Ok(Place::Server(Box::new(options.application_name("footbridge").disable_statement_logging())))
         }
         scheme => {
             let found = match scheme {
@@ -168,7 +168,8 @@ async fn look_at_file(path: &str) -> Result<Outlook, StoreError> {
         return Ok(Outlook::New);
     }
     let looked = async {
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+        // Not read-only: such a connection would leave the files of its log behind.
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
         let mut connection = options.disable_statement_logging().connect().await?;
         let tables = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
         let (has_tables,): (bool,) = sqlx::query_as(tables).fetch_one(&mut connection).await?;
