@@ -117,6 +117,10 @@ fn explain_answer(url: &HttpUrl, error: &MatrixError) -> anyhow::Error {
     let words = error.to_string();
     let advice = if error.errcode().is_some() || !matches!(error, MatrixError::Unavailable { .. }) {
         return anyhow!(words);
+    } else if words.contains("timed out") {
+        format!(
+            "{url} takes the connection and doesn't answer: see whether the homeserver is overloaded or still starting"
+        )
     } else if words.contains("InvalidContentType") {
         format!("{url} speaks no TLS: write http:// in homeserver.url, or the port that speaks https")
     } else if words.contains("certificate") {

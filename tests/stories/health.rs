@@ -14,7 +14,7 @@ use crate::support::{IrcdConfig, Outage};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_homeserver_that_hangs_is_named() {
     let world = World::new(IrcdConfig::modern()).await;
-    world.homeserver.outage(Outage::Latency(Duration::from_secs(3600)));
+    world.homeserver.outage(Outage::Latency(Duration::from_hours(1)));
     // Everybody who asks hears it, also side by side.
     for (status, body) in join_all((0..5).map(|_| health_of(&world.bridge, |status, _| status == 503))).await {
         assert_eq!(status, 503);
