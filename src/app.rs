@@ -4,7 +4,6 @@ mod probes;
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +40,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let matrix: Arc<dyn MatrixApi> = Arc::new(client.clone());
     let pool = LocalPool::new(clock.clone(), Arc::new(JournalAhead(journal.clone())));
     let pings = Pings::new(matrix.clone(), clock.clone());
-    let listener = TcpListener::bind(config.appservice.bind).await.with_context(|| {
-        format!("could not listen on {} (appservice.bind): is another program using it?", config.appservice.bind)
-    })?;
+    let bind = config.appservice.bind;
+    let listener = TcpListener::bind(bind).await.map_err(|error| probes::explain_bind(bind, &error))?;
     tracing::info!(address = %config.appservice.bind, "listening for the homeserver");
     let parts = Parts {
         config,

@@ -41,6 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crate::matrix::HomeserverClient", &["matrix", "app", "cli"]),
     ("crate::matrix::client", &["matrix", "app", "cli"]),
     ("crate::store::open", &["store", "app", "cli"]),
+    ("crate::store::look", &["store", "app", "cli"]),
     ("crate::store::sql", &["store"]),
 ];
 

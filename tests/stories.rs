@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "stories/check.rs"]
+mod check;
 #[path = "stories/conversation.rs"]
 mod conversation;
 #[path = "stories/crash.rs"]
@@ -16,10 +18,14 @@ mod crash;
 mod failures;
 #[path = "stories/ghosts.rs"]
 mod ghosts;
+#[path = "stories/health.rs"]
+mod health;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/journal.rs"]
 mod journal;
+#[path = "stories/lanes.rs"]
+mod lanes;
 #[path = "stories/membership.rs"]
 mod membership;
 #[path = "stories/operator.rs"]

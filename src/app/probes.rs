@@ -1,16 +1,24 @@
 //! What `footbridge check` looks at: the same things, built the same way, as `footbridge run` will use.
 
-use std::sync::Arc;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use async_trait::async_trait;
 use ruma::{RoomAliasId, UserId, api::appservice::thirdparty::get_protocol::v1::AppserviceProtocol, thirdparty};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::homeserver;
 use crate::{
-    config::{Config, Network, ServerAddress},
+    config::{Config, HttpUrl, Network, ServerAddress},
     irc::{
         pool::protocol::{Limits, NetworkSpec, TlsSpec},
         transport,
@@ -21,21 +29,27 @@ use crate::{
         registration::Registration,
     },
     model::NetworkId,
-    store,
+    store::{self, Outlook},
 };
 
-/// Opens the database as `run` would.
+/// How long a connection to the homeserver may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Looks whether `run` will be able to open the database.
 pub(crate) async fn check_database(config: &Config) -> anyhow::Result<String> {
-    let store = store::open(config.database.url.expose()).await?;
-    store.ping().await?;
-    store.close().await;
-    Ok("it opens, and its tables are up to date".to_owned())
+    let sentence = match store::look(config.database.url.expose()).await? {
+        Outlook::New => "its tables will be created at the first start",
+        Outlook::Older => "it opens, and its tables will be upgraded at the next start",
+        Outlook::Ready => "it opens, and its tables are up to date",
+    };
+    Ok(sentence.to_owned())
 }
 
 /// Asks the homeserver who we are, and to reach us (R101).
 pub(crate) async fn check_homeserver(config: &Config, registration: &Registration) -> anyhow::Result<String> {
     let matrix = homeserver(config, registration)?;
-    matrix.versions().await?;
+    reach(&config.homeserver.url).await?;
+    matrix.versions().await.map_err(|error| explain_answer(&config.homeserver.url, &error))?;
     let (me, bot) = (matrix.whoami().await?, config.bot_user_id());
     if me != bot {
         bail!(
@@ -63,13 +77,10 @@ async fn ping(config: &Config, registration: &Registration, matrix: &dyn MatrixA
             });
             Some(tokio::spawn(appservice::serve(listener, router, stop.clone())))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => None,
-        Err(error) => {
-            return Err(error)
-                .with_context(|| format!("could not listen on {} (appservice.bind)", config.appservice.bind));
-        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+        Err(error) => return Err(explain_bind(config.appservice.bind, &error)),
     };
-    let result = matrix.ping("check").await.map_err(|error| explain(config, &error));
+    let result = matrix.ping("check").await.map_err(|error| explain_ping(config, registration, &error));
     stop.cancel();
     if let Some(server) = server {
         let _ = server.await;
@@ -77,10 +88,87 @@ async fn ping(config: &Config, registration: &Registration, matrix: &dyn MatrixA
     result.map(drop)
 }
 
+/// Connects to where the homeserver should be, and goes away again.
+async fn reach(url: &HttpUrl) -> anyhow::Result<()> {
+    let (host, port) = (url.host(), url.port());
+    let addresses = timeout(CONNECT, tokio::net::lookup_host((host, port))).await;
+    let addresses: Vec<SocketAddr> = match addresses.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(addresses) => addresses.collect(),
+        Err(error) => bail!(
+            "no address is known for {host}: correct the name in homeserver.url, or mend this machine's name service ({error})"
+        ),
+    };
+    match timeout(CONNECT, TcpStream::connect(&*addresses)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => bail!(
+            "nothing listens at {url}: start the homeserver, or write into homeserver.url where its client API listens \
+             ({error})"
+        ),
+        Ok(Err(error)) => bail!("{url} can't be reached: correct homeserver.url, or this machine's network ({error})"),
+        Err(_) => bail!(
+            "{url} doesn't answer within {} s: correct homeserver.url, or open the firewall in between",
+            CONNECT.as_secs()
+        ),
+    }
+}
+
+/// Why what listens at `homeserver.url` doesn't answer as a homeserver.
+fn explain_answer(url: &HttpUrl, error: &MatrixError) -> anyhow::Error {
+    let words = error.to_string();
+    let advice = if error.errcode().is_some() || !matches!(error, MatrixError::Unavailable { .. }) {
+        return anyhow!(words);
+    } else if words.contains("timed out") {
+        format!(
+            "{url} takes the connection and doesn't answer: see whether the homeserver is overloaded or still starting"
+        )
+    } else if words.contains("InvalidContentType") {
+        format!("{url} speaks no TLS: write http:// in homeserver.url, or the port that speaks https")
+    } else if words.contains("certificate") {
+        format!(
+            "the certificate of {url} isn't trusted: write the name that it was issued for in homeserver.url, and give \
+                 this machine the certificate of its issuer"
+        )
+    } else {
+        format!(
+            "something answers at {url}, but as no homeserver does: write into homeserver.url where the homeserver's client \
+             API listens (http:// or https:// as it wants it), and let a proxy in between pass on everything below /_matrix"
+        )
+    };
+    anyhow!("{advice} ({words})")
+}
+
+/// Why we can't listen, and what to do about it.
+pub(super) fn explain_bind(bind: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program is using it: stop that program, or choose another port".to_owned(),
+        io::ErrorKind::AddrNotAvailable => {
+            let all = if bind.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+            format!(
+                "this machine has no address {}: write one that it has, or {} for all of them",
+                bind.ip(),
+                SocketAddr::new(all, bind.port())
+            )
+        }
+        io::ErrorKind::PermissionDenied => "this user may not listen on that port: choose one from 1024 up".to_owned(),
+        _ => "see what the system says".to_owned(),
+    };
+    anyhow!("could not listen on {bind} (appservice.bind): {advice} ({error})")
+}
+
 /// Why the homeserver doesn't reach us, and what to do about it.
-fn explain(config: &Config, error: &MatrixError) -> anyhow::Error {
+fn explain_ping(config: &Config, registration: &Registration, error: &MatrixError) -> anyhow::Error {
     let (url, bind) = (&config.appservice.url, config.appservice.bind);
     let advice = match error.errcode() {
+        Some("M_FORBIDDEN") => format!(
+            "the homeserver knows our as_token under another id than `{}`: give it the registration file that we use, and \
+             restart it",
+            registration.id
+        ),
+        Some("M_UNRECOGNIZED") => {
+            "the homeserver is too old to say whether it reaches us: update it to a version that \
+                                   speaks Matrix 1.7"
+                .to_owned()
+        }
         Some("M_URL_NOT_SET") => "the registration that the homeserver has names no url: give it the file that \
                                   `footbridge registration` wrote, and restart it"
             .to_owned(),
@@ -93,14 +181,14 @@ fn explain(config: &Config, error: &MatrixError) -> anyhow::Error {
             "something at {url} answered the homeserver, but did not accept its token: the homeserver has another \
              registration file than we have, or another program listens there"
         ),
-        _ => return anyhow::anyhow!("{error}"),
+        _ => return anyhow!("{error}"),
     };
-    anyhow::anyhow!("{advice} ({error})")
+    anyhow!("{advice} ({error})")
 }
 
 /// Connects to one server as a link would, TLS included, and goes away again.
 pub(crate) async fn check_server(id: &NetworkId, network: &Network, server: &ServerAddress) -> anyhow::Result<String> {
-    let ca_pem = network.tls_ca_pem().map_err(|problem| anyhow::anyhow!("network.{id}.tls_ca: {problem}"))?;
+    let ca_pem = network.tls_ca_pem().map_err(|problem| anyhow!("network.{id}.tls_ca: {problem}"))?;
     let spec = NetworkSpec {
         network: id.clone(),
         servers: vec![server.to_string()],

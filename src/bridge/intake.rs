@@ -44,22 +44,50 @@ async fn accept(
     transaction: Transaction,
 ) -> Result<(), SinkError> {
     let input = input.lock().await;
+    let txn_id = transaction.txn_id;
     let events = transaction.events.into_iter();
     let events: Vec<NewMatrixEvent> =
         events.map(|event| NewMatrixEvent { event_id: event.event_id, json: event.json }).collect();
-    let bodies: Vec<Box<RawValue>> = events.iter().map(|event| event.json.clone()).collect();
-    let new = NewTransaction { txn_id: transaction.txn_id, events };
-    let accepted = journal.accept_transaction(new).await.map_err(|error| match error {
-        AcceptError::Full { .. } => SinkError::Full,
-        error => SinkError::Unavailable(error.to_string()),
-    })?;
-    let mut bodies: Vec<Option<Box<RawValue>>> = bodies.into_iter().map(Some).collect();
-    let fresh = accepted.fresh_keys().filter_map(|key| Some((key, bodies.get_mut(key.index as usize)?.take()?)));
-    let fresh: Vec<(MatrixKey, Box<RawValue>)> = fresh.collect();
+    let mut fresh = Vec::new();
+    let mut taken = take(&journal, &txn_id, events.clone(), &mut fresh).await;
+    if let Err(AcceptError::Refused(_)) = taken {
+        taken = Ok(());
+        // One by one, so that the others don't suffer; asked again, the homeserver would only send the same.
+        for event in events {
+            let event_id = event.event_id.clone();
+            match take(&journal, &txn_id, vec![event], &mut fresh).await {
+                Err(AcceptError::Refused(problem)) => {
+                    tracing::error!(problem, event.id = event_id, "the database won't take an event; it is left out");
+                }
+                // What was taken before it is known when the homeserver sends all of it again.
+                Err(error) => {
+                    taken = Err(error);
+                    break;
+                }
+                Ok(()) => {}
+            }
+        }
+    }
     if !fresh.is_empty() {
         // If the dispatcher is gone we are stopping, and the next run finds it in the journal.
         let _ = input.send(Input::Matrix(fresh)).await;
     }
+    taken.map_err(|error| match error {
+        AcceptError::Full { .. } => SinkError::Full,
+        error => SinkError::Unavailable(error.to_string()),
+    })
+}
+
+/// Puts events into the journal, as one transaction; those that are fresh join `fresh`.
+async fn take(
+    journal: &Journal,
+    txn_id: &str,
+    events: Vec<NewMatrixEvent>,
+    fresh: &mut Vec<(MatrixKey, Box<RawValue>)>,
+) -> Result<(), AcceptError> {
+    let mut bodies: Vec<Option<Box<RawValue>>> = events.iter().map(|event| Some(event.json.clone())).collect();
+    let accepted = journal.accept_transaction(NewTransaction { txn_id: txn_id.to_owned(), events }).await?;
+    fresh.extend(accepted.fresh_keys().filter_map(|key| Some((key, bodies.get_mut(key.index as usize)?.take()?))));
     Ok(())
 }
 
@@ -106,29 +134,22 @@ fn line(event: &PoolEvent) -> Option<NewIrcLine> {
     }
 }
 
-/// Puts lines into the journal, for as long as that takes: links wait with reading meanwhile. Lines that the journal
-/// knows already are taken out of the batch.
+/// Puts lines into the journal. Lines that it knows already, or that the database refuses, are taken out of the batch.
 async fn keep(journal: &Journal, batch: &mut Vec<PoolEvent>, said: Vec<NewIrcLine>) {
-    let mut complained = false;
-    let fresh = loop {
-        match journal.accept_irc(said.clone()).await {
-            Ok(fresh) => break fresh,
-            Err(AcceptError::Refused(_)) if said.len() > 1 => break one_by_one(journal, &said).await,
-            Err(AcceptError::Refused(problem)) => {
-                tracing::error!(problem, link.id = %said[0].link, "the database won't take a line from IRC; it is left out");
-                break vec![false];
+    let fresh = if let Ok(fresh) = keep_all(journal, &said).await {
+        fresh
+    } else {
+        // One by one, so that the others don't suffer.
+        let mut fresh = Vec::with_capacity(said.len());
+        for line in &said {
+            let kept = keep_all(journal, std::slice::from_ref(line)).await;
+            if let Err(Refused(problem)) = &kept {
+                tracing::error!(problem, link.id = %line.link, "the database won't take a line from IRC; it is left out");
             }
-            Err(error) => {
-                if !std::mem::replace(&mut complained, true) {
-                    tracing::error!(%error, lines = said.len(), "lines from IRC can't be kept for now; they wait, and so does IRC");
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            }
+            fresh.push(kept.is_ok_and(|fresh| fresh == [true]));
         }
+        fresh
     };
-    if complained {
-        tracing::info!(lines = said.len(), "lines from IRC are kept again");
-    }
     let known: std::collections::HashSet<_> =
         said.iter().zip(fresh).filter(|(_, fresh)| !fresh).map(|(line, _)| line.key).collect();
     if !known.is_empty() {
@@ -136,17 +157,29 @@ async fn keep(journal: &Journal, batch: &mut Vec<PoolEvent>, said: Vec<NewIrcLin
     }
 }
 
-/// After the database refused a burst: finds the line that it refuses, so that the others don't suffer.
-async fn one_by_one(journal: &Journal, said: &[NewIrcLine]) -> Vec<bool> {
-    let mut fresh = Vec::with_capacity(said.len());
-    for line in said {
-        let taken = journal.accept_irc(vec![line.clone()]).await;
-        if let Err(problem) = &taken {
-            tracing::error!(%problem, link.id = %line.link, "a line from IRC can't be kept; it is left out");
+/// The database won't take this data, ever; what it says.
+struct Refused(String);
+
+/// Puts lines into the journal, for as long as that takes: links wait with reading meanwhile. Says of each whether it is fresh.
+async fn keep_all(journal: &Journal, lines: &[NewIrcLine]) -> Result<Vec<bool>, Refused> {
+    let mut complained = false;
+    loop {
+        match journal.accept_irc(lines.to_vec()).await {
+            Ok(fresh) => {
+                if complained {
+                    tracing::info!(lines = lines.len(), "lines from IRC are kept again");
+                }
+                return Ok(fresh);
+            }
+            Err(AcceptError::Refused(problem)) => return Err(Refused(problem)),
+            Err(error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::error!(%error, lines = lines.len(), "lines from IRC can't be kept for now; they wait, and so does IRC");
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
         }
-        fresh.push(taken.is_ok_and(|fresh| fresh.first() == Some(&true)));
     }
-    fresh
 }
 
 /// Puts on disk what is about to go out on a socket.
@@ -166,23 +199,86 @@ impl WriteAhead for JournalAhead {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
 
     use super::*;
     use crate::{
-        model::{CommandId, Epoch, Fate, IrcKey, LinkId, NetworkId, SystemClock},
-        store::{self, Limits},
+        matrix::appservice::TransactionEvent,
+        model::{
+            CommandId, Epoch, Fate, IrcEvent, IrcKey, LinkId, Millis, NetworkId, Source, SystemClock, TextKind,
+            TextTarget,
+        },
+        store::{
+            self, Burst, JournalState, JournalStore, Limits, Store, StoreError, StoredBurst, UnsettledIrc,
+            UnsettledMatrix,
+        },
     };
+
+    /// A database that refuses whatever speaks of poison, and is away for the next commit where it is told so.
+    struct Picky {
+        store: Arc<dyn Store>,
+        away_once: AtomicBool,
+    }
+
+    #[async_trait]
+    impl JournalStore for Picky {
+        async fn state(&self) -> Result<JournalState, StoreError> {
+            self.store.state().await
+        }
+
+        async fn commit(&self, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
+            let events = burst.transactions.iter().flat_map(|transaction| &transaction.events);
+            let mut words = events.map(|event| event.json.get().to_owned());
+            let mut lines = burst.lines.iter().map(|line| format!("{:?}", line.event));
+            if words.any(|words| words.contains("poison")) || lines.any(|words| words.contains("poison")) {
+                return Err(StoreError::Refused("poison".to_owned()));
+            }
+            if burst.lines.len() == 1 && self.away_once.swap(false, Ordering::Relaxed) {
+                return Err(StoreError::Unavailable("away".to_owned()));
+            }
+            self.store.commit(burst).await
+        }
+
+        async fn unsettled_matrix(&self) -> Result<Vec<UnsettledMatrix>, StoreError> {
+            self.store.unsettled_matrix().await
+        }
+
+        async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
+            self.store.unsettled_irc().await
+        }
+
+        async fn prune(&self, before: Millis) -> Result<u64, StoreError> {
+            self.store.prune(before).await
+        }
+
+        async fn sweep(&self) -> Result<(), StoreError> {
+            self.store.sweep().await
+        }
+    }
+
+    async fn journal() -> (Journal, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store::open(&format!("sqlite://{}", folder.path().join("test.db").display())).await.unwrap();
+        let picky = Picky { store, away_once: AtomicBool::new(true) };
+        // Shorter than the journal's own first pause: it is the intake that has to wait.
+        let limits = Limits { accept_wait: Duration::from_millis(50), ..Limits::default() };
+        (Journal::start(Arc::new(picky), Arc::new(SystemClock), limits).await.unwrap().0, folder)
+    }
+
+    fn link() -> LinkId {
+        LinkId::bot(NetworkId::try_from("net".to_owned()).unwrap())
+    }
 
     #[tokio::test]
     async fn what_the_links_left_is_handed_over_and_then_the_intake_ends_though_the_pool_lives() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store::open(&format!("sqlite://{}", folder.path().join("test.db").display())).await.unwrap();
-        let (journal, _writer) = Journal::start(store, Arc::new(SystemClock), Limits::default()).await.unwrap();
+        let (journal, _folder) = journal().await;
         let (pool, events) = mpsc::channel(4);
         let (input, mut inputs) = mpsc::channel(4);
         let last = PoolEvent {
-            link: LinkId::bot(NetworkId::try_from("net".to_owned()).unwrap()),
+            link: link(),
             key: IrcKey { epoch: Epoch(1), seq: 0 },
             at: 0,
             body: PoolEventBody::Fate { command: CommandId(1), fate: Fate::Delivered { msgid: None } },
@@ -194,5 +290,54 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(30), intake).await.expect("it ends");
         let handed_over = inputs.recv().await;
         assert!(matches!(handed_over, Some(Input::Irc(batch)) if batch == [last]));
+    }
+
+    #[tokio::test]
+    async fn of_a_transaction_only_the_event_is_left_out_that_the_database_refuses() {
+        let (journal, _folder) = journal().await;
+        let (input, mut inputs) = mpsc::channel(4);
+        let intake = MatrixIntake { journal: journal.clone(), input: Arc::new(Mutex::new(input)) };
+        let transaction = || Transaction {
+            txn_id: "1".to_owned(),
+            events: ["first", "poison", "last"]
+                .map(|body| TransactionEvent {
+                    event_id: Some(format!("${body}")),
+                    json: RawValue::from_string(format!("\"{body}\"")).unwrap(),
+                })
+                .into(),
+            ephemeral: Vec::new(),
+        };
+        intake.accept(transaction()).await.expect("the homeserver must not send it for ever");
+        let Some(Input::Matrix(events)) = inputs.recv().await else { panic!("nothing was handed over") };
+        let bodies: Vec<&str> = events.iter().map(|(_, json)| json.get()).collect();
+        assert_eq!(bodies, ["\"first\"", "\"last\""]);
+        assert_eq!(journal.unsettled_matrix().await.unwrap().len(), 2);
+        intake.accept(transaction()).await.expect("it is known");
+        assert!(inputs.try_recv().is_err(), "nothing of it is fresh again");
+    }
+
+    #[tokio::test]
+    async fn of_a_burst_only_the_line_is_left_out_that_the_database_refuses() {
+        let (journal, _folder) = journal().await;
+        let mut batch: Vec<PoolEvent> = (0..)
+            .zip(["first", "poison", "last"])
+            .map(|(seq, text)| PoolEvent {
+                link: link(),
+                key: IrcKey { epoch: Epoch(1), seq },
+                at: 0,
+                body: PoolEventBody::Irc(IrcEvent::Text {
+                    source: Source { nick: "dora".to_owned(), user: None, host: None },
+                    target: TextTarget::Own,
+                    kind: TextKind::Privmsg,
+                    text: text.to_owned(),
+                    msgid: None,
+                    account: None,
+                }),
+            })
+            .collect();
+        let said: Vec<NewIrcLine> = batch.iter().filter_map(line).collect();
+        keep(&journal, &mut batch, said).await;
+        let kept: Vec<u64> = batch.iter().map(|event| event.key.seq).collect();
+        assert_eq!(kept, [0, 2], "the database was away for a moment in between, which is no refusal");
     }
 }

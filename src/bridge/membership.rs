@@ -462,7 +462,7 @@ impl Core {
                 channel: channel.name.clone(),
                 nick: who.nick.clone(),
                 reason,
-                expires: event.at().saturating_add(network.max_age()),
+                expires: self.too_old_after(network, event),
                 journal: Some(origin.key),
             };
             under_way = true;

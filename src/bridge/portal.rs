@@ -117,9 +117,14 @@ impl Core {
         }))
     }
 
+    /// See [`too_old_after`].
+    pub(super) fn too_old_after(&self, network: &Network, event: &Event<'_>) -> Millis {
+        too_old_after(event.at(), self.clock.now(), network.max_age())
+    }
+
     /// When an event is too old to be sent; it may be already (R4).
     pub(super) fn expires(&self, network: &Network, event: &Event<'_>) -> Result<Millis, Failure> {
-        let expires = event.at().saturating_add(network.max_age());
+        let expires = self.too_old_after(network, event);
         if expires < self.clock.now() { Err(Failure::certain(Reason::TooOld)) } else { Ok(expires) }
     }
 
@@ -284,5 +289,30 @@ impl Core {
             let same_nick = puppet.nick.as_deref().is_some_and(|known| network.fold(known) == nick);
             same_nick && shows(user, &puppet.username)
         })
+    }
+}
+
+/// The last moment at which an event of `at` may be sent. What claims to come from the future is from now.
+fn too_old_after(at: Millis, now: Millis, max_age: Millis) -> Millis {
+    at.min(now).saturating_add(max_age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r4_nothing_is_sent_long_after_it_was_said_whatever_time_it_claims() {
+        let (now, max_age) = (1_000_000, 300_000);
+        for (at, last) in [
+            (now, 1_300_000),
+            (900_000, 1_200_000),
+            (0, 300_000),
+            (now + 1, 1_300_000),
+            (Millis::MAX, 1_300_000),
+            (Millis::MIN, Millis::MIN + max_age),
+        ] {
+            assert_eq!(too_old_after(at, now, max_age), last, "{at}");
+        }
     }
 }

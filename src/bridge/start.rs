@@ -193,7 +193,12 @@ impl Bridge {
     /// Who knows how the bridge is.
     #[must_use]
     pub fn health(&self) -> Arc<dyn Health> {
-        Arc::new(Checks { pings: self.pings.clone(), store: self.store.clone(), input: self.input.clone() })
+        Arc::new(Checks {
+            pings: self.pings.clone(),
+            store: self.store.clone(),
+            outage: self.journal.outage(),
+            input: self.input.clone(),
+        })
     }
 
     /// Waits until a part of the bridge has ended by itself, which only a fault can cause.
@@ -248,10 +253,10 @@ fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
     Portal {
         room: room.to_owned(),
         network: network.clone(),
-        channel: plumb.channel.name.clone(),
+        channel: plumb.channel.clone(),
         // The dispatcher folds it as the network says.
-        folded: crate::model::CaseMapping::default().fold(&plumb.channel.name),
-        key: plumb.channel.key.clone(),
+        folded: crate::model::CaseMapping::default().fold(&plumb.channel),
+        key: plumb.key.as_ref().map(|key| key.expose().to_owned()),
         kind: PortalKind::Plumbed,
     }
 }
@@ -377,7 +382,7 @@ async fn find_room(
     };
     if !complained {
         tracing::error!(
-            portal.room = %plumb.room, portal.channel = plumb.channel.name, problem,
+            portal.room = %plumb.room, portal.channel = plumb.channel, problem,
             "the bridge's bot can't enter a plumbed room; create it, or invite the bot; trying again every minute"
         );
     }

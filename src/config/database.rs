@@ -7,7 +7,7 @@ use super::{Secret, reader::Section};
 /// The database, made on the first start.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// `sqlite://FILE` (a relative file is beside the configuration) or `postgres://USER:PASSWORD@HOST/NAME`.
+    /// `sqlite://FILE` (as it is called, nothing is escaped; a relative one is beside the configuration) or `postgres://USER:PASSWORD@HOST/NAME`.
     /// Default `sqlite://footbridge.db`. It may hold a password, so it is kept as a secret.
     pub url: Secret,
     /// Which of the two it is.
@@ -47,16 +47,12 @@ impl Database {
     }
 }
 
-/// A `FILE?OPTIONS` with a relative file put into `folder`, which is escaped as in a URL.
+/// The file, a relative one put into `folder`.
 fn beside(file: &str, folder: &Path) -> String {
     if file.starts_with('/') || file.starts_with(":memory:") {
         return file.to_owned();
     }
-    let folder = folder.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    match folder.trim_end_matches('/') {
-        "" if folder.is_empty() => file.to_owned(),
-        folder => format!("{folder}/{file}"),
-    }
+    folder.join(file).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -68,9 +64,8 @@ mod tests {
         for (file, folder, expected) in [
             ("a.db", "", "a.db"),
             ("a.db", "/etc/footbridge", "/etc/footbridge/a.db"),
-            ("a.db?mode=rw", "here", "here/a.db?mode=rw"),
             ("a.db", "/", "/a.db"),
-            ("a.db", "/wh?t 100%", "/wh%3Ft 100%25/a.db"),
+            ("a#b.db", "/wh?t 100%", "/wh?t 100%/a#b.db"),
             ("/var/a.db", "/etc", "/var/a.db"),
             (":memory:", "/etc", ":memory:"),
         ] {

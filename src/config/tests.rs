@@ -12,7 +12,7 @@ servers = ["irc.libera.chat:6697"]
 "#;
 
 fn env(name: &str) -> Option<String> {
-    (name == "PASSWORD").then(|| "from the environment".to_owned())
+    (name == "PASSWORD").then(|| "from-the-environment".to_owned())
 }
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -85,6 +85,10 @@ fn what_is_given_is_taken() {
         [[network.libera.plumb]]
         channel = "#two"
         room = "#two:example.org"
+        [[network.libera.plumb]]
+        channel = "#three"
+        room = "!three:example.org"
+        key = {{ env = "PASSWORD" }}
         [[network.libera.puppets.account]]
         user = "@alice:example.org"
         sasl_account = "alice"
@@ -96,10 +100,12 @@ fn what_is_given_is_taken() {
     assert_eq!(network.encoding, encoding_rs::ISO_8859_2);
     assert_eq!(network.password.unwrap().expose(), "pass");
     let sasl = network.bot.sasl.unwrap();
-    assert_eq!((sasl.account.as_str(), sasl.password.expose()), ("bot", "from the environment"));
+    assert_eq!((sasl.account.as_str(), sasl.password.expose()), ("bot", "from-the-environment"));
     assert_eq!((network.limits.connects_per_minute, network.limits.lines_per_second.to_bits()), (0, 2f64.to_bits()));
-    let plumbs: Vec<_> = network.plumbs.iter().map(|p| (p.channel.name.as_str(), p.channel.key.as_deref())).collect();
-    assert_eq!(plumbs, [("#one", Some("sesame")), ("#two", None)]);
+    let plumbs: Vec<_> =
+        network.plumbs.iter().map(|p| (p.channel.as_str(), p.key.as_ref().map(Secret::expose))).collect();
+    assert_eq!(plumbs, [("#one", Some("sesame")), ("#two", None), ("#three", Some("from-the-environment"))]);
+    assert!(!format!("{:?}", network.plumbs).contains("sesame"));
     let (user, account) = network.puppets.accounts.first_key_value().unwrap();
     assert_eq!((user.as_str(), account.account.as_str()), ("@alice:example.org", "alice"));
 }
@@ -222,7 +228,8 @@ fn a_channel_and_a_room_that_cannot_be_are_refused() {
         ("#a", "!a:b", "a b", "key", "no blanks"),
         ("#a", "!a:b", ":a", "key", "colon"),
     ] {
-        let plumb = format!("[[network.libera.plumb]]\nchannel = \"{channel}\"\nroom = \"{room}\"\nkey = \"{key}\"");
+        let key = if key.is_empty() { String::new() } else { format!("key = \"{key}\"") };
+        let plumb = format!("[[network.libera.plumb]]\nchannel = \"{channel}\"\nroom = \"{room}\"\n{key}");
         let found = problems(&format!("{MINIMAL}{plumb}"));
         assert_eq!(found[0].key, format!("network.libera.plumb[0].{blamed}"), "{plumb}");
         assert!(found[0].message.contains(words), "{plumb}\n{found:?}");

@@ -162,11 +162,42 @@ impl HttpUrl {
         &self.0
     }
 
+    /// The name or IP address in it, the latter without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let (host, _) = self.host_and_port();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// The TCP port in it, or its scheme's.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let usual = if self.0.starts_with("https") { 443 } else { 80 };
+        self.host_and_port().1.unwrap_or(usual)
+    }
+
+    fn host_and_port(&self) -> (&str, Option<u16>) {
+        let authority =
+            self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest).split('/').next().unwrap_or_default();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            _ => (authority, None),
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
+        // With a password in it the text is not repeated: messages end up in logs.
+        if text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
+        {
+            return Err("it has a user name or password in it: write something like http://127.0.0.1:8008".to_owned());
+        }
         let wrong = |why: &str| format!("`{text}` {why}: write something like http://127.0.0.1:8008");
         let url: http::Uri = text.parse().map_err(|_| wrong("is no web address"))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
             return Err(wrong("does not start with http:// or https:// and a host"));
+        }
+        if url.port().is_some_and(|port| port.as_u16() == 0) {
+            return Err(wrong("has no port from 1 to 65535"));
         }
         if url.query().is_some() || text.contains('#') {
             return Err(wrong("has more than a host and a path"));

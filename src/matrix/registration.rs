@@ -44,6 +44,10 @@ pub struct Registration {
     pub aliases: Vec<String>,
     /// [`SETTINGS`] as the file has them.
     settings: [String; SETTINGS.len()],
+    /// Whether nobody else may make users and aliases like ours.
+    exclusive: bool,
+    /// Whether it says that we can be asked about IRC.
+    protocol: bool,
 }
 
 /// Why there is no registration.
@@ -107,6 +111,8 @@ impl Registration {
             users,
             aliases,
             settings: SETTINGS.map(|(_, value)| value.to_owned()),
+            exclusive: true,
+            protocol: true,
         }
     }
 
@@ -134,9 +140,13 @@ impl Registration {
             as_token: Secret::new(required("as_token")?),
             hs_token: Secret::new(required("hs_token")?),
             sender_localpart: required("sender_localpart")?,
-            users: regexes(&lines, "users"),
-            aliases: regexes(&lines, "aliases"),
+            users: values(&lines, "users", "regex"),
+            aliases: values(&lines, "aliases", "regex"),
             settings: SETTINGS.map(|(key, _)| top(key).map_or_else(String::new, |line| line.value.clone())),
+            exclusive: ["users", "aliases"]
+                .iter()
+                .all(|kind| values(&lines, kind, "exclusive").iter().all(|exclusive| exclusive == "true")),
+            protocol: lists_irc(text),
         })
     }
 
@@ -207,6 +217,8 @@ impl Registration {
             ("sender_localpart", self.sender_localpart == fresh.sender_localpart),
             ("namespaces.users", sorted(&self.users) == sorted(&fresh.users)),
             ("namespaces.aliases", sorted(&self.aliases) == sorted(&fresh.aliases)),
+            ("namespaces (exclusive)", self.exclusive),
+            ("protocols", self.protocol),
         ];
         let settings = SETTINGS.iter().zip(&self.settings).map(|((key, wanted), value)| (*key, value == wanted));
         derived.into_iter().chain(settings).filter(|(_, right)| !right).map(|(key, _)| key).collect()
@@ -276,12 +288,23 @@ fn scalar(text: &str) -> String {
     text.split(" #").next().unwrap_or_default().trim_end().to_owned()
 }
 
-/// The `regex` values below the key `kind`.
-fn regexes(lines: &[Line<'_>], kind: &str) -> Vec<String> {
+/// The values of `key` below the key `kind`.
+fn values(lines: &[Line<'_>], kind: &str, key: &str) -> Vec<String> {
     let Some(start) = lines.iter().position(|line| line.indent > 0 && line.key == kind) else { return Vec::new() };
     // A list may stand at its key's own indentation, but an entry's keys are always further in.
     let inside = lines[start + 1..].iter().take_while(|line| line.indent > lines[start].indent);
-    inside.filter(|line| line.key == "regex").map(|line| line.value.clone()).collect()
+    inside.filter(|line| line.key == key).map(|line| line.value.clone()).collect()
+}
+
+/// Whether `irc` is in the list `protocols`, which may be on one line or on a line for each.
+fn lists_irc(text: &str) -> bool {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("protocols"));
+    let first = lines.next().and_then(|line| line.split_once(':')).map_or("", |(_, list)| list);
+    let more = lines.take_while(|line| line.starts_with([' ', '-', '#']));
+    let entries = first.split(['[', ',', ']']).chain(more.filter_map(|line| line.trim_start().strip_prefix('-')));
+    entries
+        .map(|entry| entry.split(" #").next().unwrap_or_default().trim())
+        .any(|entry| entry.trim_matches(['"', '\'']) == "irc")
 }
 
 #[cfg(test)]
@@ -374,6 +397,24 @@ extra:
         assert_eq!(read.aliases, [r"\#x.*"]);
         assert_eq!(read.users, ["@a.*", "@b: .*"]);
         assert_eq!(read.settings, ["false", "", ""]);
+        assert!(!read.exclusive && !read.protocol);
+    }
+
+    #[test]
+    fn protocols_are_found_in_every_form_of_a_list() {
+        for list in [
+            "[irc]",
+            "[ 'irc' , xmpp ] # both",
+            "[xmpp, \"irc\"]",
+            "\n- irc",
+            "\n  # ours\n  - xmpp\n  - 'irc' # ours\n",
+        ] {
+            assert!(lists_irc(&format!("id: a\nprotocols: {list}\nrate_limited: false")), "{list}");
+        }
+        for list in ["[]", "[xmpp]", "[ircs]", "\n  - xmpp\nother:\n  - irc", "# irc"] {
+            assert!(!lists_irc(&format!("id: a\nprotocols: {list}\nurl: irc")), "{list}");
+        }
+        assert!(!lists_irc("id: irc"));
     }
 
     #[test]

@@ -33,6 +33,22 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(sql::SqlStore::open(url).await?))
 }
 
+/// What [`open`] will find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// Nothing: it will be made.
+    New,
+    /// The tables of an older version of this program: they will be brought up to date.
+    Older,
+    /// Its own tables.
+    Ready,
+}
+
+/// Looks at the database that `url` names, and leaves it as it is. Fails where [`open`] would.
+pub async fn look(url: &str) -> Result<Outlook, StoreError> {
+    sql::look(url).await
+}
+
 /// The directory and the bridge's own facts. Every method is atomic: it is done as a whole, or an error says that it isn't.
 #[async_trait]
 pub trait Store: JournalStore {
@@ -120,4 +136,7 @@ pub trait JournalStore: Send + Sync {
     /// Deletes some of what was settled before `before`; returns how many transactions and lines that were: 0 means that
     /// nothing is left to delete.
     async fn prune(&self, before: Millis) -> Result<u64, StoreError>;
+
+    /// Sees to it, as far as the database lets us, that what was erased can't be found in its files any more.
+    async fn sweep(&self) -> Result<(), StoreError>;
 }

@@ -144,7 +144,7 @@ async fn each_mistake_is_named() {
     // Where the homeserver is, and where it looks for us (R101).
     let nowhere = format!("127.0.0.1:{}", free_port());
     let failures = desk.check_with_config(desk.synapse.url().trim_start_matches("http://"), &nowhere).await;
-    assert_one(&failures, "homeserver", &[&nowhere]);
+    assert_one(&failures, "homeserver", &[&nowhere, "nothing listens", "homeserver.url"]);
     let bind = desk.registered("url").trim_start_matches("http://").trim_end_matches('/').to_owned();
     let failures = desk.check_with_config(&format!("bind = \"{bind}\""), &format!("bind = \"{nowhere}\"")).await;
     assert_one(&failures, "homeserver", &["can't connect to", "appservice.url", "firewall"]);

@@ -7,7 +7,7 @@ use crate::{
     town::{Bridged, TEA, Town, bodies, expect_join, puppet},
 };
 
-on_both!(the_homeserver_is_away, the_irc_server_is_away, the_bridge_is_killed_in_a_burst);
+on_both!(the_homeserver_is_away, the_homeserver_counts_anew, the_irc_server_is_away, the_bridge_is_killed_in_a_burst);
 
 /// Waits until `GET /health` answers so, and returns what it says.
 async fn expect_health(bridge: &Bridge, status: u16) -> serde_json::Value {
@@ -46,6 +46,17 @@ async fn the_homeserver_is_away(town: Town) {
     expected.push("welcome back".to_owned());
     assert_eq!(bodies(&alice.timeline(room).await, &ghost), expected, "each once, in order");
     expect_health(bridge, 200).await;
+}
+
+/// Synapse on SQLite numbers transactions from 1 again when it starts.
+async fn the_homeserver_counts_anew(town: Town) {
+    let mut bridged = town.with_own_synapse().bridged().await;
+    bridged.alice_is_there().await;
+    bridged.town.own_synapse().kill();
+    bridged.town.own_synapse().start_again();
+    let Bridged { alice, dora, room, .. } = &bridged;
+    alice.say(room, "the only one").await;
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "the only one").await;
 }
 
 async fn the_irc_server_is_away(town: Town) {

@@ -9,10 +9,11 @@ use footbridge::{
 use ruma::user_id;
 use tokio::task::JoinSet;
 
-use crate::store::{Database, TestClock, TestJournal, body, contract, irc_key, key, line, transaction};
+use crate::store::{Database, Engine, TestClock, TestJournal, body, contract, irc_key, key, line, transaction};
 
 contract!(
     a_transaction_is_accepted_once,
+    a_homeserver_may_count_anew,
     what_comes_again_just_as_it_is_settled_is_not_fresh,
     events_are_fresh_once_over_transactions_and_restarts,
     what_is_unsettled_comes_back_in_order_after_a_crash,
@@ -55,6 +56,29 @@ async fn a_transaction_is_accepted_once(database: Database) {
     assert_eq!(journal.accept("1", &["$a", "$b"]).await, again, "after a restart, once settled");
     assert!(journal.accept("2", &[]).await.fresh.is_empty(), "nothing in it");
     assert_eq!(database.number("SELECT COUNT(*) FROM journal_transactions WHERE settled_at IS NULL").await, 0);
+}
+
+async fn a_homeserver_may_count_anew(database: Database) {
+    let journal = database.journal().await;
+    let first = journal.accept("1", &["$a", "$b"]).await;
+    let other = journal.accept("1", &["$c"]).await;
+    assert_eq!(other.fresh, [0], "the same number, other events");
+    assert_ne!(other.txn, first.txn);
+    assert_eq!(journal.accept("1", &["$b", "$d"]).await.fresh, [1], "an event is fresh once, whatever brings it");
+    assert_eq!(journal.accept("1", &["$c"]).await, AcceptedTransaction { txn: other.txn, fresh: vec![] });
+    for key in first.fresh_keys().chain(other.fresh_keys()) {
+        journal.settle_matrix(key).await;
+    }
+    journal.stop().await;
+    let journal = database.journal().await;
+    for (events, accepted) in [(&["$a", "$b"][..], &first), (&["$c"], &other)] {
+        let again = AcceptedTransaction { txn: accepted.txn, fresh: vec![] };
+        assert_eq!(journal.accept("1", events).await, again, "{events:?}, after a restart");
+    }
+    assert_eq!(journal.accept("1", &["$e"]).await.fresh, [0]);
+    // Ephemeral data has no id to be known by.
+    assert_eq!(journal.accept("1", &["", "$f"]).await.fresh, [0, 1]);
+    assert_eq!(journal.accept("1", &["", "$f"]).await.fresh, [0; 0]);
 }
 
 async fn what_comes_again_just_as_it_is_settled_is_not_fresh(database: Database) {
@@ -136,6 +160,32 @@ async fn bodies_are_erased_as_soon_as_all_is_settled(database: Database) {
     assert_eq!(database.number("SELECT COUNT(*) FROM journal_transactions WHERE settled_at IS NOT NULL").await, 1);
 }
 
+/// Every byte of the database's files.
+fn files(folder: &std::path::Path) -> Vec<u8> {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.flat_map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_erased_is_in_no_file() {
+    let database = Database::sqlite();
+    let Engine::Sqlite(folder) = &database.engine else { unreachable!("it is SQLite") };
+    let has = |words: &str| files(folder.path()).windows(words.len()).any(|bytes| bytes == words.as_bytes());
+    let store = database.open().await;
+    let journal = TestJournal::start(store.clone(), Arc::default(), Limits::default()).await;
+    let txn = journal.accept("1", &["$a"]).await.txn;
+    journal.accept_irc(vec![line(1, 0, "whispered on IRC")]).await.unwrap();
+    journal.settle_matrix(key(txn, 0)).await;
+    journal.settle_irc(irc_key(1, 0)).await;
+    journal.flush().await.unwrap();
+    assert!(has("secret of $a") && has("whispered on IRC"), "they are in the log still");
+    store.sweep().await.unwrap();
+    assert!(!has("secret of $a") && !has("whispered on IRC"));
+    // All goes on as before.
+    assert_eq!(journal.accept("2", &["$b"]).await.fresh, [0]);
+    assert!(has("secret of $b"));
+}
+
 async fn settling_is_idempotent_and_strangers_are_passed_over(database: Database) {
     let journal = database.journal().await;
     let txn = journal.accept("1", &["$a", "$b"]).await.txn;
@@ -165,7 +215,7 @@ async fn r104_ids_with_any_bytes_are_told_apart(database: Database) {
     journal.crash().await;
     let journal = database.journal().await;
     for id in ids {
-        assert!(journal.accept(id, &[""]).await.fresh.is_empty(), "{id:?} is known");
+        assert!(journal.accept(id, &ids).await.fresh.is_empty(), "{id:?} is known");
         assert!(journal.accept(&format!("again {id}"), &[id]).await.fresh.is_empty(), "{id:?} is known");
     }
     let unsettled = journal.unsettled_matrix().await.unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use footbridge::{
     model::{IrcEvent, IrcKey},
-    store::{PortalKind, StoreError, open},
+    store::{Outlook, PortalKind, StoreError, look, open},
 };
 use ruma::{room_id, user_id};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection, migrate::Migrator};
@@ -20,7 +20,30 @@ contract!(
     a_newer_database_is_refused,
     another_builds_database_is_refused,
     a_database_of_the_first_schema_is_brought_along,
+    looking_leaves_a_database_as_it_is,
 );
+
+async fn looking_leaves_a_database_as_it_is(database: Database) {
+    for _ in 0..2 {
+        assert_eq!(look(&database.url).await, Ok(Outlook::New));
+    }
+    if let Engine::Sqlite(folder) = &database.engine {
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    }
+    let store = database.open().await;
+    assert_eq!(look(&database.url).await, Ok(Outlook::Ready), "while it is in use");
+    store.close().await;
+    assert_eq!(look(&database.url).await, Ok(Outlook::Ready));
+    database
+        .sql(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             SELECT 9999, 'from the future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
+        )
+        .await;
+    assert!(matches!(look(&database.url).await, Err(StoreError::Newer { found: 9999, .. })));
+    database.sql("UPDATE _sqlx_migrations SET version = 0 WHERE version = 1").await;
+    assert!(matches!(look(&database.url).await, Err(StoreError::Open(_))));
+}
 
 async fn migrations_run_twice_harmlessly(database: Database) {
     let first = database.open().await;
@@ -102,7 +125,8 @@ async fn a_database_of_the_first_schema_is_brought_along(database: Database) {
     let expected =
         [0, 1, 2, 3, 4, 5, 7, 8].map(|index: u32| (key(2, index), format!("\"{index}\""), index.is_multiple_of(5)));
     assert_eq!(events, expected.each_ref().map(|(key, json, sending)| (*key, json.as_str(), *sending)));
-    assert_eq!(journal.accept("settled", &["$new"]).await.fresh, [0; 0]);
+    // What was accepted under another form of identity is known by its events.
+    assert_eq!(journal.accept("settled", &["$seen"]).await.fresh, [0; 0]);
     assert_eq!(journal.accept("new", &["$seen", "$open", "$new"]).await.fresh, [2]);
     assert_eq!(journal.unsettled_matrix().await.unwrap().last().unwrap().json.get(), body("$new").get());
     let lines = journal.unsettled_irc().await.unwrap();
@@ -114,6 +138,9 @@ async fn a_database_of_the_first_schema_is_brought_along(database: Database) {
 /// Opening fails with these words, and never shows a password.
 async fn refused(url: &str, words: &[&str]) {
     let error = open(url).await.err().unwrap_or_else(|| panic!("{url} was opened"));
+    // A look finds the same, unless it takes an attempt to find out.
+    let looked = look(url).await;
+    assert!(looked.as_ref().is_err_and(|looked| *looked == error) || looked == Ok(Outlook::New), "{url}: {looked:?}");
     let told = error.to_string();
     for word in words {
         assert!(told.contains(word), "{url}: `{word}` isn't in: {told}");
@@ -141,6 +168,21 @@ async fn files_that_cant_be_used_are_refused() {
     std::fs::write(path("text.db"), "This is a text, long enough to be taken for a database's first page. ".repeat(99))
         .unwrap();
     refused(&format!("sqlite://{}", path("text.db")), &[&path("text.db"), "no SQLite database"]).await;
+}
+
+#[tokio::test]
+async fn a_file_may_be_called_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("100% wh?t #1");
+    std::fs::create_dir(&folder).unwrap();
+    let url = format!("sqlite://{}", folder.join("a%20?b#.db").display());
+    assert_eq!(look(&url).await, Ok(Outlook::New));
+    let store = open(&url).await.unwrap();
+    assert_eq!(store.ping().await, Ok(()));
+    store.close().await;
+    assert_eq!(look(&url).await, Ok(Outlook::Ready));
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["a%20?b#.db"]);
 }
 
 #[tokio::test]

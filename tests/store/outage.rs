@@ -123,6 +123,10 @@ impl JournalStore for Unlucky {
     async fn prune(&self, before: i64) -> Result<u64, StoreError> {
         self.store.prune(before).await
     }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        self.store.sweep().await
+    }
 }
 
 async fn a_commit_whose_answer_is_lost_is_found_again(database: Database) {

@@ -9,6 +9,7 @@ use crate::support::{FakeHomeserver, IrcdConfig, Outage, ircd::Reaction, process
 
 on_both_kinds_of_server!(
     r5_a_transaction_sent_again_is_not_acted_on_again,
+    r5_a_homeserver_that_counts_anew_loses_nothing,
     one_malformed_event_fails_alone,
     r6_an_irc_server_that_restarts_gets_what_waited,
     r8_r9_one_stuck_puppet_holds_up_nobody,
@@ -43,6 +44,24 @@ async fn r5_a_transaction_sent_again_is_not_acted_on_again(ircd: IrcdConfig) {
         "{:?}",
         world.told()
     );
+}
+
+async fn r5_a_homeserver_that_counts_anew_loses_nothing(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    world.alice_speaks().await;
+    for life in ["first", "second"] {
+        world.homeserver.wait_pushed().await;
+        world.homeserver.count_anew();
+        // One message, in one transaction: it isn't taken for one of those before.
+        let text = format!("the only one of its {life} life");
+        world.alice.say(&world.room, &text).await;
+        world.dora.expect_text(TEA, |from| from == ALICE, &text).await;
+        if life == "first" {
+            world.bridge.terminate().await;
+            world.bridge.restart().await;
+            world.ircd.expect_on_channel(BOT, TEA).await;
+        }
+    }
 }
 
 async fn one_malformed_event_fails_alone(ircd: IrcdConfig) {
@@ -185,7 +204,7 @@ async fn an_outage(kind: Outage) {
 }
 
 /// Waits until the homeserver has had so many requests more.
-async fn meets(homeserver: &FakeHomeserver, count: u64) {
+pub async fn meets(homeserver: &FakeHomeserver, count: u64) {
     let goal = homeserver.requests() + count;
     let met = async {
         while homeserver.requests() < goal {

@@ -12,7 +12,7 @@ pub async fn health_when(world: &World, is: impl Fn(u16, &Value) -> bool) -> (u1
     health_of(&world.bridge, is).await
 }
 
-async fn health_of(bridge: &crate::support::Bridge, is: impl Fn(u16, &Value) -> bool) -> (u16, Value) {
+pub async fn health_of(bridge: &crate::support::Bridge, is: impl Fn(u16, &Value) -> bool) -> (u16, Value) {
     let config = std::fs::read_to_string(bridge.config_file()).expect("the configuration can be read");
     let config: toml::Value = toml::from_str(&config).expect("it is TOML");
     let url = format!("{}/health", config["appservice"]["url"].as_str().expect("there is a URL"));

@@ -97,14 +97,11 @@ impl Network {
             }
         }
         for (channel, room, key) in &self.plumbs {
-            let _ = writeln!(
-                text,
-                "\n[[network.{}.plumb]]\nchannel = {}\nroom = {}\nkey = {}",
-                self.id,
-                quote(channel),
-                quote(room),
-                quote(key)
-            );
+            let _ =
+                writeln!(text, "\n[[network.{}.plumb]]\nchannel = {}\nroom = {}", self.id, quote(channel), quote(room));
+            if !key.is_empty() {
+                let _ = writeln!(text, "key = {}", quote(key));
+            }
         }
     }
 

@@ -237,6 +237,22 @@ impl Outbox {
         persist(RetryPolicy { faults: Some(FAULTS), ..RetryPolicy::default() }, &self.stop, call).await
     }
 
+    /// Does what a ghost should be able to do. Where that is forbidden the homeserver may not know the ghost (any more, if
+    /// it was restored from a backup): it is registered anew, and all is tried once more.
+    async fn as_ghost<T, F, A>(&self, ghost: &Ghost, act: F) -> Result<T, MatrixError>
+    where
+        F: Fn() -> A,
+        A: Future<Output = Result<T, MatrixError>>,
+    {
+        match act().await {
+            Err(MatrixError::Forbidden { .. }) => {
+                self.ghosts.doubt(&ghost.user);
+                act().await
+            }
+            answer => answer,
+        }
+    }
+
     /// Makes sure that the homeserver has the bot's user.
     pub(super) async fn bot_exists(&self) -> Result<(), MatrixError> {
         let register = || self.persist(|| self.matrix.register(self.bot.localpart()));

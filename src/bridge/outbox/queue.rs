@@ -10,9 +10,12 @@ use std::{
 };
 
 use ruma::{OwnedUserId, UserId};
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Duration, timeout},
+};
 
-use super::{Job, Waiting};
+use super::{Job, Receipt, Waiting};
 use crate::bridge::ghosts::Ghost;
 
 /// What a ghost should do about the room.
@@ -33,12 +36,25 @@ pub(super) enum Next {
     End,
 }
 
+/// How a wait for an invitation ends.
+#[derive(Debug)]
+pub(super) enum Waited {
+    /// The bot is invited.
+    Invited,
+    /// The lane is closed.
+    Closed,
+    /// Neither. These texts have waited for so long, and are in the queue no more.
+    TooLong(Vec<Receipt>),
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
     order: VecDeque<OwnedUserId>,
     wishes: HashMap<OwnedUserId, Wish>,
     joined: HashSet<OwnedUserId>,
+    /// Whose coming or going was interrupted: they may be joined or not.
+    unsure: HashSet<OwnedUserId>,
     /// Who may be coming or going just now: whether they are joined is about to change.
     moving: Option<OwnedUserId>,
     /// The latest roster, while it isn't known yet who is joined.
@@ -46,6 +62,8 @@ struct State {
     loaded: bool,
     closed: bool,
     invited: bool,
+    /// How many of the texts waited already when the last wait for an invitation ended in vain.
+    old_texts: usize,
 }
 
 impl State {
@@ -54,7 +72,7 @@ impl State {
             Wish::Arrive(_) => self.joined.contains(&user),
             Wish::Depart(_) => self.loaded && !self.joined.contains(&user),
         };
-        if done && self.moving.as_ref() != Some(&user) {
+        if done && self.moving.as_ref() != Some(&user) && !self.unsure.contains(&user) {
             // What was wished before is overtaken; its place in the order is skipped when it comes up.
             self.wishes.remove(&user);
         } else if self.wishes.insert(user.clone(), wish).is_none() {
@@ -62,10 +80,15 @@ impl State {
         }
     }
 
+    /// Whoever may be in the room.
+    fn present(&self) -> impl Iterator<Item = &OwnedUserId> {
+        self.joined.union(&self.unsure)
+    }
+
     fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
-        let present: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
-        let gone: Vec<OwnedUserId> = self.joined.iter().filter(|user| !present.contains(user)).cloned().collect();
-        let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !present.contains(user)).cloned().collect();
+        let listed: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
+        let gone: Vec<OwnedUserId> = self.present().filter(|user| !listed.contains(user)).cloned().collect();
+        let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !listed.contains(user)).cloned().collect();
         for user in gone.into_iter().chain(unwished) {
             self.wish(user, Wish::Depart(None));
         }
@@ -141,6 +164,8 @@ impl Queue {
     pub(super) fn load(&self, joined: HashSet<OwnedUserId>) {
         self.change(|state| {
             state.joined = joined;
+            state.unsure.clear();
+            state.old_texts = 0;
             state.loaded = true;
             if let Some((ghosts, all)) = state.roster.take() {
                 state.apply(ghosts, all);
@@ -152,12 +177,32 @@ impl Queue {
         self.lock().joined.contains(user)
     }
 
+    pub(super) fn may_have_joined(&self, user: &UserId) -> bool {
+        let state = self.lock();
+        state.joined.contains(user) || state.unsure.contains(user)
+    }
+
     pub(super) fn joined(&self, user: OwnedUserId) {
-        self.lock().joined.insert(user);
+        let mut state = self.lock();
+        state.unsure.remove(&user);
+        state.joined.insert(user);
     }
 
     pub(super) fn left(&self, user: &UserId) {
-        self.lock().joined.remove(user);
+        let mut state = self.lock();
+        state.unsure.remove(user);
+        state.joined.remove(user);
+    }
+
+    /// A wish that was taken could not be seen to its end: it comes next, unless it was overtaken.
+    pub(super) fn interrupted(&self, user: OwnedUserId, wish: Wish) {
+        let mut state = self.lock();
+        state.joined.remove(&user);
+        state.unsure.insert(user.clone());
+        if !state.wishes.contains_key(&user) {
+            state.wishes.insert(user.clone(), wish);
+            state.order.push_front(user);
+        }
     }
 
     pub(super) fn invited(&self) {
@@ -168,7 +213,7 @@ impl Queue {
         self.change(|state| {
             state.closed = true;
             state.roster = None;
-            for user in state.joined.clone() {
+            for user in state.present().cloned().collect::<Vec<_>>() {
                 state.wish(user, Wish::Depart(None));
             }
         });
@@ -206,22 +251,61 @@ impl Queue {
         }
     }
 
-    /// Waits until the bot is invited (or the lane closed).
-    pub(super) async fn invitation(&self) {
+    /// Waits until there is a job.
+    pub(super) async fn job(&self) {
         loop {
             let changed = self.changed.notified();
-            if std::mem::take(&mut self.lock().invited) || self.lock().closed {
+            if !self.lock().jobs.is_empty() {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// Waits until the bot is invited, for so long.
+    pub(super) async fn invitation(&self, patience: Duration) -> Waited {
+        let invited = async {
+            loop {
+                let changed = self.changed.notified();
+                {
+                    let mut state = self.lock();
+                    if std::mem::take(&mut state.invited) {
+                        return Waited::Invited;
+                    }
+                    if state.closed {
+                        return Waited::Closed;
+                    }
+                }
+                changed.await;
+            }
+        };
+        timeout(patience, invited).await.unwrap_or_else(|_| Waited::TooLong(self.take_old_texts()))
+    }
+
+    /// Takes out the texts that waited already when this was asked last.
+    fn take_old_texts(&self) -> Vec<Receipt> {
+        let mut state = self.lock();
+        let count = state.old_texts;
+        let mut old = Vec::new();
+        let jobs = std::mem::take(&mut state.jobs);
+        for job in jobs {
+            match job {
+                Job::Text { receipt, .. } if old.len() < count => old.push(receipt),
+                job => state.jobs.push_back(job),
+            }
+        }
+        state.old_texts = state.jobs.iter().filter(|job| matches!(job, Job::Text { .. })).count();
+        for _ in &old {
+            self.waiting.less();
+        }
+        old
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CaseMapping;
+    use crate::model::{CaseMapping, Epoch, IrcKey};
 
     fn ghost(nick: &str) -> Arc<Ghost> {
         Arc::new(Ghost {
@@ -269,6 +353,38 @@ mod tests {
     }
 
     #[test]
+    fn an_interrupted_wish_comes_next_unless_it_is_overtaken() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::from([ghost("old").user.clone()]));
+        queue.arrive(ghost("a"));
+        queue.arrive(ghost("b"));
+        let interrupt = || match queue.take() {
+            Some(Next::Wish(user, wish)) => queue.interrupted(user, wish),
+            other => panic!("{other:?}"),
+        };
+        interrupt();
+        assert_eq!(wishes(&queue), [("a".into(), true), ("b".into(), true)]);
+        queue.left(&ghost("a").user);
+        // The join may have got through all the same, so that leaving is no idle wish; nor is coming after a leave.
+        queue.arrive(ghost("c"));
+        interrupt();
+        queue.depart(ghost("c").user.clone(), None);
+        queue.depart(ghost("old").user.clone(), None);
+        assert_eq!(wishes(&queue), [("c".into(), false), ("old".into(), false)]);
+        queue.left(&ghost("c").user);
+        queue.depart(ghost("old").user.clone(), None);
+        interrupt();
+        queue.arrive(ghost("old"));
+        assert!(queue.may_have_joined(&ghost("old").user) && !queue.has_joined(&ghost("old").user));
+        assert_eq!(wishes(&queue), [("old".into(), true)]);
+        queue.roster(vec![], false);
+        assert_eq!(wishes(&queue), [("old".into(), false)], "a roster shows out whoever may be there");
+        queue.left(&ghost("old").user);
+        queue.depart(ghost("old").user.clone(), None);
+        assert_eq!(wishes(&queue), []);
+    }
+
+    #[test]
     fn r76_a_roster_brings_the_smallest_set_of_changes() {
         let queue = Queue::new(Arc::default());
         queue.roster(vec![ghost("a"), ghost("b")], true);
@@ -289,6 +405,37 @@ mod tests {
         queue.push(Job::Topic { topic: "t".into(), topiclen: 390 });
         assert!(matches!(queue.take(), Some(Next::Job(Job::Topic { .. }))));
         assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn texts_dont_wait_for_ever_for_a_room_that_nobody_invites_us_to() {
+        let text = |seq| Job::Text {
+            ghost: ghost("a"),
+            content: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
+            at: 0,
+            receipt: Receipt::new(IrcKey { epoch: Epoch(1), seq }, 1),
+        };
+        let patience = Duration::from_mins(10);
+        let queue = Queue::new(Arc::default());
+        let given_up = async || match queue.invitation(patience).await {
+            Waited::TooLong(old) => old.iter().map(|receipt| receipt.key.seq).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        queue.push(text(0));
+        queue.push(Job::Notice { text: "t".into(), txn: "t".into() });
+        queue.push(text(1));
+        assert_eq!(given_up().await, [0; 0], "they may have come just now");
+        queue.push(text(2));
+        assert_eq!(given_up().await, [0, 1]);
+        queue.invited();
+        assert!(matches!(queue.invitation(patience).await, Waited::Invited));
+        queue.load(HashSet::new());
+        assert!(matches!(queue.take(), Some(Next::Job(Job::Notice { .. }))), "what else waits stays");
+        queue.push(text(3));
+        assert_eq!(given_up().await, [0; 0], "it is another wait");
+        assert_eq!(given_up().await, [2, 3]);
+        queue.close();
+        assert!(matches!(queue.invitation(patience).await, Waited::Closed));
     }
 
     #[test]

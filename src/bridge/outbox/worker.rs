@@ -1,13 +1,13 @@
 //! A lane's worker: does one thing after the other in its room, and waits for as long as the homeserver is away.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Destination, Job, Outbox, Receipt,
-    queue::{Next, Queue, Wish},
+    queue::{Next, Queue, Waited, Wish},
 };
 use crate::{
     bridge::{delivery, dispatch::Input, ghosts::Ghost},
@@ -20,6 +20,8 @@ use crate::{
 
 /// Why a ghost leaves a room that isn't for two.
 const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
+/// How long what is said on IRC waits, at least, for a room that refuses the bot.
+const UNINVITED: Duration = Duration::from_mins(10);
 
 /// Who speaks for the bridge in a room.
 #[derive(Debug, Clone)]
@@ -50,22 +52,14 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
     let stop = out.stop.clone();
     let work = async {
         let is_control = matches!(destination, Destination::Control { .. } | Destination::NewControl(_));
-        let Some((room, voice)) = enter(&out, &queue, destination).await else {
-            return refuse_all(&out, &queue, is_control).await;
-        };
-        let worker = Worker { out, queue, room, voice, is_control };
-        loop {
-            match worker.queue.next().await {
-                Next::Job(job) => {
-                    worker.job(job).await;
-                    worker.queue.done();
-                }
-                Next::Wish(user, wish) => worker.wish(&user, wish).await,
-                Next::Invited => {
-                    enter_portal(&worker.out, &worker.queue, &worker.room).await;
-                }
-                Next::End => break,
+        let entered = match enter(&out, &queue, destination).await {
+            Ok((room, voice)) => {
+                Worker { out: out.clone(), queue: queue.clone(), room, voice, is_control }.work().await
             }
+            Err(no_room) => Err(no_room),
+        };
+        if let Err(NoRoom::Refused) = entered {
+            refuse_all(&out, &queue, is_control).await;
         }
     };
     tokio::select! {
@@ -74,41 +68,76 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
     }
 }
 
+/// Why a worker has no room.
+enum NoRoom {
+    /// There will be none: what waits for it is over.
+    Refused,
+    /// The bridge stops: what waits for it is the next run's.
+    Stopped,
+}
+
+/// Tells the dispatcher. It is gone only when the bridge stops.
+async fn tell_core(out: &Outbox, input: Input) -> Result<(), NoRoom> {
+    out.core.send(input).await.map_err(|_| NoRoom::Stopped)
+}
+
 /// Sees to it that there is a room and that we are in it.
-async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Option<(OwnedRoomId, Voice)> {
+async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Result<(OwnedRoomId, Voice), NoRoom> {
     match destination {
-        Destination::Portal(room) => enter_portal(out, queue, &room).await.then_some((room, Voice::Bot)),
+        Destination::Portal(room) => enter_portal(out, queue, &room).await.map(|()| (room, Voice::Bot)),
         Destination::Query { room, ghost } => {
             queue.load(HashSet::from([ghost.user.clone()]));
-            Some((room, Voice::Ghost(ghost)))
+            Ok((room, Voice::Ghost(ghost)))
         }
         Destination::InvitedQuery { room, ghost, user } => {
-            let accepted = accept_query(out, &room, &ghost, &user).await;
-            if !accepted {
-                let _ =
-                    out.core.send(Input::QueryRefused { ghost: ghost.clone(), user, room: Some(room.clone()) }).await;
-            }
+            accept_query(out, &room, &ghost, &user).await?;
             queue.load(HashSet::from([ghost.user.clone()]));
-            accepted.then_some((room, Voice::Ghost(ghost)))
+            Ok((room, Voice::Ghost(ghost)))
         }
         Destination::NewQuery { ghost, user } => {
             let room = make_query(out, &ghost, &user).await?;
             queue.load(HashSet::from([ghost.user.clone()]));
-            Some((room, Voice::Ghost(ghost)))
+            Ok((room, Voice::Ghost(ghost)))
         }
         Destination::Control(room) => {
             let joined = async {
                 out.bot_exists().await?;
                 out.persist(|| out.matrix.join((&*room).into(), None)).await
             };
-            report(&room, "join the control room", &joined.await.map(drop));
-            Some((room, Voice::Bot))
+            let joined = joined.await.map(drop);
+            if matches!(joined, Err(MatrixError::Stopped)) {
+                return Err(NoRoom::Stopped);
+            }
+            report(&room, "join the control room", &joined);
+            Ok((room, Voice::Bot))
         }
         Destination::NewControl(user) => make_control(out, &user).await.map(|room| (room, Voice::Bot)),
     }
 }
 
-async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
+/// Waits until the bot is asked into a room that refuses it. What is said on IRC doesn't pile up meanwhile.
+async fn invitation(out: &Outbox, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
+    loop {
+        match queue.invitation(UNINVITED).await {
+            Waited::Invited => return Ok(()),
+            Waited::Closed => return Err(NoRoom::Refused),
+            Waited::TooLong(texts) => {
+                for receipt in &texts {
+                    settle_text(out, receipt).await;
+                }
+                if !texts.is_empty() {
+                    tracing::warn!(
+                        portal.room = %room, count = texts.len(),
+                        "messages from IRC are given up: the room has refused the bridge's bot for too long; invite it"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Comes into a room with portals, now or once it is asked in.
+async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
     loop {
         let entered = async {
             out.bot_exists().await?;
@@ -126,21 +155,22 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> bool {
                     .filter(|m| m.membership == Membership::Join)
                     .map(|m| (m.user, m.display_name))
                     .collect();
-                return out.core.send(Input::RoomReady { room: room.to_owned(), members }).await.is_ok();
+                return tell_core(out, Input::RoomReady { room: room.to_owned(), members }).await;
             }
+            Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
             Err(error) => {
                 tracing::error!(
                     portal.room = %room, %error,
                     "the bridge's bot can't enter this room; invite it, and it will come in at once"
                 );
-                queue.invitation().await;
+                invitation(out, queue, room).await?;
             }
         }
     }
 }
 
-async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> bool {
-    let accepted = async {
+async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> Result<(), NoRoom> {
+    let accept = || async {
         out.ghosts.ensure(&*out.matrix, ghost).await?;
         out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
         let members = out.persist(|| out.matrix.members(room, Some(&ghost.user))).await?;
@@ -152,13 +182,21 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
         }
         Ok(private)
     };
-    let accepted = accepted.await;
-    report(room, "accept the invitation to a query", &accepted.as_ref().map(drop).map_err(Clone::clone));
-    accepted.unwrap_or(false)
+    match out.as_ghost(ghost, accept).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
+        Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
+        Err(error) => {
+            report(room, "accept the invitation to a query", &Err(error));
+        }
+    }
+    let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), room: Some(room.to_owned()) };
+    tell_core(out, refused).await?;
+    Err(NoRoom::Refused)
 }
 
-async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Option<OwnedRoomId> {
-    let made = async {
+async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Result<OwnedRoomId, NoRoom> {
+    let make = || async {
         out.ghosts.ensure(&*out.matrix, ghost).await?;
         let request = CreateRoom {
             as_user: Some(ghost.user.clone()),
@@ -169,17 +207,18 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Opt
         };
         out.persist(|| out.matrix.create_room(request.clone())).await
     };
-    match made.await {
+    match out.as_ghost(ghost, make).await {
         Ok(room) => {
             keep_query(out, &room, ghost, user).await;
             let opened = Input::QueryOpened { ghost: ghost.clone(), user: user.to_owned(), room: room.clone() };
-            out.core.send(opened).await.is_ok().then_some(room)
+            tell_core(out, opened).await.map(|()| room)
         }
+        Err(MatrixError::Stopped) => Err(NoRoom::Stopped),
         Err(error) => {
             tracing::warn!(%user, ghost.id = %ghost.user, %error, "could not open a room for a private message");
             let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), room: None };
-            let _ = out.core.send(refused).await;
-            None
+            tell_core(out, refused).await?;
+            Err(NoRoom::Refused)
         }
     }
 }
@@ -197,7 +236,7 @@ async fn keep_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: 
     }
 }
 
-async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Option<OwnedRoomId> {
+async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Result<OwnedRoomId, NoRoom> {
     let request = CreateRoom {
         name: Some("IRC bridge".into()),
         invite: vec![user.to_owned()],
@@ -215,12 +254,13 @@ async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Option<OwnedRoomId> {
                 tracing::error!(%user, %error, "could not store a control room; after a restart a new one will be made");
             }
             let opened = Input::ControlOpened { user: user.to_owned(), room: room.clone() };
-            out.core.send(opened).await.is_ok().then_some(room)
+            tell_core(out, opened).await.map(|()| room)
         }
+        Err(MatrixError::Stopped) => Err(NoRoom::Stopped),
         Err(error) => {
             tracing::warn!(%user, %error, "could not open a control room");
-            let _ = out.core.send(Input::ControlRefused { user: user.to_owned() }).await;
-            None
+            tell_core(out, Input::ControlRefused { user: user.to_owned() }).await?;
+            Err(NoRoom::Refused)
         }
     }
 }
@@ -268,6 +308,26 @@ fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>) -> bool {
 }
 
 impl Worker {
+    /// Does one thing after the other, until the lane is closed.
+    async fn work(&self) -> Result<(), NoRoom> {
+        loop {
+            match self.queue.next().await {
+                Next::Job(job) => {
+                    self.job(job).await;
+                    self.queue.done();
+                }
+                // A homeserver that lets a join wait, or fails over it, holds up nothing that people say.
+                Next::Wish(user, wish) => tokio::select! {
+                    biased;
+                    () = self.wish(&user, &wish) => {}
+                    () = self.queue.job() => self.queue.interrupted(user, wish),
+                },
+                Next::Invited => enter_portal(&self.out, &self.queue, &self.room).await?,
+                Next::End => return Ok(()),
+            }
+        }
+    }
+
     async fn job(&self, job: Job) {
         match job {
             Job::Text { ghost, content, at, receipt } => {
@@ -338,13 +398,14 @@ impl Worker {
         }
     }
 
-    async fn wish(&self, user: &OwnedUserId, wish: Wish) {
+    /// Doing it again after an interruption is harmless.
+    async fn wish(&self, user: &OwnedUserId, wish: &Wish) {
         match wish {
             Wish::Arrive(ghost) => {
-                let arrived = self.bring_in(&*self.out.noise, &ghost).await;
+                let arrived = self.out.as_ghost(ghost, || self.bring_in(&*self.out.noise, ghost)).await;
                 report(&self.room, "bring a ghost into the room", &arrived);
             }
-            Wish::Depart(reason) if self.queue.has_joined(user) => {
+            Wish::Depart(reason) if self.queue.may_have_joined(user) => {
                 let leave = || self.out.noise.leave(&self.room, Some(user), reason.as_deref());
                 let left = self.out.persist_unless_faulty(leave).await;
                 self.queue.left(user);
@@ -389,7 +450,7 @@ impl Worker {
         }
     }
 
-    /// Sends what somebody said; a ghost that was shown out meanwhile comes in again once.
+    /// Sends what somebody said.
     async fn say(
         &self,
         ghost: &Arc<Ghost>,
@@ -397,17 +458,18 @@ impl Worker {
         at: Millis,
         receipt: &Receipt,
     ) -> Result<(), MatrixError> {
-        self.bring_in(&*self.out.matrix, ghost).await?;
         let txn = format!("fb{}", receipt.key);
         let send = || self.out.matrix.send(&self.room, "m.room.message", &txn, content, Some(&ghost.user), Some(at));
-        let first = self.out.persist_unless_faulty(send).await;
-        if !matches!(first, Err(MatrixError::Forbidden { .. })) {
-            return first.map(drop);
-        }
-        self.queue.left(&ghost.user);
-        self.out.ghosts.doubt(&ghost.user);
-        self.bring_in(&*self.out.matrix, ghost).await?;
-        self.out.persist_unless_faulty(send).await.map(drop)
+        let say = || async {
+            self.bring_in(&*self.out.matrix, ghost).await?;
+            let said = self.out.persist_unless_faulty(send).await;
+            if matches!(said, Err(MatrixError::Forbidden { .. })) {
+                // It may have been shown out.
+                self.queue.left(&ghost.user);
+            }
+            said.map(drop)
+        };
+        self.out.as_ghost(ghost, say).await
     }
 
     /// Sees to it that the ghost exists, is called what it should be, and is in the room.
@@ -432,9 +494,9 @@ impl Worker {
     async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
         let send = || self.out.matrix.send(&self.room, "m.room.message", txn, content, self.voice.user(), None);
         // After a control room there is no other place to say it.
-        let sent =
+        let told =
             if self.is_control { self.out.persist(send).await } else { self.out.persist_unless_faulty(send).await };
-        sent.map(drop)
+        told.map(drop)
     }
 }
 

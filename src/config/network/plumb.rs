@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::OwnedRoomOrAliasId;
 
 use crate::{
-    config::reader::{Section, Source},
-    model::{ChannelKey, NetworkId},
+    config::{
+        Secret,
+        reader::{Section, Source},
+    },
+    model::NetworkId,
 };
 
 use super::Network;
@@ -14,8 +17,10 @@ use super::Network;
 /// A room and its channel.
 #[derive(Debug, Clone)]
 pub struct Plumb {
-    /// `channel` and `key`: the channel, and its key if it has one. The channel is required.
-    pub channel: ChannelKey,
+    /// The channel. Required.
+    pub channel: String,
+    /// The channel's key, if it has one.
+    pub key: Option<Secret>,
     /// The room's id, or an alias. The bot has to be invited unless anyone may join. Required.
     pub room: OwnedRoomOrAliasId,
 }
@@ -24,8 +29,8 @@ impl Plumb {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         let channel = section.key("channel").parse(channel).get();
         let room = section.key("room").get();
-        let key = section.key("key").or_text("").parse(key).get();
-        Some(Self { channel: ChannelKey { name: channel?, key: key? }, room: room? })
+        let key = section.key("key").parse(key).optional();
+        Some(Self { channel: channel?, key: key?, room: room? })
     }
 }
 
@@ -37,8 +42,8 @@ pub(super) fn check_apart(networks: &BTreeMap<NetworkId, Network>, source: &Sour
         let mut channels = BTreeSet::new();
         for (index, plumb) in network.plumbs.iter().enumerate() {
             let key = |key: &str| format!("network.{id}.plumb[{index}].{key}");
-            if !channels.insert(plumb.channel.name.to_ascii_lowercase()) {
-                let message = format!("{} is plumbed twice: a channel may have one room", plumb.channel.name);
+            if !channels.insert(plumb.channel.to_ascii_lowercase()) {
+                let message = format!("{} is plumbed twice: a channel may have one room", plumb.channel);
                 source.problem(key("channel"), message);
             }
             if !rooms.insert(&plumb.room) {
@@ -60,11 +65,11 @@ fn channel(name: String) -> Result<String, String> {
     }
 }
 
-fn key(key: String) -> Result<Option<String>, String> {
-    match key.chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
+fn key(key: Secret) -> Result<Secret, String> {
+    match key.expose().chars().find(|c| c.is_whitespace() || c.is_control() || *c == ',') {
         // The key itself is not repeated: it is a password.
         Some(_) => Err("a channel's key has no blanks, commas or control characters".to_owned()),
-        None if key.starts_with(':') => Err("a channel's key does not begin with a colon".to_owned()),
-        None => Ok(Some(key).filter(|key| !key.is_empty())),
+        None if key.expose().starts_with(':') => Err("a channel's key does not begin with a colon".to_owned()),
+        None => Ok(key),
     }
 }

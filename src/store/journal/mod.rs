@@ -122,6 +122,12 @@ impl Journal {
         self.store.unsettled_irc().await
     }
 
+    /// What is wrong with the database, while it can't be written.
+    #[must_use]
+    pub fn outage(&self) -> watch::Receiver<Option<String>> {
+        self.outage.clone()
+    }
+
     async fn accept<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, AcceptError>>) -> Request,

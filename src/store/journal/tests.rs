@@ -18,6 +18,7 @@ struct Gate {
     error: Mutex<Option<StoreError>>,
     commits: Mutex<Vec<Instant>>,
     prunes: Mutex<u32>,
+    sweeps: Mutex<u32>,
 }
 
 #[async_trait]
@@ -45,6 +46,11 @@ impl JournalStore for Gate {
         *self.prunes.lock().unwrap() += 1;
         Ok(0)
     }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        *self.sweeps.lock().unwrap() += 1;
+        Ok(())
+    }
 }
 
 async fn start(permits: usize, error: Option<StoreError>) -> (Journal, JoinHandle<()>, Arc<Gate>) {
@@ -53,6 +59,7 @@ async fn start(permits: usize, error: Option<StoreError>) -> (Journal, JoinHandl
         error: Mutex::new(error),
         commits: Mutex::default(),
         prunes: Mutex::default(),
+        sweeps: Mutex::default(),
     });
     let (journal, task) = Journal::start(gate.clone(), Arc::new(SystemClock), Limits::default()).await.unwrap();
     (journal, task, gate)
@@ -137,6 +144,24 @@ async fn an_idle_task_sleeps_in_an_outage_too() {
     assert_eq!(gate.commits.lock().unwrap().len(), tries, "nobody waits for anything");
     let prunes = *gate.prunes.lock().unwrap();
     assert!((10..=12).contains(&prunes), "{prunes} looks for old rows in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_files_are_swept_within_a_minute_of_an_erasure_and_not_without_one() {
+    let (journal, _task, gate) = start(usize::MAX >> 4, None).await;
+    let sweeps = || *gate.sweeps.lock().unwrap();
+    journal.mark_sending(&[key(0)]).await.unwrap();
+    for index in 0..999 {
+        journal.settle_matrix(key(index)).await;
+    }
+    journal.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    assert_eq!(sweeps(), 0, "a transaction is erased as a whole");
+    journal.settle_matrix(key(999)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(sweeps(), 1);
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    assert_eq!(sweeps(), 1);
 }
 
 #[tokio::test(start_paused = true)]

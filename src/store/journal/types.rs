@@ -17,7 +17,8 @@ pub struct NewMatrixEvent {
 /// A transaction as the homeserver sent it.
 #[derive(Debug, Clone)]
 pub struct NewTransaction {
-    /// The homeserver's name for it; the same one is never accepted twice.
+    /// The homeserver's name for it. The same name with the same events is never accepted twice; with other events it is
+    /// another transaction, of a homeserver that has begun to count anew.
     pub txn_id: String,
     /// Its events, in order.
     pub events: Vec<NewMatrixEvent>,
@@ -126,6 +127,12 @@ impl Burst<'_> {
             && self.lines.is_empty()
             && self.progress.is_empty()
             && self.settled_lines.is_empty()
+    }
+
+    /// Whether bodies are erased by it.
+    #[must_use]
+    pub fn erases(&self) -> bool {
+        !self.settled_lines.is_empty() || self.progress.iter().any(|progress| progress.done)
     }
 }
 

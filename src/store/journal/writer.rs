@@ -55,6 +55,8 @@ pub(super) struct Writer {
     /// Who waits for marks, or for everything, to be on disk.
     waiting: Vec<oneshot::Sender<()>>,
     outage: Option<Outage>,
+    /// Whether anything was erased since the files were swept.
+    erased: bool,
     tell_outage: watch::Sender<Option<String>>,
     prune_at: Instant,
 }
@@ -86,6 +88,7 @@ impl Writer {
             pending_lines: 0,
             waiting: Vec::new(),
             outage: None,
+            erased: false,
             tell_outage,
             prune_at: Instant::now(),
         }
@@ -184,6 +187,7 @@ impl Writer {
         }
         match store(self.store.as_ref(), &burst).await {
             Ok(StoredBurst { transactions, lines }) => {
+                self.erased |= burst.erases();
                 self.ledger.committed();
                 for ((_, reply), stored) in std::mem::take(&mut self.transactions).into_iter().zip(transactions) {
                     self.answer_transaction(reply, stored);
@@ -216,7 +220,9 @@ impl Writer {
             |now: Millis| Burst { now, transactions: vec![], lines: vec![], progress: vec![], settled_lines: vec![] };
         let now = self.clock.now();
         let (progress, settled_lines) = (self.ledger.progress(), self.ledger.settled_lines().to_vec());
-        store(self.store.as_ref(), &Burst { progress, settled_lines, ..empty(now) }).await?;
+        let burst = Burst { progress, settled_lines, ..empty(now) };
+        store(self.store.as_ref(), &burst).await?;
+        self.erased |= burst.erases();
         self.ledger.committed();
         while let Some((transaction, _)) = self.transactions.first() {
             let burst = Burst { transactions: vec![transaction], ..empty(now) };
@@ -319,7 +325,19 @@ impl Writer {
                 PRUNE_EVERY
             }
         };
+        self.sweep().await;
         self.prune_at = Instant::now() + pause;
+    }
+
+    /// What people said doesn't stay in the files for long after it was erased.
+    async fn sweep(&mut self) {
+        if !self.erased || self.outage.is_some() {
+            return;
+        }
+        match self.store.sweep().await {
+            Ok(()) => self.erased = false,
+            Err(error) => tracing::debug!(%error, "the database's log can't be emptied now; trying again in a minute"),
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]

@@ -15,6 +15,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
+use super::open::BUSY;
 use crate::store::StoreError;
 
 /// How long PostgreSQL may take over one statement. The server ends it then, and so do we a little later, in case the
@@ -119,6 +120,18 @@ impl Db {
         values: impl IntoIterator<Item = Value<'a>>,
     ) -> Result<Vec<Row>, StoreError> {
         self.reader().await?.rows(sql, values).await
+    }
+
+    /// Empties the log of changes, which has what was written as it was before it was erased.
+    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
+        // PostgreSQL keeps what was erased until VACUUM, which is the operator's.
+        let Self::Sqlite { .. } = self else { return Ok(()) };
+        let mut session = self.writer().await?;
+        // Who reads just now is not waited for: the journal waits behind us, and there will be another time.
+        session.execute("PRAGMA busy_timeout = 0", []).await?;
+        let swept = session.rows("PRAGMA wal_checkpoint(TRUNCATE)", []).await;
+        session.execute(AssertSqlSafe(format!("PRAGMA busy_timeout = {}", BUSY.as_millis())), []).await?;
+        swept.map(drop)
     }
 
     /// Closes every connection.

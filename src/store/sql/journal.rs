@@ -37,19 +37,19 @@ async fn accept_transactions(
     now: Millis,
     transactions: &[&NewTransaction],
 ) -> Result<Vec<StoredTransaction>, StoreError> {
-    let ids: Vec<_> = transactions.iter().map(|transaction| stored_id(&transaction.txn_id)).collect();
+    let ids: Vec<_> = transactions.iter().map(|transaction| identity(transaction)).collect();
     let mut seen = HashSet::new();
-    let distinct: Vec<_> = ids.iter().zip(transactions).filter(|(id, _)| seen.insert(id.to_vec())).collect();
+    let distinct: Vec<_> = ids.iter().zip(transactions).filter(|(id, _)| seen.insert(**id)).collect();
 
-    let mut stored: HashMap<Vec<u8>, StoredTransaction> = HashMap::new();
-    let mut new: Vec<(OpenTransaction, &[u8], &NewTransaction)> = Vec::new();
+    let mut stored: HashMap<Identity, StoredTransaction> = HashMap::new();
+    let mut new: Vec<(OpenTransaction, Identity, &NewTransaction)> = Vec::new();
     for chunk in distinct.chunks(CHUNK) {
         let inserted = insert_transactions(tx, now, chunk).await?;
         let mut before = Vec::new();
         for (id, transaction) in chunk {
-            match inserted.get(id.as_ref()) {
-                Some(txn) => new.push((open_transaction(*txn, transaction)?, id.as_ref(), *transaction)),
-                None => before.push(id.as_ref()),
+            match inserted.get(*id) {
+                Some(txn) => new.push((open_transaction(*txn, transaction)?, **id, *transaction)),
+                None => before.push(id.as_slice()),
             }
         }
         stored.extend(select_transactions(tx, &before).await?);
@@ -67,12 +67,12 @@ async fn accept_transactions(
             open.settled = settled.clone();
             progress.push(TransactionProgress { txn: open.txn, sending: Bits::default(), settled, done });
         }
-        stored.insert(id.to_vec(), StoredTransaction { open, done });
+        stored.insert(id, StoredTransaction { open, done });
     }
     insert_bodies(tx, &bodies).await?;
     write_progress(tx, now, &progress).await?;
 
-    let in_order: Option<_> = ids.iter().map(|id| stored.get(id.as_ref()).cloned()).collect();
+    let in_order: Option<_> = ids.iter().map(|id| stored.get(id).cloned()).collect();
     // Not inserted and not there: another process was faster and took it back. The next try will do.
     in_order.ok_or_else(|| StoreError::Unavailable("another program writes to the journal".to_owned()))
 }
@@ -87,8 +87,8 @@ fn open_transaction(txn: i64, transaction: &NewTransaction) -> Result<OpenTransa
 async fn insert_transactions(
     tx: &mut Session,
     now: Millis,
-    chunk: &[(&Cow<'_, [u8]>, &&NewTransaction)],
-) -> Result<HashMap<Vec<u8>, i64>, StoreError> {
+    chunk: &[(&Identity, &&NewTransaction)],
+) -> Result<HashMap<Identity, i64>, StoreError> {
     let sql = over_rows(
         "INSERT INTO journal_transactions (txn_id, accepted_at, events, sending, settled) VALUES",
         chunk.len(),
@@ -98,12 +98,15 @@ async fn insert_transactions(
     let mut values = Vec::with_capacity(chunk.len() * 5);
     for (id, transaction) in chunk {
         let events = i64::from(open_transaction(0, transaction)?.events);
-        values.extend([id.as_ref().into(), now.into(), events.into(), Vec::new().into(), Vec::new().into()]);
+        values.extend([id.as_slice().into(), now.into(), events.into(), Vec::new().into(), Vec::new().into()]);
     }
-    tx.rows(sql, values).await?.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    tx.rows(sql, values).await?.iter().map(|row| Ok((read_identity(row, 0)?, row.get(1)?))).collect()
 }
 
-async fn select_transactions(tx: &mut Session, ids: &[&[u8]]) -> Result<Vec<(Vec<u8>, StoredTransaction)>, StoreError> {
+async fn select_transactions(
+    tx: &mut Session,
+    ids: &[&[u8]],
+) -> Result<Vec<(Identity, StoredTransaction)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -117,7 +120,7 @@ async fn select_transactions(tx: &mut Session, ids: &[&[u8]]) -> Result<Vec<(Vec
     rows.iter()
         .map(|row| {
             let settled_at: Option<Millis> = row.get(5)?;
-            Ok((row.get(4)?, StoredTransaction { open: read_transaction(row)?, done: settled_at.is_some() }))
+            Ok((read_identity(row, 4)?, StoredTransaction { open: read_transaction(row)?, done: settled_at.is_some() }))
         })
         .collect()
 }
@@ -133,7 +136,7 @@ fn read_transaction(row: &Row) -> Result<OpenTransaction, StoreError> {
 /// Remembers the events' ids; returns, for each transaction, the events that had been seen before.
 async fn seen_events(
     tx: &mut Session,
-    new: &[(OpenTransaction, &[u8], &NewTransaction)],
+    new: &[(OpenTransaction, Identity, &NewTransaction)],
 ) -> Result<Vec<Bits>, StoreError> {
     let mut seen = vec![Bits::default(); new.len()];
     let mut places: HashMap<Cow<'_, [u8]>, (usize, u32)> = HashMap::new();
@@ -170,7 +173,36 @@ async fn seen_events(
     Ok(seen)
 }
 
-/// An id as it is stored: its bytes, since PostgreSQL has no NUL in texts, and a digest in place of what is longer than
+/// What a transaction is known by, in the column `txn_id`.
+type Identity = [u8; 32];
+
+/// A digest of the transaction's id and of what is in it: a homeserver that restarts may count from 1 again (Synapse on
+/// SQLite does), and then gives new events under an id that was used before. Of an event only its id counts, since the
+/// rest may change from one try to the next (`unsigned.age`); what has no id counts as it is.
+fn identity(transaction: &NewTransaction) -> Identity {
+    let mut digest = Sha256::new();
+    let mut add = |kind: u8, text: &str| {
+        // With the length in front no two lists run together into the same bytes.
+        digest.update([kind]);
+        digest.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(text);
+    };
+    add(0, &transaction.txn_id);
+    for event in &transaction.events {
+        match &event.event_id {
+            Some(id) => add(1, id),
+            None => add(2, event.json.get()),
+        }
+    }
+    digest.finalize().into()
+}
+
+fn read_identity(row: &Row, column: usize) -> Result<Identity, StoreError> {
+    let bytes: Vec<u8> = row.get(column)?;
+    bytes.try_into().map_err(|_| StoreError::unreadable("journal_transactions.txn_id", "it is no digest"))
+}
+
+/// An event's id as it is stored: its bytes, since PostgreSQL has no NUL in texts, and a digest in place of what is longer than
 /// ids may be, since indexes don't take everything. 0xFF is never in UTF-8, so no id looks like a digest.
 fn stored_id(id: &str) -> Cow<'_, [u8]> {
     const LONGEST: usize = 255;
@@ -386,6 +418,32 @@ pub(super) async fn prune(db: &Db, before: Millis) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::NewMatrixEvent;
+
+    #[test]
+    fn a_transaction_is_known_by_its_id_and_its_events() {
+        let event = |id: Option<&str>, body: &str| NewMatrixEvent {
+            event_id: id.map(str::to_owned),
+            json: RawValue::from_string(format!("\"{body}\"")).unwrap(),
+        };
+        let of =
+            |txn_id: &str, events: Vec<NewMatrixEvent>| identity(&NewTransaction { txn_id: txn_id.into(), events });
+        let same = of("1", vec![event(Some("$a"), "age 1")]);
+        assert_eq!(of("1", vec![event(Some("$a"), "age 2")]), same, "the same event, told again");
+        let others = [
+            same,
+            of("2", vec![event(Some("$a"), "age 1")]),
+            of("1", vec![event(Some("$b"), "age 1")]),
+            of("1", vec![]),
+            of("1$a", vec![]),
+            of("1", vec![event(Some("$a"), ""), event(Some("$b"), "")]),
+            of("1", vec![event(Some("$b"), ""), event(Some("$a"), "")]),
+            of("1", vec![event(Some("$a$b"), "")]),
+            of("1", vec![event(None, "$a")]),
+            of("1", vec![event(None, "$b")]),
+        ];
+        assert_eq!(others.iter().collect::<HashSet<_>>().len(), others.len());
+    }
 
     #[test]
     fn ids_that_differ_are_stored_apart() {

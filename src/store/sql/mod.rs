@@ -22,6 +22,8 @@ use super::{
 };
 use crate::model::{Folded, Isupport, Millis, NetworkId};
 
+pub(super) use open::look;
+
 /// An open database.
 pub(super) struct SqlStore {
     db: Db,
@@ -138,5 +140,9 @@ impl JournalStore for SqlStore {
 
     async fn prune(&self, before: Millis) -> Result<u64, StoreError> {
         journal::prune(&self.db, before).await
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        self.db.sweep().await
     }
 }

@@ -6,13 +6,13 @@ use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _,
     migrate::{MigrateError, Migrator},
     pool::PoolOptions,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::timeout;
 
 use super::engine::{Db, STATEMENT_TIMEOUT};
-use crate::store::StoreError;
+use crate::store::{Outlook, StoreError};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
@@ -22,15 +22,49 @@ const CONNECT: Duration = Duration::from_secs(4);
 /// How long to wait at start, when the server may be starting too.
 const FIRST_CONNECT: Duration = Duration::from_secs(10);
 /// How long another process (a backup, an sqlite3 shell) may hold the lock before we say that it does.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
 
+/// Where a URL leads.
+enum Place<'a> {
+    File(&'a str),
+    Server(Box<PgConnectOptions>),
+}
+
 /// Opens the database that `url` names, and brings its tables up to date.
 pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
+    match place(url)? {
+        Place::File(path) => sqlite(path).await,
+        Place::Server(options) => postgres(*options).await,
+    }
+}
+
+/// See [`crate::store::look`].
+pub(in crate::store) async fn look(url: &str) -> Result<Outlook, StoreError> {
+    match place(url)? {
+        Place::File(path) => look_at_file(path).await,
+        Place::Server(options) => look_at_server(&options).await.map_err(|error| explain_postgres(&options, error)),
+    }
+}
+
+fn place(url: &str) -> Result<Place<'_>, StoreError> {
     match url.split_once("://") {
-        Some(("sqlite", path)) => sqlite(path).await,
-        Some(("postgres" | "postgresql", _)) => postgres(url).await,
+        Some(("sqlite", path)) if path.is_empty() || path.starts_with(":memory:") => Err(StoreError::Url(
+            "database.url names no file: write `sqlite://footbridge.db`, or `sqlite:///var/lib/footbridge/bridge.db` \
+             for an absolute path"
+                .to_owned(),
+        )),
+        Some(("sqlite", path)) => Ok(Place::File(path)),
+        Some(("postgres" | "postgresql", _)) => {
+            let options = PgConnectOptions::from_str(url).map_err(|error| {
+                StoreError::Url(format!(
+                    "database.url can't be read: {error}; write `postgres://user:password@host:port/database`, with \
+                     characters such as `@`, `/` and `%` in the password written as `%40`, `%2F` and `%25`"
+                ))
+            })?;
+            Ok(Place::Server(Box::new(options.application_name("footbridge").disable_statement_logging())))
+        }
         scheme => {
             let found = match scheme {
                 Some((scheme, _)) => format!("it starts with `{scheme}://`"),
@@ -44,13 +78,6 @@ pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
 }
 
 async fn sqlite(path: &str) -> Result<Db, StoreError> {
-    if path.is_empty() || path.starts_with(":memory:") {
-        return Err(StoreError::Url(
-            "database.url names no file: write `sqlite://footbridge.db`, or `sqlite:///var/lib/footbridge/bridge.db` \
-             for an absolute path"
-                .to_owned(),
-        ));
-    }
     create_private(Path::new(path)).map_err(|error| StoreError::Open(explain_file(path, &error)))?;
     let options = sqlite_options(path);
     migrate_sqlite(&options).await.map_err(|error| explain_sqlite(path, error))?;
@@ -93,16 +120,7 @@ pub(super) async fn migrate_sqlite(options: &SqliteConnectOptions) -> Result<(),
     Ok(connection.close().await?)
 }
 
-async fn postgres(url: &str) -> Result<Db, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| {
-            StoreError::Url(format!(
-                "database.url can't be read: {error}; write `postgres://user:password@host:port/database`, with characters \
-                 such as `@`, `/` and `%` in the password written as `%40`, `%2F` and `%25`"
-            ))
-        })?
-        .application_name("footbridge")
-        .disable_statement_logging();
+async fn postgres(options: PgConnectOptions) -> Result<Db, StoreError> {
     migrate_postgres(&options).await.map_err(|error| explain_postgres(&options, error))?;
 
     // The limits are set on the connection, not as start-up options, which connection poolers such as pgbouncer refuse.
@@ -120,6 +138,12 @@ async fn postgres(url: &str) -> Result<Db, StoreError> {
 
 /// Brings the tables up to date, on a connection of its own without limits on the time a statement takes.
 async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
+    let mut connection = connect_postgres(options).await?;
+    POSTGRES.run_direct(None, &mut connection, false).await?;
+    Ok(connection.close().await?)
+}
+
+async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, MigrateError> {
     let connected = timeout(FIRST_CONNECT, options.connect()).await;
     let mut connection = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     let (encoding,): (String,) = sqlx::query_as("SHOW server_encoding").fetch_one(&mut connection).await?;
@@ -130,8 +154,67 @@ async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError
         );
         return Err(MigrateError::Execute(sqlx::Error::Configuration(problem.into())));
     }
-    POSTGRES.run_direct(None, &mut connection, false).await?;
-    Ok(connection.close().await?)
+    Ok(connection)
+}
+
+async fn look_at_file(path: &str) -> Result<Outlook, StoreError> {
+    let file = Path::new(path);
+    let openable = match std::fs::OpenOptions::new().read(true).write(true).open(file) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => may_create(file).map(|()| false),
+        Err(error) => Err(error),
+    };
+    if !openable.map_err(|error| StoreError::Open(explain_file(path, &error)))? {
+        return Ok(Outlook::New);
+    }
+    let looked = async {
+        // Not read-only: such a connection would leave the files of its log behind.
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY);
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let tables = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
+        let (has_tables,): (bool,) = sqlx::query_as(tables).fetch_one(&mut connection).await?;
+        let applied = if has_tables { sqlx::query_as(APPLIED).fetch_all(&mut connection).await? } else { Vec::new() };
+        connection.close().await?;
+        compare(&SQLITE, &applied)
+    };
+    looked.await.map_err(|error| explain_sqlite(path, error))
+}
+
+/// Whether a file can be made there. Only making one tells; it has another name and is gone again at once.
+fn may_create(file: &Path) -> io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.check", std::process::id()));
+    let trial = file.with_file_name(name);
+    std::fs::OpenOptions::new().write(true).create_new(true).open(&trial)?;
+    std::fs::remove_file(trial)
+}
+
+async fn look_at_server(options: &PgConnectOptions) -> Result<Outlook, MigrateError> {
+    let mut connection = connect_postgres(options).await?;
+    let tables = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    let (has_tables,): (bool,) = sqlx::query_as(tables).fetch_one(&mut connection).await?;
+    let applied = if has_tables { sqlx::query_as(APPLIED).fetch_all(&mut connection).await? } else { Vec::new() };
+    connection.close().await?;
+    compare(&POSTGRES, &applied)
+}
+
+/// The migrations that a database has had, and their checksums.
+const APPLIED: &str = "SELECT version, checksum FROM _sqlx_migrations ORDER BY version";
+
+/// What running the migrations would come to.
+fn compare(migrator: &Migrator, applied: &[(i64, Vec<u8>)]) -> Result<Outlook, MigrateError> {
+    for (version, checksum) in applied {
+        match migrator.iter().find(|migration| migration.version == *version) {
+            None => return Err(MigrateError::VersionMissing(*version)),
+            Some(known) if *known.checksum != **checksum => return Err(MigrateError::VersionMismatch(*version)),
+            Some(_) => {}
+        }
+    }
+    Ok(match applied.len() {
+        0 => Outlook::New,
+        count if count < migrator.iter().count() => Outlook::Older,
+        _ => Outlook::Ready,
+    })
 }
 
 fn pool_options<DB: sqlx::Database>() -> PoolOptions<DB> {

@@ -52,6 +52,8 @@ struct Shared {
     pinged: Notify,
     paused: AtomicBool,
     unacknowledged: AtomicUsize,
+    /// The number of the last transaction.
+    pushed: AtomicU64,
     requests: AtomicU64,
     /// What goes wrong, and with how many more requests (none: all).
     outage: Mutex<Option<(Outage, Option<usize>)>>,
@@ -75,6 +77,7 @@ impl FakeHomeserver {
                 pinged: Notify::new(),
                 paused: AtomicBool::new(false),
                 unacknowledged: AtomicUsize::new(0),
+                pushed: AtomicU64::new(0),
                 requests: AtomicU64::new(0),
                 outage: Mutex::new(None),
                 line: tokio::sync::Mutex::new(None),
@@ -217,6 +220,11 @@ impl FakeHomeserver {
         let body = serde_json::to_vec(body).expect("a value is JSON");
         let _line = self.shared.line.lock().await;
         self.deliver(&self.appservice(), &Transaction { id: id.to_owned(), body: body.into() }).await
+    }
+
+    /// From now on transactions are numbered from 1 again, as by a Synapse on SQLite that was started anew.
+    pub fn count_anew(&self) {
+        self.shared.pushed.store(0, Ordering::Relaxed);
     }
 
     fn appservice(&self) -> Registration {

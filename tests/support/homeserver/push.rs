@@ -30,7 +30,6 @@ impl FakeHomeserver {
     /// Pushes what is in the outbox, one transaction at a time, each until it is answered 200.
     pub(super) async fn push_for_ever(self, registration: Registration) {
         let mut known_users = HashSet::new();
-        let mut next_id = 0_u64;
         loop {
             let changed = self.shared.push_wanted.notified();
             let events: Vec<Arc<Event>> = {
@@ -46,9 +45,9 @@ impl FakeHomeserver {
                 continue;
             }
             self.ask_about_users(&registration, &events, &mut known_users).await;
-            next_id += 1;
+            let number = self.shared.pushed.fetch_add(1, Ordering::Relaxed) + 1;
             let body = serde_json::to_vec(&json!({ "events": events })).expect("events are JSON");
-            let transaction = Transaction { id: format!("txn{next_id}"), body: body.into() };
+            let transaction = Transaction { id: number.to_string(), body: body.into() };
             // The line is held until the answer, so that a test's own transactions don't overlap with these.
             let mut line = self.shared.line.lock().await;
             let mut backoff = FIRST_BACKOFF;

@@ -46,6 +46,8 @@ pub enum Outage {
     BadGateway,
     /// 429 `M_LIMIT_EXCEEDED` with a `Retry-After` of so many seconds.
     RateLimited(u64),
+    /// The same to every request whose address has this text, and a pause of an hour; all others work.
+    RateLimitedAt(&'static str),
     /// Everything works, but each answer takes this much longer.
     Latency(Duration),
     /// 500 `M_UNKNOWN` to every request with this text in its body; all others work.
@@ -126,11 +128,12 @@ async fn front(
         Some(Outage::Latency(extra)) => tokio::time::sleep(*extra).await,
         Some(Outage::BadGateway) => return html(StatusCode::BAD_GATEWAY),
         Some(Outage::RateLimited(seconds)) => return rate_limited(*seconds),
+        Some(Outage::RateLimitedAt(text)) if request.uri().to_string().contains(text) => return rate_limited(3600),
         Some(Outage::DropConnections) => {
             connection.0.store(true, Ordering::Relaxed);
             return html(StatusCode::BAD_GATEWAY);
         }
-        Some(Outage::LoseAnswers | Outage::StumblesOver(_)) | None => {}
+        Some(Outage::LoseAnswers | Outage::StumblesOver(_) | Outage::RateLimitedAt(_)) | None => {}
     }
     let stumbling_block = match outage {
         Some(Outage::StumblesOver(text)) => Some(text),
