@@ -48,6 +48,11 @@ async fn a_room_is_made_for_an_alias(town: Town) {
                 .cloned()
         })
         .await;
+    // Whoever may set it on IRC may in the room.
+    dora.raw(&format!("MODE {TEA} -t")).await;
+    dora.sync().await;
+    alice.set_topic(&room, "white").await;
+    dora.expect("the topic from the room", |line| line.is("TOPIC") && line.text() == "white").await;
     // R19: who comes later can't read what was said before.
     assert_eq!(alice.state(&room, "m.room.history_visibility", "").await.unwrap()["history_visibility"], "joined");
 

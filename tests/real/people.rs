@@ -126,8 +126,13 @@ async fn ghosts_are_removed_from_the_channel(town: Town) {
         let kick = client.expect("the kick", |line| line.is("KICK") && line.param(1) == client.nick()).await;
         assert_eq!((kick.nick(), kick.text()), (&*puppet("alice"), reason));
     }
+    // A ban that is lifted is no kick.
+    fred.join(TEA).await;
+    alice.unban(room, &town.ghost("fred")).await;
+    alice.say(room, "the ban is lifted").await;
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "the ban is lifted").await;
     let kicks = dora.lines().iter().filter(|line| line.is("KICK")).count();
-    assert_eq!(kicks, 2, "the early one had no effect");
+    assert_eq!(kicks, 2, "neither the early one nor the lifted ban had any effect");
 }
 
 async fn puppets_are_removed_from_the_room(town: Town) {
