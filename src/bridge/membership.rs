@@ -54,10 +54,8 @@ impl Core {
     fn is_called(&mut self, link: &LinkId, nick: &str) {
         let Some(network) = self.networks.get(link.network()) else { return };
         let mapping = network.isupport.casemapping;
-        let username = match link.is_bot() {
-            true => network.bot_username.as_str(),
-            false => self.puppets.username(link).unwrap_or_default(),
-        };
+        let username =
+            if link.is_bot() { network.bot_username.as_str() } else { self.puppets.username(link).unwrap_or_default() };
         self.echo.has(link, nick, mapping, username, self.clock.now());
     }
 
