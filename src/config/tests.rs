@@ -84,6 +84,7 @@ fn what_is_given_is_taken() {
         key = "sesame"
         [[network.libera.plumb]]
         channel = "#two"
+        key = ""
         room = "#two:example.org"
         [[network.libera.plumb]]
         channel = "#three"

@@ -124,6 +124,18 @@ impl Value for Secret {
     }
 }
 
+/// A secret, or an empty text for none.
+pub(super) struct SecretOrNone(pub(super) Option<Secret>);
+
+impl Value for SecretOrNone {
+    fn read(value: &DeValue<'_>, source: &Source<'_>) -> Result<Self, String> {
+        match value {
+            DeValue::String(text) if text.is_empty() => Ok(Self(None)),
+            other => Secret::read(other, source).map(|secret| Self(Some(secret))),
+        }
+    }
+}
+
 /// Values that are one text with a syntax of their own.
 macro_rules! parsed_text {
     ($($kind:ty => $parse:expr;)*) => {$(

@@ -51,7 +51,6 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
             "nick" => link.nick = value.into(),
             "alternatives" => link.alternatives = list(value),
             "end" => link.nick_end = value.into(),
-            "known" => {}
             "username" => link.username = value.into(),
             "sasl" => {
                 let (account, password) = value.split_once(':').unwrap();
@@ -59,7 +58,7 @@ pub(crate) fn specs(words: &str) -> (LinkSpec, NetworkSpec) {
             }
             "channels" => link.channels = list(value).iter().map(|name| channel(name)).collect(),
             "queue" => network.limits.queue = value.parse().unwrap(),
-            "masks" => {} // See `Play::new`.
+            "known" | "masks" => {} // See `Play::new`.
             "password" => network.password = Some(Sealed::new(value)),
             _ => panic!("`{key}` is no key of `with:`"),
         }

@@ -8,6 +8,7 @@ use crate::{
     config::{
         Secret,
         reader::{Section, Source},
+        value::SecretOrNone,
     },
     model::NetworkId,
 };
@@ -19,7 +20,7 @@ use super::Network;
 pub struct Plumb {
     /// The channel. Required.
     pub channel: String,
-    /// The channel's key, if it has one.
+    /// The channel's key, a secret; empty if it has none. Default: none.
     pub key: Option<Secret>,
     /// The room's id, or an alias. The bot has to be invited unless anyone may join. Required.
     pub room: OwnedRoomOrAliasId,
@@ -29,8 +30,8 @@ impl Plumb {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         let channel = section.key("channel").parse(channel).get();
         let room = section.key("room").get();
-        let key = section.key("key").parse(key).optional();
-        Some(Self { channel: channel?, key: key?, room: room? })
+        let key = section.key("key").parse(|SecretOrNone(secret)| secret.map(key).transpose()).optional();
+        Some(Self { channel: channel?, key: key?.flatten(), room: room? })
     }
 }
 
