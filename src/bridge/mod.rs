@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `portal` | what is said in channels and rooms, and topics |
 //! | `private` | queries and control rooms |
-//! | `membership` | who is where, and our own links' comings and goings |
+//! | `links` | our own links' comings and goings |
+//! | `rosters`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `puppets` | the links that act for Matrix users |
 //! | `ghosts` | the Matrix users that stand for IRC users |
 //! | `delivery` | the fate of each Matrix event |
@@ -24,6 +25,7 @@ mod event;
 mod ghosts;
 mod health;
 mod intake;
+mod links;
 mod lookups;
 mod membership;
 mod network;
@@ -32,6 +34,7 @@ mod outbox;
 mod portal;
 mod private;
 mod puppets;
+mod rosters;
 mod start;
 mod unplaced;
 mod witnesses;

@@ -4,6 +4,7 @@
 //! in the room. What people said goes ahead of joins and leaves. To add a thing to send: a [`Job`], its arm in
 //! `worker.rs`.
 
+mod entrance;
 mod queue;
 mod worker;
 

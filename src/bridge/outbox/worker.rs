@@ -1,43 +1,25 @@
 //! A lane's worker: does one thing after the other in its room, and waits for as long as the homeserver is away.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Destination, Job, Outbox, Receipt,
-    queue::{Next, Queue, Waited, Wish},
+    entrance::{NoRoom, Voice, enter, enter_portal},
+    queue::{Next, Queue, Wish},
 };
 use crate::{
     bridge::{delivery, dispatch::Input, ghosts::Ghost},
-    matrix::{CreateRoom, MatrixApi, MatrixError, Membership, Preset},
+    matrix::{MatrixApi, MatrixError},
     model::{MatrixKey, Millis},
-    store,
     telemetry::metric,
     translate::matrix_to_irc,
 };
 
 /// Why a ghost leaves a room that isn't for two.
-const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
-/// How long what is said on IRC waits, at least, for a room that refuses the bot.
-const UNINVITED: Duration = Duration::from_mins(10);
-
-/// Who speaks for the bridge in a room.
-#[derive(Debug, Clone)]
-enum Voice {
-    Bot,
-    Ghost(Arc<Ghost>),
-}
-
-impl Voice {
-    fn user(&self) -> Option<&UserId> {
-        match self {
-            Self::Bot => None,
-            Self::Ghost(ghost) => Some(&ghost.user),
-        }
-    }
-}
+pub(super) const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
 
 struct Worker {
     out: Arc<Outbox>,
@@ -68,203 +50,6 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
     }
 }
 
-/// Why a worker has no room.
-enum NoRoom {
-    /// There will be none: what waits for it is over.
-    Refused,
-    /// The bridge stops: what waits for it is the next run's.
-    Stopped,
-}
-
-/// Tells the dispatcher. It is gone only when the bridge stops.
-async fn tell_core(out: &Outbox, input: Input) -> Result<(), NoRoom> {
-    out.core.send(input).await.map_err(|_| NoRoom::Stopped)
-}
-
-/// Sees to it that there is a room and that we are in it.
-async fn enter(out: &Arc<Outbox>, queue: &Queue, destination: Destination) -> Result<(OwnedRoomId, Voice), NoRoom> {
-    match destination {
-        Destination::Portal(room) => enter_portal(out, queue, &room).await.map(|()| (room, Voice::Bot)),
-        Destination::Query { room, ghost } => {
-            queue.load(HashSet::from([ghost.user.clone()]));
-            Ok((room, Voice::Ghost(ghost)))
-        }
-        Destination::InvitedQuery { room, ghost, user } => {
-            accept_query(out, &room, &ghost, &user).await?;
-            queue.load(HashSet::from([ghost.user.clone()]));
-            Ok((room, Voice::Ghost(ghost)))
-        }
-        Destination::NewQuery { ghost, user } => {
-            let room = make_query(out, &ghost, &user).await?;
-            queue.load(HashSet::from([ghost.user.clone()]));
-            Ok((room, Voice::Ghost(ghost)))
-        }
-        Destination::Control(room) => {
-            let joined = async {
-                out.bot_exists().await?;
-                out.persist(|| out.matrix.join((&*room).into(), None)).await
-            };
-            let joined = joined.await.map(drop);
-            if matches!(joined, Err(MatrixError::Stopped)) {
-                return Err(NoRoom::Stopped);
-            }
-            report(&room, "join the control room", &joined);
-            Ok((room, Voice::Bot))
-        }
-        Destination::NewControl(user) => make_control(out, &user).await.map(|room| (room, Voice::Bot)),
-    }
-}
-
-/// Waits until the bot is asked into a room that refuses it. What is said on IRC doesn't pile up meanwhile.
-async fn invitation(out: &Outbox, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
-    loop {
-        match queue.invitation(UNINVITED).await {
-            Waited::Invited => return Ok(()),
-            Waited::Closed => return Err(NoRoom::Refused),
-            Waited::TooLong(texts) => {
-                for receipt in &texts {
-                    settle_text(out, receipt).await;
-                }
-                if !texts.is_empty() {
-                    tracing::warn!(
-                        portal.room = %room, count = texts.len(),
-                        "messages from IRC are given up: the room has refused the bridge's bot for too long; invite it"
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// Comes into a room with portals, now or once it is asked in.
-async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
-    loop {
-        let entered = async {
-            out.bot_exists().await?;
-            out.persist(|| out.matrix.join(room.into(), None)).await?;
-            out.persist(|| out.matrix.members(room, None)).await
-        };
-        match entered.await {
-            Ok(members) => {
-                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
-                // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
-                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.bot);
-                queue.load(ghosts.map(|m| m.user).collect());
-                let members = people
-                    .into_iter()
-                    .filter(|m| m.membership == Membership::Join)
-                    .map(|m| (m.user, m.display_name))
-                    .collect();
-                return tell_core(out, Input::RoomReady { room: room.to_owned(), members }).await;
-            }
-            Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
-            Err(error) => {
-                tracing::error!(
-                    portal.room = %room, %error,
-                    "the bridge's bot can't enter this room; invite it, and it will come in at once"
-                );
-                invitation(out, queue, room).await?;
-            }
-        }
-    }
-}
-
-async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> Result<(), NoRoom> {
-    let accept = || async {
-        out.ghosts.ensure(&*out.matrix, ghost).await?;
-        out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
-        let members = out.persist(|| out.matrix.members(room, Some(&ghost.user))).await?;
-        let private = members.iter().all(|member| member.user == *user || member.user == ghost.user);
-        if private {
-            keep_query(out, room, ghost, user).await;
-        } else {
-            out.persist(|| out.matrix.leave(room, Some(&ghost.user), Some(PRIVATE_ONLY))).await?;
-        }
-        Ok(private)
-    };
-    match out.as_ghost(ghost, accept).await {
-        Ok(true) => return Ok(()),
-        Ok(false) => {}
-        Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
-        Err(error) => {
-            report(room, "accept the invitation to a query", &Err(error));
-        }
-    }
-    let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), room: Some(room.to_owned()) };
-    tell_core(out, refused).await?;
-    Err(NoRoom::Refused)
-}
-
-async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Result<OwnedRoomId, NoRoom> {
-    let make = || async {
-        out.ghosts.ensure(&*out.matrix, ghost).await?;
-        let request = CreateRoom {
-            as_user: Some(ghost.user.clone()),
-            invite: vec![user.to_owned()],
-            is_direct: true,
-            preset: Preset::Trusted,
-            ..CreateRoom::default()
-        };
-        out.persist(|| out.matrix.create_room(request.clone())).await
-    };
-    match out.as_ghost(ghost, make).await {
-        Ok(room) => {
-            keep_query(out, &room, ghost, user).await;
-            let opened = Input::QueryOpened { ghost: ghost.clone(), user: user.to_owned(), room: room.clone() };
-            tell_core(out, opened).await.map(|()| room)
-        }
-        Err(MatrixError::Stopped) => Err(NoRoom::Stopped),
-        Err(error) => {
-            tracing::warn!(%user, ghost.id = %ghost.user, %error, "could not open a room for a private message");
-            let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), room: None };
-            tell_core(out, refused).await?;
-            Err(NoRoom::Refused)
-        }
-    }
-}
-
-async fn keep_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) {
-    let query = store::Query {
-        room: room.to_owned(),
-        network: ghost.network.clone(),
-        user: user.to_owned(),
-        nick: ghost.nick.clone(),
-        folded: ghost.folded.clone(),
-    };
-    if let Err(error) = out.store.put_query(&query).await {
-        tracing::error!(portal.room = %room, %error, "could not store a query; after a restart a new room will be made");
-    }
-}
-
-async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Result<OwnedRoomId, NoRoom> {
-    let request = CreateRoom {
-        name: Some("IRC bridge".into()),
-        invite: vec![user.to_owned()],
-        is_direct: true,
-        preset: Preset::Trusted,
-        ..CreateRoom::default()
-    };
-    let made = async {
-        out.bot_exists().await?;
-        out.persist(|| out.matrix.create_room(request.clone())).await
-    };
-    match made.await {
-        Ok(room) => {
-            if let Err(error) = out.store.put_control_room(user, &room).await {
-                tracing::error!(%user, %error, "could not store a control room; after a restart a new one will be made");
-            }
-            let opened = Input::ControlOpened { user: user.to_owned(), room: room.clone() };
-            tell_core(out, opened).await.map(|()| room)
-        }
-        Err(MatrixError::Stopped) => Err(NoRoom::Stopped),
-        Err(error) => {
-            tracing::warn!(%user, %error, "could not open a control room");
-            tell_core(out, Input::ControlRefused { user: user.to_owned() }).await?;
-            Err(NoRoom::Refused)
-        }
-    }
-}
-
 /// Without a room: everything that waits or comes is over.
 async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
     loop {
@@ -287,7 +72,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
     }
 }
 
-async fn settle_text(out: &Outbox, receipt: &Receipt) {
+pub(super) async fn settle_text(out: &Outbox, receipt: &Receipt) {
     if receipt.tick() {
         out.journal.settle_irc(receipt.key).await;
     }
@@ -300,7 +85,7 @@ async fn settle_failures(out: &Outbox, events: &[(OwnedEventId, MatrixKey)]) {
 }
 
 /// Says in the log what could not be done; true if it could.
-fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>) -> bool {
+pub(super) fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>) -> bool {
     if let Err(error) = result {
         tracing::warn!(portal.room = %room, %error, "could not {what}");
     }

@@ -1,0 +1,209 @@
+//! Our own links: what their coming and going on the network and in channels means.
+
+use std::sync::Arc;
+
+use ruma::UserId;
+
+use super::{
+    directory::ChannelRef,
+    dispatch::{Core, Input},
+    network::BotState,
+    observer,
+    outbox::{Job, Lane},
+};
+use crate::{
+    model::{ChannelKey, Failure, IrcAction, IrcKey, Isupport, LinkId, Source},
+    translate,
+};
+
+impl Core {
+    /// A link is on its network, and knows what the server says of itself.
+    pub(super) fn on_ready(&mut self, link: &LinkId, isupport: Arc<Isupport>) {
+        let Some(network) = self.networks.get_mut(link.network()) else { return };
+        if link.is_bot() {
+            network.bot_state = BotState::On;
+        }
+        let mapping = isupport.casemapping;
+        let refold = network.isupport.casemapping != mapping;
+        if network.isupport != isupport {
+            network.isupport = isupport.clone();
+            let (store, id) = (self.store.clone(), network.id.clone());
+            tokio::spawn(async move {
+                if let Err(error) = store.put_isupport(&id, &isupport).await {
+                    tracing::warn!(network = %id, %error, "could not store what the server said of itself");
+                }
+            });
+        }
+        if refold {
+            self.directory.refold(link.network(), mapping);
+            self.puppets.refold(link.network(), mapping);
+            self.echo.refold(link.network(), mapping);
+        }
+    }
+
+    pub(super) fn on_own_nick(&mut self, link: &LinkId, nick: &str) {
+        self.is_called(link, nick);
+        self.keep_nick(link, nick);
+    }
+
+    /// One of our links has this nick now.
+    pub(super) fn is_called(&mut self, link: &LinkId, nick: &str) {
+        let Some(network) = self.networks.get(link.network()) else { return };
+        let mapping = network.isupport.casemapping;
+        let username =
+            if link.is_bot() { network.bot_username.as_str() } else { self.puppets.username(link).unwrap_or_default() };
+        self.echo.has(link, nick, mapping, username, self.clock.now());
+    }
+
+    pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        let Some(state) = self.directory.channels.get_mut(&key) else {
+            // Not (or no more) bridged: nothing keeps us there.
+            let command = self.delivery.command();
+            let part = IrcAction::Part { channel: channel.to_owned(), reason: None };
+            return self.act(link, command, part).await;
+        };
+        if !state.present.contains(link) {
+            state.present.push(link.clone());
+        }
+        if link.is_bot() {
+            state.trouble.over();
+            state.witnesses.begins(link, self.clock.now());
+        }
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            // It may have been forced in by the network.
+            puppet.wanted.entry(key.1.clone()).or_insert_with(|| channel.to_owned());
+        }
+        self.observe(&key).await;
+    }
+
+    pub(super) async fn on_own_left(&mut self, link: &LinkId, channel: &str) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        self.absent(link, &key).await;
+    }
+
+    /// A link is not in a channel any more.
+    pub(super) async fn absent(&mut self, link: &LinkId, key: &ChannelRef) {
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        if let Some(place) = channel.present.iter().position(|present| present == link) {
+            channel.present.remove(place);
+            self.observe(key).await;
+        }
+    }
+
+    /// Lets the right link observe a channel.
+    async fn observe(&mut self, key: &ChannelRef) {
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        let chosen = observer::choose(&channel.present, channel.observer.as_ref()).cloned();
+        if chosen == channel.observer {
+            return;
+        }
+        let name = channel.name.clone();
+        let before = std::mem::replace(&mut channel.observer, chosen.clone());
+        let before = before.filter(|link| channel.present.contains(link));
+        if let Some(puppet) = chosen.as_ref().filter(|link| !link.is_bot()) {
+            channel.witnesses.begins(puppet, self.clock.now());
+        }
+        tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
+        let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
+        // The bot observes wherever it is, unasked: between its JOIN and our hearing of it nothing may be missed.
+        for (link, on) in changes.filter(|(link, _)| !link.is_bot()) {
+            let command = self.delivery.command();
+            self.act(&link, command, IrcAction::Observe { channel: name.clone(), on }).await;
+        }
+    }
+
+    /// Lets the bot come into a channel (again).
+    pub(super) async fn join_with_bot(&mut self, key: &ChannelRef) {
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        channel.trouble.trying();
+        let (bot, channel) = (network.bot.clone(), ChannelKey { name: channel.name.clone(), key: channel.key.clone() });
+        let command = self.delivery.command();
+        self.act(&bot, command, IrcAction::Join { channels: vec![channel] }).await;
+    }
+
+    /// The bot can't be in a channel: its rooms are told if that is news to them, and it tries again later.
+    fn bot_is_out(&mut self, key: ChannelRef, words: &str, at: IrcKey) {
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        let (news, pause) = channel.trouble.again(words);
+        tracing::warn!(network = %key.0, portal.channel = channel.name, news, "the bridge's bot {words}");
+        if news {
+            self.notice(&key, &format!("The bridge's bot {words}. It will try again by itself."), at);
+        }
+        let (Some(pause), input) = (pause, self.input.clone()) else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let _ = input.send(Input::BotRetries(key)).await;
+        });
+    }
+
+    pub(super) async fn on_own_kicked(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        source: &Source,
+        reason: Option<&str>,
+        at: IrcKey,
+    ) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        self.absent(link, &key).await;
+        let words = kick_words(source, reason);
+        let Some(user) = link.user() else {
+            return self.bot_is_out(key, &format!("was {words} on IRC ({channel})"), at);
+        };
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            puppet.wanted.remove(&key.1);
+        }
+        for lane in self.lanes_with(&key, user) {
+            lane.push(Job::Remove { user: user.to_owned(), reason: format!("was {words} on IRC") });
+        }
+    }
+
+    pub(super) async fn on_join_refused(&mut self, link: &LinkId, channel: &str, failure: &Failure, at: IrcKey) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        self.absent(link, &key).await;
+        let Some(user) = link.user() else {
+            return self.bot_is_out(key, &format!("can't join {channel} on IRC: {failure}"), at);
+        };
+        if let Some(puppet) = self.puppets.links.get_mut(link) {
+            puppet.wanted.remove(&key.1);
+        }
+        let text = format!("{user} can't join {channel} on IRC: {failure}. What they write here can't be seen there.");
+        for lane in self.lanes_with(&key, user) {
+            lane.push(Job::Notice { text: text.clone(), txn: format!("fbn{at}") });
+        }
+    }
+
+    /// Says something in all rooms of a channel, once for the event that is the reason.
+    fn notice(&self, key: &ChannelRef, text: &str, at: IrcKey) {
+        for lane in self.lanes(key) {
+            lane.push(Job::Notice { text: text.to_owned(), txn: format!("fbn{at}") });
+        }
+    }
+
+    pub(super) fn channel_ref(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
+        self.networks.get(link.network()).map(|network| (network.id.clone(), network.fold(channel)))
+    }
+
+    /// The lanes of a channel's rooms.
+    pub(super) fn lanes(&self, key: &ChannelRef) -> Vec<Lane> {
+        let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
+        rooms.filter_map(|room| self.directory.rooms.get(room)).map(|room| room.lane.clone()).collect()
+    }
+
+    /// The lanes of those of a channel's rooms that a Matrix user is in.
+    fn lanes_with(&self, key: &ChannelRef, user: &UserId) -> Vec<Lane> {
+        let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
+        let rooms = rooms.filter_map(|room| self.directory.rooms.get(room));
+        rooms.filter(|room| room.members.contains_key(user)).map(|room| room.lane.clone()).collect()
+    }
+}
+
+pub(super) fn kick_words(source: &Source, reason: Option<&str>) -> String {
+    let reason = reason.map(translate::one_line).filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) => format!("kicked by {}: {reason}", source.nick),
+        None => format!("kicked by {}", source.nick),
+    }
+}
