@@ -150,6 +150,7 @@ fuzz_target!(|input: Story<'_>| {
         link: if input.bot { LinkId::bot(network.clone()) } else { LinkId::puppet(network.clone(), user) },
         nick: input.nick.to_owned(),
         alternatives: vec!["alice_m".to_owned()],
+        nick_end: String::new(),
         username: input.username.to_owned(),
         realname: input.realname.to_owned(),
         sasl: input.sasl.map(|(account, word)| SaslPlain { account: account.to_owned(), password: Sealed::new(word) }),
