@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +20,7 @@ use super::{
     event::Event,
     ghosts::Ghost,
     network::{BotState, Network},
+    ours::Ours,
     outbox::{Job, Outbox},
     puppets::Puppets,
     unplaced::Unplaced,
@@ -90,7 +91,7 @@ pub(crate) enum Input {
 
 /// The dispatcher's state and its ways out.
 pub(crate) struct Core {
-    pub(super) bot: OwnedUserId,
+    pub(super) ours: Arc<Ours>,
     pub(super) server: OwnedServerName,
     pub(super) networks: BTreeMap<NetworkId, Network>,
     pub(super) directory: Directory,
@@ -180,22 +181,11 @@ impl Core {
         }
     }
 
-    /// Whether `user` is the bot or in a ghost namespace.
-    pub(super) fn is_ours(&self, user: &UserId) -> bool {
-        *user == self.bot || self.networks.values().any(|network| network.owns(user))
-    }
-
     pub(super) async fn on_matrix(&mut self, key: MatrixKey, json: &RawValue) {
         let Some(event) = Event::read(json) else {
             tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
             return self.journal.settle_matrix(key).await;
         };
-        // What we do ourselves is no news, but whom we showed out because IRC did has left like anybody else.
-        let about_others = event.kind == "m.room.member"
-            && event.state_key.as_deref().is_some_and(|key| UserId::parse(key).is_ok_and(|user| !self.is_ours(&user)));
-        if self.is_ours(&event.sender) && !about_others {
-            return self.journal.settle_matrix(key).await;
-        }
         if self.waits_for_room(key, &event, json) {
             return;
         }
@@ -305,7 +295,7 @@ impl Core {
                 let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
                 self.on_irc_text_again(&event.link, said).await;
             }
-            _ => self.journal.settle_irc(event.key).await,
+            _ => self.journal.settle_irc(event.key),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::dispatch::Input;
+use super::{dispatch::Input, ours::Ours};
 use crate::{
     irc::pool::{
         WriteAhead,
@@ -23,6 +23,7 @@ const BATCH: usize = 256;
 
 /// Takes the homeserver's transactions.
 pub(super) struct MatrixIntake {
+    pub(super) ours: Arc<Ours>,
     pub(super) journal: Journal,
     /// Held from acceptance to hand-over, so that the dispatcher sees transactions in the order of the journal.
     pub(super) input: Arc<Mutex<mpsc::Sender<Input>>>,
@@ -30,7 +31,11 @@ pub(super) struct MatrixIntake {
 
 #[async_trait]
 impl TransactionSink for MatrixIntake {
-    async fn accept(&self, transaction: Transaction) -> Result<(), SinkError> {
+    async fn accept(&self, mut transaction: Transaction) -> Result<(), SinkError> {
+        transaction.events.retain(|event| !self.ours.is_no_news(&event.json));
+        if transaction.events.is_empty() {
+            return Ok(());
+        }
         // A task of its own: the homeserver may hang up at any moment, which drops this future, and what is accepted
         // must be handed over all the same.
         let accepted = tokio::spawn(accept(self.journal.clone(), self.input.clone(), transaction)).await;
@@ -268,6 +273,11 @@ mod tests {
         (Journal::start(Arc::new(picky), Arc::new(SystemClock), limits).await.unwrap().0, folder)
     }
 
+    fn intake(journal: &Journal, input: mpsc::Sender<Input>) -> MatrixIntake {
+        let ours = Ours::new(ruma::owned_user_id!("@footbridge:x"), Vec::new());
+        MatrixIntake { ours: ours.into(), journal: journal.clone(), input: Arc::new(Mutex::new(input)) }
+    }
+
     fn link() -> LinkId {
         LinkId::bot(NetworkId::try_from("net".to_owned()).unwrap())
     }
@@ -296,7 +306,7 @@ mod tests {
     async fn of_a_transaction_only_the_event_is_left_out_that_the_database_refuses() {
         let (journal, _folder) = journal().await;
         let (input, mut inputs) = mpsc::channel(4);
-        let intake = MatrixIntake { journal: journal.clone(), input: Arc::new(Mutex::new(input)) };
+        let intake = intake(&journal, input);
         let transaction = || Transaction {
             txn_id: "1".to_owned(),
             events: ["first", "poison", "last"]
@@ -314,6 +324,27 @@ mod tests {
         assert_eq!(journal.unsettled_matrix().await.unwrap().len(), 2);
         intake.accept(transaction()).await.expect("it is known");
         assert!(inputs.try_recv().is_err(), "nothing of it is fresh again");
+    }
+
+    #[tokio::test]
+    async fn what_we_said_ourselves_is_taken_and_forgotten() {
+        let (journal, _folder) = journal().await;
+        let (input, mut inputs) = mpsc::channel(4);
+        let intake = intake(&journal, input);
+        let event = |sender: &str| TransactionEvent {
+            event_id: Some(format!("${sender}")),
+            json: RawValue::from_string(format!(r#"{{"type":"m.room.message","sender":"{sender}"}}"#)).unwrap(),
+        };
+        let transaction = |txn_id: &str, senders: &[&str]| Transaction {
+            txn_id: txn_id.to_owned(),
+            events: senders.iter().map(|sender| event(sender)).collect(),
+            ephemeral: Vec::new(),
+        };
+        intake.accept(transaction("1", &["@footbridge:x"])).await.unwrap();
+        assert!(inputs.try_recv().is_err() && journal.unsettled_matrix().await.unwrap().is_empty());
+        intake.accept(transaction("2", &["@footbridge:x", "@ann:x"])).await.unwrap();
+        let Some(Input::Matrix(events)) = inputs.recv().await else { panic!("nothing was handed over") };
+        assert!(events.len() == 1 && events[0].1.get().contains("@ann:x"));
     }
 
     #[tokio::test]

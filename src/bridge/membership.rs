@@ -67,7 +67,7 @@ impl Core {
         let (Some(target), Some(member)) = (target, event.content::<Member>()) else {
             return self.journal.settle_matrix(origin.key).await;
         };
-        if self.is_ours(&target) {
+        if self.ours.includes(&target) {
             return self.on_our_member(&target, &member, event, origin).await;
         }
         match self.directory.kind(&event.room_id) {
@@ -115,11 +115,11 @@ impl Core {
     /// Somebody did something about one of our own users.
     async fn on_our_member(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         match member.membership.as_str() {
-            "invite" if *target == self.bot => self.on_bot_invited(member, event, origin).await,
+            "invite" if *target == self.ours.bot => self.on_bot_invited(member, event, origin).await,
             "invite" => self.on_ghost_invited(target, event, origin).await,
             // A ban lifted or an invitation withdrawn shows nobody out.
             "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin).await,
-            "leave" | "ban" if *target == self.bot => self.on_bot_removed(member, event, origin).await,
+            "leave" | "ban" if *target == self.ours.bot => self.on_bot_removed(member, event, origin).await,
             "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
             _ => self.journal.settle_matrix(origin.key).await,
         }

@@ -11,7 +11,7 @@
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `puppets` | the links that act for Matrix users |
-//! | `ghosts` | the Matrix users that stand for IRC users |
+//! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
 //! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |
 //! | `lookups`, `health` | what others ask of us |
@@ -30,6 +30,7 @@ mod lookups;
 mod membership;
 mod network;
 mod observer;
+mod ours;
 mod outbox;
 mod portal;
 mod private;

@@ -95,12 +95,6 @@ impl Network {
         }
     }
 
-    /// Tells the ids in the namespace of this network's ghosts.
-    pub(super) fn namespace(&self) -> impl Fn(&UserId) -> bool + Send + Sync + 'static {
-        let (ghost, server) = (self.config.ghosts.localpart.clone(), self.server.clone());
-        move |user| user.server_name() == server && ghost.claims(user.localpart())
-    }
-
     /// The comparable form of a nick or channel.
     pub(super) fn fold(&self, name: &str) -> Folded {
         self.isupport.casemapping.fold(name)
@@ -128,11 +122,6 @@ impl Network {
     /// The nick whose ghost `user` is.
     pub(super) fn nick_of(&self, user: &UserId) -> Option<Folded> {
         self.config.ghosts.localpart.parse_id(user, &self.server, self.isupport.casemapping)
-    }
-
-    /// Whether `user` is in the namespace of this network's ghosts, even if no nick could have that ghost.
-    pub(super) fn owns(&self, user: &UserId) -> bool {
-        user.server_name() == self.server && self.config.ghosts.localpart.claims(user.localpart())
     }
 
     /// The channel for which an alias stands.

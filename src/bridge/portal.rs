@@ -205,8 +205,8 @@ impl Core {
     pub(super) async fn on_irc_text(&mut self, link: &LinkId, said: Said) {
         match &said.target {
             TextTarget::Channel { name, .. } => match self.channel_ref(link, name) {
-                Some(channel) if self.is_news(&channel, link, &said) => self.channel_text(&channel, said).await,
-                _ => self.journal.settle_irc(said.key).await,
+                Some(channel) if self.is_news(&channel, link, &said) => self.channel_text(&channel, &said),
+                _ => self.journal.settle_irc(said.key),
             },
             TextTarget::Own => self.private_text(link, said).await,
         }
@@ -227,29 +227,29 @@ impl Core {
         match &said.target {
             TextTarget::Channel { name, .. } => {
                 let Some(network) = self.networks.get(link.network()) else {
-                    return self.journal.settle_irc(said.key).await;
+                    return self.journal.settle_irc(said.key);
                 };
                 let channel = (network.id.clone(), network.fold(name));
                 let now = self.clock.now();
                 let state = self.directory.channels.get_mut(&channel);
                 let told = state.is_some_and(|channel| !channel.witnesses.is_first_again(link, &said, now));
                 if told || self.was_ours(&channel.0, &said.source) {
-                    self.journal.settle_irc(said.key).await;
+                    self.journal.settle_irc(said.key);
                 } else {
-                    self.channel_text(&channel, said).await;
+                    self.channel_text(&channel, &said);
                 }
             }
             TextTarget::Own => self.private_text(link, said).await,
         }
     }
 
-    async fn channel_text(&mut self, key: &ChannelRef, said: Said) {
+    fn channel_text(&self, key: &ChannelRef, said: &Said) {
         let ghost = self.networks.get(&key.0).and_then(|network| network.ghost_of(&said.source));
         let channel = self.directory.channels.get(key);
-        let (Some(channel), Some(ghost)) = (channel, ghost) else { return self.journal.settle_irc(said.key).await };
+        let (Some(channel), Some(ghost)) = (channel, ghost) else { return self.journal.settle_irc(said.key) };
         let rooms: Vec<&OwnedRoomId> = channel.rooms.iter().collect();
         if rooms.is_empty() {
-            return self.journal.settle_irc(said.key).await;
+            return self.journal.settle_irc(said.key);
         }
         let content = irc_to_matrix::message(&said.target, said.kind, &said.text);
         let receipt = Receipt::new(said.key, rooms.len());

@@ -28,7 +28,7 @@ impl Core {
     pub(super) async fn private_text(&mut self, link: &LinkId, said: Said) {
         let Some(user) = link.user().map(ToOwned::to_owned) else { return self.told_to_bot(link, said).await };
         let ghost = self.networks.get(link.network()).and_then(|network| network.ghost_of(&said.source));
-        let Some(ghost) = ghost else { return self.journal.settle_irc(said.key).await };
+        let Some(ghost) = ghost else { return self.journal.settle_irc(said.key) };
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let query = self.directory.queries.entry(key).or_insert_with(|| {
             let new = Destination::NewQuery { ghost: ghost.clone(), user };
@@ -53,7 +53,7 @@ impl Core {
             };
             self.act(link, command, say).await;
         }
-        self.journal.settle_irc(said.key).await;
+        self.journal.settle_irc(said.key);
     }
 
     /// A Matrix user invited a ghost.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -23,6 +23,7 @@ use super::{
     intake::{MatrixIntake, from_pool},
     lookups::Lookups,
     network::{Network, bot_username_base},
+    ours::Ours,
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
     unplaced::Unplaced,
@@ -92,6 +93,7 @@ pub struct Bridge {
     journal: Journal,
     store: Arc<dyn Store>,
     pings: Arc<Pings>,
+    ours: Arc<Ours>,
     core: JoinHandle<()>,
     intake: JoinHandle<()>,
     /// All links are gone.
@@ -108,31 +110,27 @@ impl Bridge {
         let Parts { config, store, journal, matrix, noise, pool, clock, pings } = parts;
         let stop = CancellationToken::new();
         let (input, inputs) = mpsc::channel(INPUTS);
-        let bot = config.bot_user_id();
+        let ghosts = config.networks.values().map(|network| network.ghosts.localpart.clone());
+        let ours = Arc::new(Ours::new(config.bot_user_id(), ghosts.collect()));
         let (mut networks, mut pems) = (BTreeMap::new(), HashMap::new());
         for (id, settings) in &config.networks {
             let server = config.homeserver.server_name.clone();
             let isupport = store.isupport(id).await?;
             // From where the puppets' come, so that none of them has the same.
-            let username = store.puppet_identity(id, &bot, &bot_username_base(&settings.bot.nick)).await?.username;
+            let username = store.puppet_identity(id, &ours.bot, &bot_username_base(&settings.bot.nick)).await?.username;
             let network = Network::new(id.clone(), settings.clone(), server, isupport, username);
             let pem = settings.tls_ca_pem();
             let pem = pem.map_err(|problem| StartError::Certificate { network: id.clone(), problem })?;
             pems.extend(pem.map(|pem| (id.clone(), pem)));
             networks.insert(id.clone(), network);
         }
-        let is_ours = {
-            let (bot, namespaces) = (bot.clone(), networks.values().map(Network::namespace).collect::<Vec<_>>());
-            Arc::new(move |user: &UserId| *user == bot || namespaces.iter().any(|namespace| namespace(user)))
-        };
         let outbox = Outbox::new(OutboxParts {
-            bot: bot.clone(),
+            ours: ours.clone(),
             matrix: matrix.clone(),
             noise,
             store: store.clone(),
             journal: journal.clone(),
             core: input.clone(),
-            is_ours,
             stop: stop.clone(),
         });
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
@@ -143,7 +141,7 @@ impl Bridge {
         let (rooms, aliases) = plumbs(&config);
         let mut core = Core {
             server: config.homeserver.server_name.clone(),
-            bot,
+            ours: ours.clone(),
             networks,
             directory: Directory::default(),
             puppets: Puppets::default(),
@@ -174,14 +172,14 @@ impl Bridge {
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
-        Ok(Self { input, outbox, pool, journal, store, pings, core, intake, quiet, stop })
+        Ok(Self { input, outbox, pool, journal, store, pings, ours, core, intake, quiet, stop })
     }
 
     /// Where the homeserver's transactions go.
     #[must_use]
     pub fn sink(&self) -> Arc<dyn TransactionSink> {
         let input = Arc::new(Mutex::new(self.input.clone()));
-        Arc::new(MatrixIntake { journal: self.journal.clone(), input })
+        Arc::new(MatrixIntake { ours: self.ours.clone(), journal: self.journal.clone(), input })
     }
 
     /// Who answers the homeserver's questions.

@@ -33,7 +33,8 @@ impl Core {
             return false;
         }
         // Who asks us into a room is answered whatever it is.
-        if event.state_key.as_deref().is_some_and(|key| UserId::parse(key).is_ok_and(|user| self.is_ours(&user))) {
+        if event.state_key.as_deref().is_some_and(|key| UserId::parse(key).is_ok_and(|user| self.ours.includes(&user)))
+        {
             return false;
         }
         let waiting = (event.room_id.clone(), key, json.to_owned());

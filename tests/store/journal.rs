@@ -92,7 +92,7 @@ async fn what_comes_again_just_as_it_is_settled_is_not_fresh(database: Database)
         assert_eq!(journal.accept(&id, &[&format!("$a{n}")]).await, AcceptedTransaction { txn, fresh: vec![] });
     }
     assert_eq!(journal.accept_irc(vec![said.clone()]).await.unwrap(), [true]);
-    journal.settle_irc(said.key).await;
+    journal.settle_irc(said.key);
     assert_eq!(journal.accept_irc(vec![said]).await.unwrap(), [false]);
 }
 
@@ -176,7 +176,7 @@ async fn what_was_erased_is_in_no_file() {
     let txn = journal.accept("1", &["$a"]).await.txn;
     journal.accept_irc(vec![line(1, 0, "whispered on IRC")]).await.unwrap();
     journal.settle_matrix(key(txn, 0)).await;
-    journal.settle_irc(irc_key(1, 0)).await;
+    journal.settle_irc(irc_key(1, 0));
     journal.flush().await.unwrap();
     assert!(has("secret of $a") && has("whispered on IRC"), "they are in the log still");
     store.sweep().await.unwrap();
@@ -197,7 +197,7 @@ async fn settling_is_idempotent_and_strangers_are_passed_over(database: Database
         journal.settle_matrix(stranger).await;
         journal.mark_sending(&[stranger]).await.unwrap();
     }
-    journal.settle_irc(irc_key(1, 1)).await;
+    journal.settle_irc(irc_key(1, 1));
     journal.mark_sending(&[]).await.unwrap();
     journal.stop().await;
     let journal = database.journal().await;
@@ -267,7 +267,7 @@ async fn lines_are_fresh_once_over_restarts(database: Database) {
     let lines = || vec![line(1, 0, "a"), line(1, 1, "b"), line(1, 0, "twice")];
     assert_eq!(journal.accept_irc(lines()).await, Ok(vec![true, true, false]));
     assert_eq!(journal.accept_irc(vec![]).await, Ok(vec![]));
-    journal.settle_irc(irc_key(1, 0)).await;
+    journal.settle_irc(irc_key(1, 0));
     journal.flush().await.unwrap();
     assert_eq!(journal.accept_irc(lines()).await, Ok(vec![false; 3]));
     journal.crash().await;
@@ -289,7 +289,7 @@ async fn lines_come_back_in_the_order_of_acceptance_over_links(database: Databas
         assert_eq!(journal.accept_irc(vec![line.clone()]).await, Ok(vec![true]));
     }
     assert_eq!(journal.accept_irc(vec![line(3, 10, "d"), line(7, 2, "e")]).await, Ok(vec![true, true]));
-    journal.settle_irc(irc_key(7, 1)).await;
+    journal.settle_irc(irc_key(7, 1));
     journal.stop().await;
     let unsettled = database.journal().await.unsettled_irc().await.unwrap();
     let keys: Vec<_> = unsettled.iter().map(|line| line.key).collect();
@@ -304,7 +304,7 @@ async fn bodies_of_lines_are_erased_when_settled(database: Database) {
     let journal = database.journal().await;
     journal.accept_irc(vec![line(1, 0, "a"), line(1, 1, "b")]).await.unwrap();
     for _ in 0..2 {
-        journal.settle_irc(irc_key(1, 0)).await;
+        journal.settle_irc(irc_key(1, 0));
         journal.flush().await.unwrap();
     }
     assert_eq!(database.number("SELECT COUNT(*) FROM journal_lines WHERE body IS NULL AND seq = 0").await, 1);
@@ -315,7 +315,7 @@ async fn the_largest_numbers_of_epoch_and_line_survive(database: Database) {
     let journal = database.journal().await;
     let lines = vec![line(u64::MAX, u64::MAX, "last"), line(1 << 63, 0, "after 2038"), line(0, 0, "first")];
     assert_eq!(journal.accept_irc(lines).await, Ok(vec![true; 3]));
-    journal.settle_irc(irc_key(1 << 63, 0)).await;
+    journal.settle_irc(irc_key(1 << 63, 0));
     journal.stop().await;
     let keys: Vec<_> =
         database.journal().await.unsettled_irc().await.unwrap().into_iter().map(|unsettled| unsettled.key).collect();
@@ -348,7 +348,7 @@ async fn a_full_irc_journal_says_so_and_empties(database: Database) {
     let full = AcceptError::Full { unsettled: 2, limit: 2 };
     assert_eq!(journal.accept_irc(vec![line(1, 2, "c")]).await, Err(full));
     journal.accept("1", &["$a"]).await;
-    journal.settle_irc(irc_key(1, 0)).await;
+    journal.settle_irc(irc_key(1, 0));
     assert_eq!(journal.accept_irc(vec![line(1, 2, "c")]).await, Ok(vec![true]));
 }
 
@@ -360,12 +360,12 @@ async fn old_rows_are_forgotten_and_young_ones_kept(database: Database) {
     journal.accept("unsettled", &["$unsettled"]).await;
     journal.accept_irc(vec![line(1, 0, "old"), line(1, 1, "unsettled"), line(1, 2, "young")]).await.unwrap();
     journal.settle_matrix(key(old, 0)).await;
-    journal.settle_irc(irc_key(1, 0)).await;
+    journal.settle_irc(irc_key(1, 0));
     journal.flush().await.unwrap();
     clock.advance(DAY);
     let young = journal.accept("young", &["$young"]).await.txn;
     journal.settle_matrix(key(young, 0)).await;
-    journal.settle_irc(irc_key(1, 2)).await;
+    journal.settle_irc(irc_key(1, 2));
     journal.flush().await.unwrap();
 
     assert_eq!(store.prune(0).await, Ok(0), "nothing is older than its window");
@@ -425,7 +425,7 @@ async fn a_large_burst_is_stored_whole(database: Database) {
     assert_eq!(journal.accept_irc(lines).await, Ok(vec![false; 333]));
     for index in 0..332 {
         journal.settle_matrix(key(accepted.txn, index)).await;
-        journal.settle_irc(irc_key(1, u64::from(index))).await;
+        journal.settle_irc(irc_key(1, u64::from(index)));
     }
     journal.stop().await;
     let journal = database.journal().await;

@@ -51,7 +51,7 @@ async fn what_is_queued_while_the_database_is_away_is_recorded_when_it_is_back(d
     journal.accept_irc(vec![line(1, 0, "a"), line(1, 1, "b")]).await.unwrap();
     take_away(&database).await;
     journal.settle_matrix(key(txn, 0)).await;
-    journal.settle_irc(irc_key(1, 0)).await;
+    journal.settle_irc(irc_key(1, 0));
     let marking = tokio::spawn({
         let journal = journal.journal.clone();
         async move { journal.mark_sending(&[key(txn, 1)]).await }

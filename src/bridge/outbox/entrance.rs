@@ -116,9 +116,9 @@ pub(super) async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId
         };
         match entered.await {
             Ok(members) => {
-                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| (out.is_ours)(&m.user));
+                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| out.ours.includes(&m.user));
                 // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
-                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.bot);
+                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.ours.bot);
                 queue.load(ghosts.map(|m| m.user).collect());
                 let members = people
                     .into_iter()

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     dispatch::Input,
     ghosts::{Ghost, Ghosts},
+    ours::Ours,
 };
 use crate::{
     matrix::{MatrixApi, MatrixError, RetryPolicy, persist},
@@ -147,13 +148,12 @@ impl Lane {
 
 /// What an outbox is made of.
 pub(super) struct OutboxParts {
-    pub(super) bot: OwnedUserId,
+    pub(super) ours: Arc<Ours>,
     pub(super) matrix: Arc<dyn MatrixApi>,
     pub(super) noise: Arc<dyn MatrixApi>,
     pub(super) store: Arc<dyn Store>,
     pub(super) journal: Journal,
     pub(super) core: mpsc::Sender<Input>,
-    pub(super) is_ours: Arc<dyn Fn(&UserId) -> bool + Send + Sync>,
     pub(super) stop: CancellationToken,
 }
 
@@ -166,12 +166,10 @@ pub(super) struct Outbox {
     pub(super) store: Arc<dyn Store>,
     journal: Journal,
     core: mpsc::Sender<Input>,
-    /// Tells our own users (ghosts and the bot) from others.
-    is_ours: Arc<dyn Fn(&UserId) -> bool + Send + Sync>,
+    ours: Arc<Ours>,
     stop: CancellationToken,
     workers: TaskTracker,
     waiting: Arc<Waiting>,
-    bot: OwnedUserId,
     bot_exists: OnceCell<()>,
 }
 
@@ -196,7 +194,7 @@ impl Waiting {
 
 impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
-        let OutboxParts { bot, matrix, noise, store, journal, core, is_ours, stop } = parts;
+        let OutboxParts { ours, matrix, noise, store, journal, core, stop } = parts;
         Arc::new(Self {
             ghosts: Ghosts::new(store.clone(), stop.clone()),
             matrix,
@@ -204,11 +202,10 @@ impl Outbox {
             store,
             journal,
             core,
-            is_ours,
+            ours,
             stop,
             workers: TaskTracker::new(),
             waiting: Arc::default(),
-            bot,
             bot_exists: OnceCell::new(),
         })
     }
@@ -256,7 +253,7 @@ impl Outbox {
 
     /// Makes sure that the homeserver has the bot's user.
     pub(super) async fn bot_exists(&self) -> Result<(), MatrixError> {
-        let register = || self.persist(|| self.matrix.register(self.bot.localpart()));
+        let register = || self.persist(|| self.matrix.register(self.ours.bot.localpart()));
         self.bot_exists.get_or_try_init(register).await.copied()
     }
 

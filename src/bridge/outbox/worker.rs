@@ -74,7 +74,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
 
 pub(super) async fn settle_text(out: &Outbox, receipt: &Receipt) {
     if receipt.tick() {
-        out.journal.settle_irc(receipt.key).await;
+        out.journal.settle_irc(receipt.key);
     }
 }
 
@@ -226,8 +226,10 @@ impl Worker {
             let notice = notice(&text);
             let tell = || self.out.matrix.send(&self.room, "m.room.message", &txn, &notice, self.voice.user(), None);
             if !error.is_fault() {
-                report(&self.room, "say what can't be shown", &self.out.persist_unless_faulty(tell).await.map(drop));
-                return Err(error);
+                let told = self.out.persist_unless_faulty(tell).await.map(drop);
+                report(&self.room, "say what can't be shown", &told);
+                // Stopped before the room was told: the next run begins anew.
+                return Err(told.err().filter(|told| matches!(told, MatrixError::Stopped)).unwrap_or(error));
             }
             if tell().await.is_ok() {
                 return Err(error);

@@ -46,9 +46,9 @@ impl Ledger {
         self.lines.len()
     }
 
-    /// Whether anything has changed since the last commit.
-    pub(super) fn has_changed(&self) -> bool {
-        !self.changed.is_empty() || !self.settled_lines.is_empty()
+    /// Whether any event has got further since the last commit.
+    pub(super) fn has_progress(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     pub(super) fn knows(&self, txn: i64) -> bool {
@@ -102,9 +102,11 @@ impl Ledger {
         self.lines.remove(&key);
     }
 
-    /// A line's fate is known.
-    pub(super) fn settle_line(&mut self, key: IrcKey) {
-        self.settled_lines.extend(self.lines.remove(&key));
+    /// A line's fate is known; returns whether that is news.
+    pub(super) fn settle_line(&mut self, key: IrcKey) -> bool {
+        let settled = self.lines.remove(&key);
+        self.settled_lines.extend(settled);
+        settled.is_some()
     }
 
     /// What has changed since the last commit, in the order of acceptance.
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(ledger.unsettled_events(), 1);
         assert!(!ledger.progress()[0].done);
         ledger.committed();
-        assert!(!ledger.has_changed() && ledger.knows(7));
+        assert!(!ledger.has_progress() && ledger.knows(7));
 
         ledger.settle(MatrixKey { txn: 7, index: 0 });
         assert!(ledger.progress()[0].done);
@@ -176,8 +178,8 @@ mod tests {
             ledger.sending(key);
             ledger.settle(key);
         }
-        ledger.settle_line(IrcKey { epoch: Epoch(1), seq: 1 });
-        assert!(!ledger.has_changed());
+        assert!(!ledger.settle_line(IrcKey { epoch: Epoch(1), seq: 1 }));
+        assert!(!ledger.has_progress() && ledger.settled_lines().is_empty());
         assert_eq!(ledger.unsettled_events(), 2);
     }
 
@@ -189,7 +191,7 @@ mod tests {
         let mut ledger = Ledger::new(JournalState { transactions: vec![half], lines: vec![OpenLine { key, n: 5 }] });
         assert_eq!((ledger.unsettled_events(), ledger.unsettled_lines()), (3, 1));
         assert!(!ledger.open_line(key, 5));
-        ledger.settle_line(key);
+        assert!(ledger.settle_line(key));
         assert_eq!(ledger.settled_lines(), [5]);
         ledger.settle(MatrixKey { txn: 3, index: 0 });
         ledger.forget(3);

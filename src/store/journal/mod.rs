@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::writer::{Request, Writer};
+use self::writer::{Request, SettledLines, Writer};
 pub use self::{bits::Bits, types::*};
 use super::{JournalStore, StoreError};
 use crate::model::{Clock, IrcKey, MatrixKey};
@@ -56,6 +56,7 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Journal {
     inbox: mpsc::Sender<Request>,
+    settled: Arc<SettledLines>,
     store: Arc<dyn JournalStore>,
     accept_wait: Duration,
     /// What is wrong with the database, while something is.
@@ -72,9 +73,10 @@ impl Journal {
         let state = store.state().await?;
         let (inbox, requests) = mpsc::channel(INBOX);
         let (tell_outage, outage) = watch::channel(None);
-        let writer = Writer::new(Arc::clone(&store), clock, limits, state, requests, tell_outage);
+        let settled = Arc::new(SettledLines::default());
+        let writer = Writer::new(Arc::clone(&store), clock, limits, state, requests, settled.clone(), tell_outage);
         let task = tokio::spawn(writer.run());
-        Ok((Self { inbox, store, accept_wait: limits.accept_wait, outage }, task))
+        Ok((Self { inbox, settled, store, accept_wait: limits.accept_wait, outage }, task))
     }
 
     /// Takes a transaction in; it is on disk when this returns, and the homeserver may be told so.
@@ -103,8 +105,8 @@ impl Journal {
     }
 
     /// This line's fate is known. Recorded soon; saying it again is harmless.
-    pub async fn settle_irc(&self, key: IrcKey) {
-        self.tell(Request::SettleIrc(key)).await;
+    pub fn settle_irc(&self, key: IrcKey) {
+        self.settled.push(key);
     }
 
     /// Waits until all that this handle has brought is on disk, however long the database is away.

@@ -7,8 +7,8 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::*;
 use crate::{
-    model::{Millis, SystemClock},
-    store::{Burst, JournalState, OpenTransaction, StoredBurst},
+    model::{Epoch, Millis, SystemClock},
+    store::{Burst, JournalState, OpenLine, OpenTransaction, StoredBurst},
 };
 
 /// One open transaction of a thousand events; commits as many bursts as it has permits for.
@@ -25,7 +25,8 @@ struct Gate {
 impl JournalStore for Gate {
     async fn state(&self) -> Result<JournalState, StoreError> {
         let thousand = OpenTransaction { txn: 1, events: 1000, sending: Bits::default(), settled: Bits::default() };
-        Ok(JournalState { transactions: vec![thousand], lines: vec![] })
+        let lines = (0..1000).map(|n| OpenLine { key: line(n), n: n.cast_signed() }).collect();
+        Ok(JournalState { transactions: vec![thousand], lines })
     }
 
     async fn commit(&self, _: &Burst<'_>) -> Result<StoredBurst, StoreError> {
@@ -74,6 +75,10 @@ fn transaction() -> NewTransaction {
     NewTransaction { txn_id: "1".to_owned(), events: vec![] }
 }
 
+fn line(seq: u64) -> IrcKey {
+    IrcKey { epoch: Epoch(1), seq }
+}
+
 fn key(index: u32) -> MatrixKey {
     MatrixKey { txn: 1, index }
 }
@@ -101,6 +106,48 @@ async fn what_comes_in_during_a_commit_is_committed_at_once() {
     journal.flush().await.unwrap();
     let commits = gate.commits.lock().unwrap().len();
     assert!(commits <= 4, "{commits} commits for 1000 marks and 1000 settlements");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settled_lines_are_gathered_and_recorded_soon_or_with_what_is_written_before() {
+    let (journal, _task, gate) = start(usize::MAX >> 4, None).await;
+    let begun = Instant::now();
+    let commits = || std::mem::take(&mut *gate.commits.lock().unwrap());
+    for n in 0..500 {
+        journal.settle_irc(line(n));
+        if n % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let times: Vec<u128> = commits().iter().map(|at| (*at - begun).as_millis()).collect();
+    assert_eq!(times, [20, 41, 62], "fifty milliseconds of lines, each within twenty");
+
+    journal.settle_irc(line(500));
+    journal.mark_sending(&[key(0)]).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(commits().len(), 1, "both in one");
+
+    *gate.error.lock().unwrap() = away();
+    journal.settle_irc(line(501));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!((30..40).contains(&commits().len()), "it is tried again until it works");
+    *gate.error.lock().unwrap() = None;
+    journal.flush().await.unwrap();
+    commits();
+    journal.settle_irc(line(501));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(commits().len(), 0, "it is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_settled_lines_are_recorded_when_the_journal_ends() {
+    let (journal, task, gate) = start(usize::MAX >> 4, None).await;
+    journal.settle_irc(line(0));
+    let begun = Instant::now();
+    drop(journal);
+    task.await.unwrap();
+    assert_eq!((gate.commits.lock().unwrap().len(), begun.elapsed()), (1, Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]

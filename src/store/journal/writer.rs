@@ -1,10 +1,14 @@
 //! The one task that writes the journal: gathers, commits, answers, and sits out outages.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    // Held for a push or a swap, never over an await.
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use metrics::{counter, gauge, histogram};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -23,6 +27,9 @@ const BURST: usize = 4096;
 /// Pauses between tries while the database is away: from the first to the last, doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How soon a line that was settled is recorded so, if nothing else has to be written before. Nobody waits for that, and to
+/// bring a line again is harmless, as the homeserver knows its transaction id; a commit for each would be dear.
+const SETTLE_WITHIN: Duration = Duration::from_millis(20);
 /// How often to look for rows that are old enough to be deleted, and the pause between two batches of them.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 const PRUNE_PAUSE: Duration = Duration::from_millis(20);
@@ -37,8 +44,28 @@ pub(super) enum Request {
     Lines(Vec<NewIrcLine>, Reply<Vec<bool>>),
     Sending(Vec<MatrixKey>, oneshot::Sender<()>),
     SettleMatrix(MatrixKey),
-    SettleIrc(IrcKey),
     Flush(oneshot::Sender<()>),
+}
+
+/// Lines whose fates are known and not yet recorded. Only the first of them wakes the writer.
+#[derive(Default)]
+pub(super) struct SettledLines {
+    keys: Mutex<Vec<IrcKey>>,
+    first: Notify,
+}
+
+impl SettledLines {
+    pub(super) fn push(&self, key: IrcKey) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.push(key);
+        if keys.len() == 1 {
+            self.first.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<IrcKey> {
+        std::mem::take(&mut *self.keys.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 pub(super) struct Writer {
@@ -46,6 +73,7 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     limits: Limits,
     requests: mpsc::Receiver<Request>,
+    settled: Arc<SettledLines>,
     ledger: Ledger,
     transactions: Vec<(NewTransaction, Reply<AcceptedTransaction>)>,
     lines: Vec<(Vec<NewIrcLine>, Reply<Vec<bool>>)>,
@@ -54,6 +82,8 @@ pub(super) struct Writer {
     pending_lines: usize,
     /// Who waits for marks, or for everything, to be on disk.
     waiting: Vec<oneshot::Sender<()>>,
+    /// When lines that were settled since the last commit have to be recorded so.
+    settle_at: Option<Instant>,
     outage: Option<Outage>,
     /// Whether anything was erased since the files were swept.
     erased: bool,
@@ -74,6 +104,7 @@ impl Writer {
         limits: Limits,
         state: JournalState,
         requests: mpsc::Receiver<Request>,
+        settled: Arc<SettledLines>,
         tell_outage: watch::Sender<Option<String>>,
     ) -> Self {
         Self {
@@ -81,12 +112,14 @@ impl Writer {
             clock,
             limits,
             requests,
+            settled,
             ledger: Ledger::new(state),
             transactions: Vec::new(),
             lines: Vec::new(),
             pending_events: 0,
             pending_lines: 0,
             waiting: Vec::new(),
+            settle_at: None,
             outage: None,
             erased: false,
             tell_outage,
@@ -99,7 +132,8 @@ impl Writer {
         let mut give_up_at = None;
         self.report();
         while give_up_at.is_none_or(|at| self.has_work() && Instant::now() < at) {
-            let wake_at = self.outage.as_ref().filter(|_| self.has_work()).map_or(self.prune_at, |o| o.retry_at);
+            let commit_at = self.outage.as_ref().filter(|_| self.has_work()).map(|o| o.retry_at).or(self.settle_at);
+            let wake_at = commit_at.map_or(self.prune_at, |at| at.min(self.prune_at));
             tokio::select! {
                 biased;
                 count = self.requests.recv_many(&mut received, BURST), if give_up_at.is_none() => {
@@ -107,13 +141,23 @@ impl Writer {
                         give_up_at = Some(Instant::now() + LAST_TRIES);
                     }
                 }
+                () = self.settled.first.notified() => {
+                    self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_WITHIN);
+                    // Nothing has to be done about them yet.
+                    continue;
+                }
                 () = sleep_until(wake_at) => {}
+            }
+            for key in self.settled.take() {
+                self.ledger.settle_line(key);
             }
             for request in received.drain(..) {
                 self.take(request);
             }
             let now = Instant::now();
-            if self.has_work() && self.outage.as_ref().is_none_or(|outage| outage.retry_at <= now) {
+            let is_due = self.is_due(now) || self.outage.is_none() && give_up_at.is_some();
+            self.settle_at = self.settle_at.filter(|at| *at > now);
+            if is_due {
                 self.commit().await;
                 self.pending_events = self.transactions.iter().map(|(pending, _)| pending.events.len()).sum();
                 self.pending_lines = self.lines.iter().map(|(pending, _)| pending.len()).sum();
@@ -131,7 +175,23 @@ impl Writer {
     }
 
     fn has_work(&self) -> bool {
-        self.ledger.has_changed() || !self.transactions.is_empty() || !self.lines.is_empty() || !self.waiting.is_empty()
+        self.is_awaited() || !self.ledger.settled_lines().is_empty()
+    }
+
+    /// Whether something is to be on disk as soon as can be.
+    fn is_awaited(&self) -> bool {
+        self.ledger.has_progress()
+            || !self.transactions.is_empty()
+            || !self.lines.is_empty()
+            || !self.waiting.is_empty()
+    }
+
+    /// Whether it is time to write.
+    fn is_due(&self, now: Instant) -> bool {
+        match &self.outage {
+            Some(outage) => self.has_work() && outage.retry_at <= now,
+            None => self.is_awaited() || self.settle_at.is_some_and(|at| at <= now),
+        }
     }
 
     fn take(&mut self, request: Request) {
@@ -165,7 +225,6 @@ impl Writer {
                 self.waiting.push(reply);
             }
             Request::SettleMatrix(key) => self.ledger.settle(key),
-            Request::SettleIrc(key) => self.ledger.settle_line(key),
             Request::Flush(reply) => self.waiting.push(reply),
         }
     }
