@@ -7,6 +7,7 @@ mod registration;
 mod run;
 
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -94,8 +95,16 @@ fn complain(error: &dyn std::fmt::Display) {
 }
 
 /// A runtime for the commands that need one.
+///
+/// It works on half of the cores: what comes in is handled in a few microseconds, so that more threads mostly wake each other
+/// up, and the database and the homeserver need cores too. tokio's own `TOKIO_WORKER_THREADS` says otherwise.
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        builder.worker_threads(cores.div_ceil(2));
+    }
+    let runtime = builder.enable_all().build();
     runtime.map(|runtime| runtime.block_on(future)).map_err(|error| {
         complain(&format_args!("cannot start the runtime: {error}"));
         Exit::Failure

@@ -9,6 +9,7 @@ use crate::support::{IrcdConfig, MatrixUser, Outage};
 on_both_kinds_of_server!(
     r80_every_nick_has_one_valid_id,
     a_ghost_follows_its_nick,
+    who_speaks_and_leaves_at_once_is_not_left_behind,
     a_matrix_user_opens_a_private_chat,
     an_irc_user_opens_a_private_chat,
     both_sides_open_a_private_chat_at_once,
@@ -64,6 +65,25 @@ async fn a_ghost_follows_its_nick(ircd: IrcdConfig) {
             timeline.iter().find(|e| e.is_membership(DORA, "join") && e.content["displayname"] == "DORA").map(|_| ())
         })
         .await;
+}
+
+async fn who_speaks_and_leaves_at_once_is_not_left_behind(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.dora.say(TEA, "I stay").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "I stay").await;
+    world.homeserver.outage(Some(Outage::BadGateway));
+    for (nick, goodbye) in [("guest1", "QUIT :x"), ("guest2", "PART #tea :x"), ("guest3", "NICK guest4")] {
+        let lines =
+            format!(":{nick}!u@h JOIN #tea\r\n:{nick}!u@h PRIVMSG #tea :I am {nick}\r\n:{nick}!u@h {goodbye}\r\n");
+        world.ircd.inject(BOT, lines.as_bytes());
+    }
+    world.homeserver.outage(None);
+    for nick in ["guest1", "guest2", "guest3"] {
+        let ghost = format!("@irc_net_{nick}:hs.test");
+        world.alice.expect_message(&world.room, |from| from == ghost, &format!("I am {nick}")).await;
+        world.alice.expect_membership(&world.room, &ghost, "leave").await;
+    }
+    world.alice.expect_membership(&world.room, "@irc_net_guest4:hs.test", "join").await;
 }
 
 async fn a_matrix_user_opens_a_private_chat(ircd: IrcdConfig) {

@@ -1,7 +1,7 @@
 //! What waits in a lane, and who of our ghosts is in its room.
 //!
 //! Joins and leaves are wishes, one per ghost, the latest counts: a pair cancels, and a wish that is already true
-//! costs nothing.
+//! costs nothing. They come true when nothing waits to be said, as speaking brings a ghost in.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -68,10 +68,8 @@ struct State {
 
 impl State {
     fn wish(&mut self, user: OwnedUserId, wish: Wish) {
-        let done = match &wish {
-            Wish::Arrive(_) => self.joined.contains(&user),
-            Wish::Depart(_) => self.loaded && !self.joined.contains(&user),
-        };
+        // That somebody is to leave who isn't there is not true yet: what waits to be said may bring them in.
+        let done = matches!(wish, Wish::Arrive(_)) && self.joined.contains(&user);
         if done && self.moving.as_ref() != Some(&user) && !self.unsure.contains(&user) {
             // What was wished before is overtaken; its place in the order is skipped when it comes up.
             self.wishes.remove(&user);
@@ -85,11 +83,20 @@ impl State {
         self.joined.union(&self.unsure)
     }
 
+    fn may_have_joined(&self, user: &UserId) -> bool {
+        self.joined.contains(user) || self.unsure.contains(user)
+    }
+
     fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
         let listed: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
         let gone: Vec<OwnedUserId> = self.present().filter(|user| !listed.contains(user)).cloned().collect();
         let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !listed.contains(user)).cloned().collect();
-        for user in gone.into_iter().chain(unwished) {
+        let speakers = self.jobs.iter().filter_map(|job| match job {
+            Job::Text { ghost, .. } => Some(&ghost.user),
+            _ => None,
+        });
+        let speakers: Vec<OwnedUserId> = speakers.filter(|user| !listed.contains(user)).cloned().collect();
+        for user in gone.into_iter().chain(unwished).chain(speakers) {
             self.wish(user, Wish::Depart(None));
         }
         if all {
@@ -136,6 +143,12 @@ impl Queue {
                 e.extend(events);
             }
             (job, _) => {
+                if let Job::Text { ghost, .. } = &job
+                    && matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_)))
+                {
+                    // They are back.
+                    state.wishes.remove(&ghost.user);
+                }
                 self.waiting.more();
                 state.jobs.push_back(job);
             }
@@ -175,11 +188,6 @@ impl Queue {
 
     pub(super) fn has_joined(&self, user: &UserId) -> bool {
         self.lock().joined.contains(user)
-    }
-
-    pub(super) fn may_have_joined(&self, user: &UserId) -> bool {
-        let state = self.lock();
-        state.joined.contains(user) || state.unsure.contains(user)
     }
 
     pub(super) fn joined(&self, user: OwnedUserId) {
@@ -232,9 +240,13 @@ impl Queue {
             return Some(Next::Job(job));
         }
         while let Some(user) = state.order.pop_front() {
-            if let Some(wish) = state.wishes.remove(&user) {
-                state.moving = Some(user.clone());
-                return Some(Next::Wish(user, wish));
+            match state.wishes.remove(&user) {
+                None => {}
+                Some(Wish::Depart(_)) if !state.may_have_joined(&user) => {}
+                Some(wish) => {
+                    state.moving = Some(user.clone());
+                    return Some(Next::Wish(user, wish));
+                }
             }
         }
         state.closed.then_some(Next::End)
@@ -375,7 +387,7 @@ mod tests {
         queue.depart(ghost("old").user.clone(), None);
         interrupt();
         queue.arrive(ghost("old"));
-        assert!(queue.may_have_joined(&ghost("old").user) && !queue.has_joined(&ghost("old").user));
+        assert!(queue.lock().may_have_joined(&ghost("old").user) && !queue.has_joined(&ghost("old").user));
         assert_eq!(wishes(&queue), [("old".into(), true)]);
         queue.roster(vec![], false);
         assert_eq!(wishes(&queue), [("old".into(), false)], "a roster shows out whoever may be there");
@@ -407,31 +419,64 @@ mod tests {
         assert_eq!(wishes(&queue), [("a".into(), true)]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn texts_dont_wait_for_ever_for_a_room_that_nobody_invites_us_to() {
-        let text = |seq| Job::Text {
-            ghost: ghost("a"),
+    fn text(nick: &str, seq: u64) -> Job {
+        Job::Text {
+            ghost: ghost(nick),
             content: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
             at: 0,
             receipt: Receipt::new(IrcKey { epoch: Epoch(1), seq }, 1),
+        }
+    }
+
+    #[test]
+    fn who_speaks_and_leaves_at_once_has_spoken_and_leaves() {
+        let queue = Queue::new(Arc::default());
+        let speak = |nick: &str| match queue.take() {
+            Some(Next::Job(Job::Text { ghost: speaker, .. })) if speaker == ghost(nick) => {
+                queue.joined(speaker.user.clone());
+            }
+            other => panic!("{other:?}"),
         };
+        queue.load(HashSet::new());
+        queue.push(text("a", 0));
+        queue.depart(ghost("a").user.clone(), None);
+        queue.depart(ghost("silent").user.clone(), None);
+        speak("a");
+        assert_eq!(wishes(&queue), [("a".into(), false)]);
+        queue.left(&ghost("a").user);
+
+        queue.push(text("b", 1));
+        queue.depart(ghost("b").user.clone(), None);
+        queue.push(text("b", 2));
+        speak("b");
+        speak("b");
+        assert_eq!(wishes(&queue), [], "they are back");
+
+        queue.push(text("c", 3));
+        queue.roster(vec![ghost("b")], false);
+        speak("c");
+        assert_eq!(wishes(&queue), [("c".into(), false)], "the roster is newer than the text");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn texts_dont_wait_for_ever_for_a_room_that_nobody_invites_us_to() {
         let patience = Duration::from_mins(10);
         let queue = Queue::new(Arc::default());
         let given_up = async || match queue.invitation(patience).await {
             Waited::TooLong(old) => old.iter().map(|receipt| receipt.key.seq).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
-        queue.push(text(0));
+        queue.push(text("a", 0));
         queue.push(Job::Notice { text: "t".into(), txn: "t".into() });
-        queue.push(text(1));
+        queue.push(text("a", 1));
         assert_eq!(given_up().await, [0; 0], "they may have come just now");
-        queue.push(text(2));
+        queue.push(text("a", 2));
         assert_eq!(given_up().await, [0, 1]);
         queue.invited();
         assert!(matches!(queue.invitation(patience).await, Waited::Invited));
         queue.load(HashSet::new());
         assert!(matches!(queue.take(), Some(Next::Job(Job::Notice { .. }))), "what else waits stays");
-        queue.push(text(3));
+        queue.push(text("a", 3));
         assert_eq!(given_up().await, [0; 0], "it is another wait");
         assert_eq!(given_up().await, [2, 3]);
         queue.close();

@@ -190,13 +190,12 @@ impl Worker {
                 let arrived = self.out.as_ghost(ghost, || self.bring_in(&*self.out.noise, ghost)).await;
                 report(&self.room, "bring a ghost into the room", &arrived);
             }
-            Wish::Depart(reason) if self.queue.may_have_joined(user) => {
+            Wish::Depart(reason) => {
                 let leave = || self.out.noise.leave(&self.room, Some(user), reason.as_deref());
                 let left = self.out.persist_unless_faulty(leave).await;
                 self.queue.left(user);
                 report(&self.room, "let a ghost leave the room", &left);
             }
-            Wish::Depart(_) => {}
         }
     }
 
