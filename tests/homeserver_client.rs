@@ -289,6 +289,22 @@ async fn members_come_and_go_as_who_they_are() {
 }
 
 #[tokio::test]
+async fn history_is_read_backwards_page_by_page() {
+    let fake = Fake::start().await;
+    let event = json!({ "type": "m.room.message", "event_id": "$2", "content": { "odd": 1.0 } });
+    fake.answer(ok(&json!({ "start": "a", "end": "b", "chunk": [event, "nonsense"] })));
+    let page = fake.client.history(room(), None, Some(ghost())).await.unwrap();
+    let events: Vec<&str> = page.events.iter().map(|event| event.get()).collect();
+    assert_eq!((events, page.before.as_deref()), (vec![&*event.to_string(), "\"nonsense\""], Some("b")));
+    fake.saw(&format!("GET /_matrix/client/v3/rooms/!r:x/messages?dir=b&limit=100&{AS_GHOST}"), &Value::Null);
+    fake.script.answers.lock().unwrap().clear();
+    fake.answer(ok(&json!({ "start": "b", "chunk": [] })));
+    let page = fake.client.history(room(), Some("b"), Some(ghost())).await.unwrap();
+    assert!(page.events.is_empty() && page.before.is_none());
+    fake.saw(&format!("GET /_matrix/client/v3/rooms/!r:x/messages?from=b&dir=b&limit=100&{AS_GHOST}"), &Value::Null);
+}
+
+#[tokio::test]
 async fn the_list_of_members_leaves_out_who_is_neither_in_nor_asked_in() {
     let fake = Fake::start().await;
     let event = |user: &str, content: Value| json!({ "type": "m.room.member", "state_key": user, "content": content });

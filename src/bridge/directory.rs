@@ -9,9 +9,10 @@ use std::{
 };
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::value::RawValue;
 
 use super::{outbox::Lane, witnesses::Witnesses};
-use crate::model::{CaseMapping, Folded, LinkId, NetworkId, Source};
+use crate::model::{CaseMapping, Folded, LinkId, MatrixKey, NetworkId, Source};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
 const BOT_RETRY: Duration = Duration::from_mins(5);
@@ -151,6 +152,17 @@ pub(super) struct Query {
     pub(super) nick: String,
     /// `None` while the room is being made.
     pub(super) room: Option<OwnedRoomId>,
+    /// While its ghost comes into the room to which it was invited.
+    pub(super) entering: Option<Entering>,
+}
+
+/// A ghost on its way into a query's room. The homeserver pushes what is said there only from its arrival on.
+#[derive(Debug)]
+pub(super) struct Entering {
+    /// The invitation, settled when the ghost is in and knows what it missed.
+    pub(super) invitation: MatrixKey,
+    /// What was pushed already, and has to wait for what was missed.
+    pub(super) waiting: Vec<(MatrixKey, Box<RawValue>)>,
 }
 
 /// What a room is to us.
@@ -413,6 +425,7 @@ mod tests {
             lane: Lane::idle(),
             nick: nick.to_owned(),
             room: room.map(ToOwned::to_owned),
+            entering: None,
         };
         let [a, b]: [&RoomId; 2] = ["!a:x".try_into().unwrap(), "!b:x".try_into().unwrap()];
         let mut directory = Directory::default();

@@ -55,6 +55,8 @@ pub(crate) enum Input {
     RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)> },
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
+    /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
+    QueryEntered { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
     /// A query could not have a room; `room` is the one into which its ghost was invited, if it was.
     QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, room: Option<OwnedRoomId> },
     /// A control room was made.
@@ -152,6 +154,9 @@ impl Core {
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room).await,
+            Input::QueryEntered { ghost, user, room, missed } => {
+                self.on_query_entered(&ghost, user, &room, missed).await;
+            }
             Input::QueryRefused { ghost, user, room } => {
                 self.on_query_refused(&ghost, &user, room.as_deref()).await;
             }
@@ -186,7 +191,7 @@ impl Core {
             tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
             return self.journal.settle_matrix(key).await;
         };
-        if self.waits_for_room(key, &event, json) {
+        if self.waits_for_room(key, &event, json) || self.waits_for_ghost(key, &event, json) {
             return;
         }
         let origin = Origin { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };

@@ -49,18 +49,34 @@ async fn accept(
     transaction: Transaction,
 ) -> Result<(), SinkError> {
     let input = input.lock().await;
-    let txn_id = transaction.txn_id;
     let events = transaction.events.into_iter();
-    let events: Vec<NewMatrixEvent> =
-        events.map(|event| NewMatrixEvent { event_id: event.event_id, json: event.json }).collect();
+    let events = events.map(|event| NewMatrixEvent { event_id: event.event_id, json: event.json }).collect();
     let mut fresh = Vec::new();
-    let mut taken = take(&journal, &txn_id, events.clone(), &mut fresh).await;
+    let taken = keep_events(&journal, &transaction.txn_id, events, &mut fresh).await;
+    if !fresh.is_empty() {
+        // If the dispatcher is gone we are stopping, and the next run finds it in the journal.
+        let _ = input.send(Input::Matrix(fresh)).await;
+    }
+    taken.map_err(|error| match error {
+        AcceptError::Full { .. } => SinkError::Full,
+        error => SinkError::Unavailable(error.to_string()),
+    })
+}
+
+/// Puts events into the journal; those that are fresh join `fresh`. One that the database refuses is left out.
+pub(super) async fn keep_events(
+    journal: &Journal,
+    txn_id: &str,
+    events: Vec<NewMatrixEvent>,
+    fresh: &mut Vec<(MatrixKey, Box<RawValue>)>,
+) -> Result<(), AcceptError> {
+    let mut taken = take(journal, txn_id, events.clone(), fresh).await;
     if let Err(AcceptError::Refused(_)) = taken {
         taken = Ok(());
         // One by one, so that the others don't suffer; asked again, the homeserver would only send the same.
         for event in events {
             let event_id = event.event_id.clone();
-            match take(&journal, &txn_id, vec![event], &mut fresh).await {
+            match take(journal, txn_id, vec![event], fresh).await {
                 Err(AcceptError::Refused(problem)) => {
                     tracing::error!(problem, event.id = event_id, "the database won't take an event; it is left out");
                 }
@@ -73,14 +89,7 @@ async fn accept(
             }
         }
     }
-    if !fresh.is_empty() {
-        // If the dispatcher is gone we are stopping, and the next run finds it in the journal.
-        let _ = input.send(Input::Matrix(fresh)).await;
-    }
-    taken.map_err(|error| match error {
-        AcceptError::Full { .. } => SinkError::Full,
-        error => SinkError::Unavailable(error.to_string()),
-    })
+    taken
 }
 
 /// Puts events into the journal, as one transaction; those that are fresh join `fresh`.

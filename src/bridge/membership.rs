@@ -221,11 +221,12 @@ impl Core {
         match (self.directory.kind(&event.room_id), ghost) {
             (RoomKind::Portal(_), _) => {}
             (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
-            (RoomKind::Query(query), Some(ghost)) if self.is_query_with(query, target) => {
-                self.return_to_query(ghost, query);
+            (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
+                let query = query.clone();
+                return self.return_to_query(&query, origin.key).await;
             }
             (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
-            (RoomKind::Unknown, Some(ghost)) => self.open_query(&ghost, &event.sender, event.room_id.clone()),
+            (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,
         }
         self.journal.settle_matrix(origin.key).await;
     }

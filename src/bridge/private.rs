@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::value::RawValue;
 
 use super::{
     delivery::Origin,
-    directory::{Query, QueryRef, RoomKind},
+    directory::{Entering, Query, QueryRef, RoomKind},
     dispatch::Core,
     event::{Event, Member},
     ghosts::Ghost,
@@ -14,7 +15,7 @@ use super::{
     portal::Said,
 };
 use crate::{
-    model::{IrcAction, LinkId, TextKind},
+    model::{Failure, IrcAction, LinkId, MatrixKey, Reason, TextKind},
     translate::irc_to_matrix,
 };
 
@@ -32,7 +33,7 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let query = self.directory.queries.entry(key).or_insert_with(|| {
             let new = Destination::NewQuery { ghost: ghost.clone(), user };
-            Query { lane: self.outbox.lane(new), nick: ghost.nick.clone(), room: None }
+            Query { lane: self.outbox.lane(new), nick: ghost.nick.clone(), room: None, entering: None }
         });
         query.nick.clone_from(&ghost.nick);
         let text = irc_to_matrix::message(&said.target, said.kind, &said.text);
@@ -57,20 +58,56 @@ impl Core {
     }
 
     /// A Matrix user invited a ghost.
-    pub(super) fn open_query(&mut self, ghost: &Arc<Ghost>, user: &UserId, room: OwnedRoomId) {
-        let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
-        let destination = Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user: user.to_owned() };
-        let query = Query { lane: self.outbox.lane(destination), nick: ghost.nick.clone(), room: Some(room) };
+    pub(super) async fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
+        let (user, room) = (invitation.sender.clone(), invitation.room.clone());
+        let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
+        let lane = self.outbox.lane(Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user });
+        let entering = Some(Entering { invitation: invitation.key, waiting: Vec::new() });
+        let query = Query { lane, nick: ghost.nick.clone(), room: Some(room), entering };
         if let Some(old) = self.directory.put_query(key, query) {
-            old.lane.close();
+            self.give_up(old).await;
         }
     }
 
     /// A query's ghost was invited into its room again: it may not be there, and we missed it.
-    pub(super) fn return_to_query(&self, ghost: Arc<Ghost>, key: &QueryRef) {
-        if let Some(query) = self.directory.queries.get(key) {
-            query.lane.removed(&ghost.user);
-            query.lane.arrive(ghost);
+    pub(super) async fn return_to_query(&mut self, key: &QueryRef, invitation: MatrixKey) {
+        let Some(query) = self.directory.queries.get_mut(key) else { return };
+        query.lane.invited();
+        let before = query.entering.take();
+        let (earlier, waiting) = before.map(|entering| (entering.invitation, entering.waiting)).unzip();
+        query.entering = Some(Entering { invitation, waiting: waiting.unwrap_or_default() });
+        if let Some(earlier) = earlier {
+            self.journal.settle_matrix(earlier).await;
+        }
+    }
+
+    /// Lets what is said in a query wait until its ghost is in and knows what was said before.
+    pub(super) fn waits_for_ghost(&mut self, key: MatrixKey, event: &Event<'_>, json: &RawValue) -> bool {
+        let RoomKind::Query(query) = self.directory.kind(&event.room_id) else { return false };
+        let query = query.clone();
+        let query = self.directory.queries.get_mut(&query).filter(|_| event.state_key.is_none());
+        let Some(entering) = query.and_then(|query| query.entering.as_mut()) else { return false };
+        entering.waiting.push((key, json.to_owned()));
+        true
+    }
+
+    /// A query's ghost is in: what it missed is said now, and then what came meanwhile.
+    pub(super) async fn on_query_entered(
+        &mut self,
+        ghost: &Arc<Ghost>,
+        user: OwnedUserId,
+        room: &RoomId,
+        missed: Vec<(MatrixKey, Box<RawValue>)>,
+    ) {
+        let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
+        let query = self.directory.queries.get_mut(&key).filter(|query| query.room.as_deref() == Some(room));
+        let entering = query.and_then(|query| query.entering.take());
+        let (invitation, waiting) = entering.map(|entering| (entering.invitation, entering.waiting)).unzip();
+        for (key, json) in missed.into_iter().chain(waiting.unwrap_or_default()) {
+            self.on_matrix(key, &json).await;
+        }
+        if let Some(invitation) = invitation {
+            self.journal.settle_matrix(invitation).await;
         }
     }
 
@@ -138,11 +175,24 @@ impl Core {
     /// A query is over: its ghost leaves, and the next private message opens another room.
     pub(super) async fn end_query(&mut self, key: &QueryRef) {
         let Some(query) = self.directory.remove_query(key) else { return };
-        query.lane.close();
-        if let Some(room) = query.room {
+        let room = query.room.clone();
+        self.give_up(query).await;
+        if let Some(room) = room {
             self.forget_query(&room).await;
         }
         self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
+    }
+
+    /// A query that is in the directory no more: its ghost leaves, and whoever still said something there is told.
+    async fn give_up(&mut self, query: Query) {
+        query.lane.close();
+        let Some(Entering { invitation, waiting }) = query.entering else { return };
+        for (key, json) in waiting {
+            let Some(event) = Event::read(&json) else { continue };
+            let origin = Origin { key, event: event.id, room: event.room_id, sender: event.sender };
+            self.told(&origin, &Failure::certain(Reason::NotBridged));
+        }
+        self.journal.settle_matrix(invitation).await;
     }
 
     async fn forget_query(&self, room: &RoomId) {

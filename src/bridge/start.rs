@@ -269,9 +269,10 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         let Some(network) = core.networks.get(&query.network) else { continue };
         let Some(ghost) = network.ghost(&query.nick) else { continue };
         let key = (query.network, query.user.clone(), ghost.folded.clone());
-        let destination = Destination::Query { room: query.room.clone(), ghost };
         let (network, user) = (key.0.clone(), key.1.clone());
-        let query = Query { lane: core.outbox.lane(destination), nick: query.nick, room: Some(query.room) };
+        let destination = Destination::Query { room: query.room.clone(), ghost, user: user.clone() };
+        let lane = core.outbox.lane(destination);
+        let query = Query { lane, nick: query.nick, room: Some(query.room), entering: None };
         core.directory.put_query(key, query);
         // Whoever talks with somebody is to be reached by them.
         if let Err(failure) = core.puppet(&network, &user) {

@@ -137,6 +137,10 @@ pub trait MatrixApi: Send + Sync {
     /// The rooms that a user of ours has joined.
     async fn joined_rooms(&self, as_user: Option<&UserId>) -> Result<Vec<OwnedRoomId>, MatrixError>;
 
+    /// A room's events that `as_user` may see, from the newest backwards or from where an earlier page ended.
+    async fn history(&self, room: &RoomId, before: Option<&str>, as_user: Option<&UserId>)
+    -> Result<Page, MatrixError>;
+
     /// Has the homeserver call our `POST /_matrix/app/v1/ping` with `txn`, and says how long that took it (R101).
     ///
     /// [`MatrixError::errcode`] tells why it could not: `M_URL_NOT_SET`, `M_CONNECTION_FAILED`, `M_CONNECTION_TIMEOUT`,
@@ -148,6 +152,15 @@ pub trait MatrixApi: Send + Sync {
 
     /// The versions of the client-server API that the homeserver speaks, as it writes them (`v1.11`).
     async fn versions(&self) -> Result<Vec<String>, MatrixError>;
+}
+
+/// A piece of a room's history.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The newest first.
+    pub events: Vec<Box<RawValue>>,
+    /// What leads to the page before this one; `None`: this is the beginning.
+    pub before: Option<String>,
 }
 
 /// Somebody in a room.

@@ -18,7 +18,7 @@ use ruma::{
                 ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
                 leave_room, unban_user,
             },
-            message::send_message_event,
+            message::{get_message_events, send_message_event},
             profile::{get_profile_field, set_profile_field},
             room::{aliases, create_room},
             state::{get_state_event_for_key, send_state_event},
@@ -31,8 +31,13 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{CreateRoom, HomeserverClient, MatrixApi, MatrixError, Member, Membership, Preset, client::unwritable};
+use super::{
+    CreateRoom, HomeserverClient, MatrixApi, MatrixError, Member, Membership, Page, Preset, client::unwritable,
+};
 use crate::model::Millis;
+
+/// Events in one page of history.
+const HISTORY_PAGE: u32 = 100;
 
 #[async_trait]
 impl MatrixApi for HomeserverClient {
@@ -205,6 +210,20 @@ impl MatrixApi for HomeserverClient {
     async fn joined_rooms(&self, as_user: Option<&UserId>) -> Result<Vec<OwnedRoomId>, MatrixError> {
         let request = joined_rooms::v3::Request::new();
         Ok(self.call(request, as_user, || "list the joined rooms".to_owned()).await?.joined_rooms)
+    }
+
+    async fn history(
+        &self,
+        room: &RoomId,
+        before: Option<&str>,
+        as_user: Option<&UserId>,
+    ) -> Result<Page, MatrixError> {
+        let mut request = get_message_events::v3::Request::backward(in_path(room));
+        request.from = before.map(str::to_owned);
+        request.limit = HISTORY_PAGE.into();
+        let answer = self.call(request, as_user, || format!("read what was said in {room}")).await?;
+        let events = answer.chunk.into_iter().map(|event| event.json().to_owned()).collect();
+        Ok(Page { events, before: answer.end })
     }
 
     async fn ping(&self, txn: &str) -> Result<Duration, MatrixError> {

@@ -11,6 +11,7 @@ on_both_kinds_of_server!(
     a_ghost_follows_its_nick,
     who_speaks_and_leaves_at_once_is_not_left_behind,
     a_matrix_user_opens_a_private_chat,
+    what_is_said_before_a_ghost_has_come_is_passed_on,
     an_irc_user_opens_a_private_chat,
     both_sides_open_a_private_chat_at_once,
     a_second_ghost_has_no_place_in_a_private_chat,
@@ -111,6 +112,37 @@ async fn a_matrix_user_opens_a_private_chat(ircd: IrcdConfig) {
 
 /// What is said in private to Dora has her nick as its target.
 const ALICE_HEARD_BY_DORA: &str = "dora";
+
+async fn what_is_said_before_a_ghost_has_come_is_passed_on(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let private = || json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] });
+    let heard = |world: &World| -> Vec<String> {
+        world.dora.texts(ALICE_HEARD_BY_DORA).into_iter().map(|(_, text)| text).collect()
+    };
+    // The homeserver pushes only the invitation: none of ours is in the room yet.
+    world.homeserver.pause();
+    let chat = world.alice.create_room(private()).await;
+    world.alice.say(&chat, "first").await;
+    world.alice.emote(&chat, "waits").await;
+    world.homeserver.resume();
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world.alice.say(&chat, "last").await;
+    world.dora.expect_text(ALICE_HEARD_BY_DORA, |from| from == ALICE, "last").await;
+    assert_eq!(heard(&world), ["first", "\u{1}ACTION waits\u{1}", "last"]);
+
+    // Nor was it pushed while the bridge was down; and what was said before the invitation is nobody's business.
+    world.bridge.terminate().await;
+    let chat = world.alice.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true })).await;
+    world.alice.say(&chat, "to myself").await;
+    world.alice.invite(&chat, DORA).await;
+    let many: Vec<String> = (0..120).map(|number| format!("line {number}")).collect();
+    for line in &many {
+        world.alice.say(&chat, line).await;
+    }
+    world.bridge.restart().await;
+    world.dora.expect_text(ALICE_HEARD_BY_DORA, |from| from == ALICE, "line 119").await;
+    assert_eq!(heard(&world)[3..], many);
+}
 
 async fn an_irc_user_opens_a_private_chat(ircd: IrcdConfig) {
     let world = World::new(ircd).await;

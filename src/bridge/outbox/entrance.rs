@@ -2,10 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
     Destination, Outbox,
+    missed::said_since_invitation,
     queue::{Queue, Waited},
     worker::{PRIVATE_ONLY, report, settle_text},
 };
@@ -22,14 +23,15 @@ const UNINVITED: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone)]
 pub(super) enum Voice {
     Bot,
-    Ghost(Arc<Ghost>),
+    /// In a query with this user.
+    Ghost(Arc<Ghost>, OwnedUserId),
 }
 
 impl Voice {
     pub(super) fn user(&self) -> Option<&UserId> {
         match self {
             Self::Bot => None,
-            Self::Ghost(ghost) => Some(&ghost.user),
+            Self::Ghost(ghost, _) => Some(&ghost.user),
         }
     }
 }
@@ -54,20 +56,23 @@ pub(super) async fn enter(
     destination: Destination,
 ) -> Result<(OwnedRoomId, Voice), NoRoom> {
     match destination {
-        Destination::Portal(room) => enter_portal(out, queue, &room).await.map(|()| (room, Voice::Bot)),
-        Destination::Query { room, ghost } => {
+        Destination::Portal(room) => {
+            come_in(out, queue, &room, &Voice::Bot).await?;
+            Ok((room, Voice::Bot))
+        }
+        Destination::Query { room, ghost, user } => {
             queue.load(HashSet::from([ghost.user.clone()]));
-            Ok((room, Voice::Ghost(ghost)))
+            Ok((room, Voice::Ghost(ghost, user)))
         }
         Destination::InvitedQuery { room, ghost, user } => {
-            accept_query(out, &room, &ghost, &user).await?;
-            queue.load(HashSet::from([ghost.user.clone()]));
-            Ok((room, Voice::Ghost(ghost)))
+            let voice = Voice::Ghost(ghost, user);
+            come_in(out, queue, &room, &voice).await?;
+            Ok((room, voice))
         }
         Destination::NewQuery { ghost, user } => {
             let room = make_query(out, &ghost, &user).await?;
             queue.load(HashSet::from([ghost.user.clone()]));
-            Ok((room, Voice::Ghost(ghost)))
+            Ok((room, Voice::Ghost(ghost, user)))
         }
         Destination::Control(room) => {
             let joined = async {
@@ -82,6 +87,18 @@ pub(super) async fn enter(
             Ok((room, Voice::Bot))
         }
         Destination::NewControl(user) => make_control(out, &user).await.map(|room| (room, Voice::Bot)),
+    }
+}
+
+/// Comes into a room to which `voice` was invited, the first time or again.
+pub(super) async fn come_in(out: &Arc<Outbox>, queue: &Queue, room: &RoomId, voice: &Voice) -> Result<(), NoRoom> {
+    match voice {
+        Voice::Bot => enter_portal(out, queue, room).await,
+        Voice::Ghost(ghost, user) => {
+            accept_query(out, room, ghost, user).await?;
+            queue.load(HashSet::from([ghost.user.clone()]));
+            Ok(())
+        }
     }
 }
 
@@ -107,7 +124,7 @@ async fn invitation(out: &Outbox, queue: &Queue, room: &RoomId) -> Result<(), No
 }
 
 /// Comes into a room with portals, now or once it is asked in.
-pub(super) async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
+async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result<(), NoRoom> {
     loop {
         let entered = async {
             out.bot_exists().await?;
@@ -144,17 +161,19 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
         out.ghosts.ensure(&*out.matrix, ghost).await?;
         out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
         let members = out.persist(|| out.matrix.members(room, Some(&ghost.user))).await?;
-        let private = members.iter().all(|member| member.user == *user || member.user == ghost.user);
-        if private {
-            keep_query(out, room, ghost, user).await;
-        } else {
+        if members.iter().any(|member| member.user != *user && member.user != ghost.user) {
             out.persist(|| out.matrix.leave(room, Some(&ghost.user), Some(PRIVATE_ONLY))).await?;
+            return Ok(None);
         }
-        Ok(private)
+        keep_query(out, room, ghost, user).await;
+        said_since_invitation(out, room, ghost).await.map(Some)
     };
     match out.as_ghost(ghost, accept).await {
-        Ok(true) => return Ok(()),
-        Ok(false) => {}
+        Ok(Some(missed)) => {
+            let (ghost, user, room) = (ghost.clone(), user.to_owned(), room.to_owned());
+            return tell_core(out, Input::QueryEntered { ghost, user, room, missed }).await;
+        }
+        Ok(None) => {}
         Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
         Err(error) => {
             report(room, "accept the invitation to a query", &Err(error));

@@ -5,6 +5,7 @@
 //! `worker.rs`.
 
 mod entrance;
+mod missed;
 mod queue;
 mod worker;
 
@@ -80,7 +81,7 @@ pub(super) enum Destination {
     /// A room with portals, which the bot is in.
     Portal(OwnedRoomId),
     /// A query's room, which the ghost is in.
-    Query { room: OwnedRoomId, ghost: Arc<Ghost> },
+    Query { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
     /// A query whose room the ghost is invited to.
     InvitedQuery { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
     /// A query whose room is still to be made.
@@ -135,7 +136,7 @@ impl Lane {
         self.queue.left(user);
     }
 
-    /// The bot was invited: try again to come in.
+    /// Whoever speaks for the bridge in the room was invited: try again to come in.
     pub(super) fn invited(&self) {
         self.queue.invited();
     }

@@ -30,7 +30,7 @@ pub(super) enum Wish {
 pub(super) enum Next {
     Job(Job),
     Wish(OwnedUserId, Wish),
-    /// The bot was invited: it is in the room no more.
+    /// Whoever speaks for the bridge here was invited: they are in the room no more.
     Invited,
     /// The lane is closed and empty.
     End,

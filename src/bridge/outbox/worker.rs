@@ -7,7 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Destination, Job, Outbox, Receipt,
-    entrance::{NoRoom, Voice, enter, enter_portal},
+    entrance::{NoRoom, Voice, come_in, enter},
     queue::{Next, Queue, Wish},
 };
 use crate::{
@@ -107,7 +107,7 @@ impl Worker {
                     () = self.wish(&user, &wish) => {}
                     () = self.queue.job() => self.queue.interrupted(user, wish),
                 },
-                Next::Invited => enter_portal(&self.out, &self.queue, &self.room).await?,
+                Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
             }
         }

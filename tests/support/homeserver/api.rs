@@ -50,6 +50,8 @@ pub struct Query {
     pub ts: Option<u64>,
     /// The most events to answer with.
     pub limit: Option<usize>,
+    /// Where an earlier page of events ended.
+    pub from: Option<String>,
     /// The membership to list.
     pub membership: Option<String>,
 }
@@ -429,8 +431,13 @@ fn read_room(room: &Room, query: &Query, path: &[&str]) -> Answer {
             None => Err(Refusal::not_found("Event not found.")),
         },
         ["messages"] => {
-            let latest: Vec<_> = room.timeline.iter().rev().take(query.limit.unwrap_or(10)).collect();
-            Ok(json!({ "start": "t0", "chunk": latest }))
+            // A token says how many events are before it.
+            let from = query.from.as_deref().and_then(|token| token.strip_prefix('t')?.parse().ok());
+            let from = room.timeline.len().min(from.unwrap_or(usize::MAX));
+            let to = from.saturating_sub(query.limit.unwrap_or(10));
+            let page: Vec<_> = room.timeline[to..from].iter().rev().collect();
+            let end = (to > 0).then(|| format!("t{to}"));
+            Ok(json!({ "start": format!("t{from}"), "chunk": page, "end": end }))
         }
         _ => Err(Refusal::new(404, "M_UNRECOGNIZED", "Unrecognized request")),
     }
