@@ -4,9 +4,12 @@
 //! bodies, secrets or IP addresses. Metrics are named in [`metric`] and nowhere else; labels are network and kind only,
 //! so that their number doesn't grow with users. To add one: a line in the list there, and an increment at its place.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// How log lines are written.
@@ -45,12 +48,28 @@ pub fn init_logs(format: LogFormat, filter: Option<&str>) -> Result<(), Telemetr
     .map_err(|error| TelemetryError::Twice(error.to_string()))
 }
 
-/// Starts counting. The handle's `render` gives the text for a scraper (Prometheus).
+/// Bounds of the histogram's buckets, in seconds: from a commit in memory to a disk that gives up.
+const COMMIT_SECONDS: [f64; 9] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0];
+/// How often samples are put into their buckets. Until then they take memory, whether anybody scrapes or not.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Starts counting, in a tokio runtime. The handle's `render` gives the text for a scraper (Prometheus).
 pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
-    let handle =
-        PrometheusBuilder::new().install_recorder().map_err(|error| TelemetryError::Twice(error.to_string()))?;
+    let handle = builder().install_recorder().map_err(|error| TelemetryError::Twice(error.to_string()))?;
     metric::describe();
+    let recorder = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            recorder.run_upkeep();
+        }
+    });
     Ok(handle)
+}
+
+fn builder() -> PrometheusBuilder {
+    let commits = Matcher::Full(metric::STORE_COMMIT_SECONDS.to_owned());
+    PrometheusBuilder::new().set_buckets_for_metric(commits, &COMMIT_SECONDS).expect("there are buckets")
 }
 
 /// The names of all metrics: `footbridge_<room>_<thing>_<unit or total>`.
@@ -102,6 +121,19 @@ mod tests {
             let room = name.strip_prefix("footbridge_").and_then(|rest| rest.split('_').next());
             assert!(room.is_some_and(|room| rooms.contains(&room)), "{name}");
             assert!(!metric::ALL[..n].contains(name), "{name} is there twice");
+        }
+    }
+
+    #[test]
+    fn times_are_counted_in_buckets() {
+        let recorder = builder().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!(metric::STORE_COMMIT_SECONDS).record(Duration::from_millis(2));
+        });
+        recorder.handle().run_upkeep();
+        let page = recorder.handle().render();
+        for line in ["_bucket{le=\"0.001\"} 0", "_bucket{le=\"0.003\"} 1", "_bucket{le=\"+Inf\"} 1", "_count 1"] {
+            assert!(page.contains(&format!("{}{line}", metric::STORE_COMMIT_SECONDS)), "{line} in {page}");
         }
     }
 
