@@ -1,9 +1,9 @@
 //! IRC dialogues in virtual time, one per habit of networks: `tests/transcripts/*.txt`.
 //!
 //! A script's own lines are what happens to the session: `S:` (a line from the server), `start`, `connected`,
-//! `disconnected`, `wait 30s`, and what the bridge asks (`join`, `say 1 #channel words | more words`, ...). All
+//! `disconnected`, `wait 30s`, `listens?` (whether it only listens), and what the bridge asks (`join`, `say 1 #channel words | more words`, ...). All
 //! others are what the session must answer, in order and nothing else: `C:` (a line to the server), `event:`,
-//! `fate:`, `state:`, `dial:`, `hangup`, `throttled`, `starting:`. The first line may be `with: …`, how the link is made; `#`
+//! `fate:`, `state:`, `dial:`, `hangup`, `throttled`, `starting:`, `listens:`. The first line may be `with: …`, how the link is made; `#`
 //! begins a comment.
 //!
 //! After a change that is meant, `UPDATE_TRANSCRIPTS=1 cargo test --test transcripts` writes what the session
@@ -16,7 +16,7 @@ use std::{fs, path::Path};
 
 use harness::Play;
 
-const ANSWERS: &[&str] = &["C:", "event:", "fate:", "state:", "dial:", "hangup", "throttled", "starting:"];
+const ANSWERS: &[&str] = &["C:", "event:", "fate:", "state:", "dial:", "hangup", "throttled", "starting:", "listens:"];
 
 fn is_answer(line: &str) -> bool {
     ANSWERS.iter().any(|answer| line.starts_with(answer))

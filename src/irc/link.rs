@@ -57,6 +57,9 @@ use crate::{
 const ROUNDS: usize = 8;
 /// Lines pulled for one write, at most.
 const BATCH_LINES: u64 = 256;
+/// How long what comes for a link that only listens gathers in its socket. Hundreds of puppets hear each line of a channel in
+/// the same moment; meanwhile whoever has to act on it does so, and where much is said they read it in one go.
+const GATHER: Duration = Duration::from_millis(10);
 /// Bytes pulled for one write, more or less.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -99,6 +102,8 @@ pub(in crate::irc) struct Link {
     /// When the line budget allows another line; set while one waits for it.
     next_line: Option<Instant>,
     held: Option<Box<Held>>,
+    /// When to read what has come for a link that only listens.
+    read_at: Option<Instant>,
     outbox: Outbox,
     /// The key of the next event.
     key: IrcKey,
@@ -152,6 +157,7 @@ impl Link {
             stage: None,
             next_line: None,
             held: None,
+            read_at: None,
             dialled: false,
             alarm: Alarm::default(),
             retired: false,
@@ -239,6 +245,16 @@ impl Link {
         if self.outbox.is_full() && !wire.is_leaving() {
             return false;
         }
+        if self.session.only_listens() && !wire.is_leaving() {
+            let at = match self.read_at {
+                Some(at) => at,
+                None if wire.is_readable(cx) => *self.read_at.insert(Instant::now() + GATHER),
+                None => return false,
+            };
+            if Instant::now() < at {
+                return false;
+            }
+        }
         let (now, dropped, mut lines, mut over) = (self.common.now(), wire.dropped(), 0, false);
         let mut outputs = OUTPUTS.take();
         let read = wire.poll_read(cx, |line| {
@@ -253,7 +269,10 @@ impl Link {
         self.perform(&mut outputs, now);
         OUTPUTS.set(outputs);
         match read {
-            Poll::Pending => false,
+            Poll::Pending => {
+                self.read_at = None;
+                false
+            }
             Poll::Ready(Read::Some) => true,
             Poll::Ready(Read::End(reason)) => {
                 self.lose(&reason);
@@ -266,6 +285,7 @@ impl Link {
     fn lose(&mut self, reason: &str) {
         let Phase::Connected(wire) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         self.held = None;
+        self.read_at = None;
         if !wire.is_leaving() {
             info!(link.id = %self.id, reason, "lost the connection");
             self.step(Input::Disconnected(reason));
@@ -305,7 +325,9 @@ impl Link {
             Phase::Connected(wire) => wire.deadline(),
             Phase::Idle | Phase::Dialing(_) => None,
         };
-        [timer, wire, self.next_line].into_iter().flatten().min()
+        // While we don't listen, what has come is none of our business.
+        let read_at = self.read_at.filter(|_| !self.outbox.is_full());
+        [timer, wire, self.next_line, read_at].into_iter().flatten().min()
     }
 
     fn release_held(&mut self, cx: &mut Context<'_>) -> bool {

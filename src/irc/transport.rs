@@ -56,6 +56,17 @@ impl Stream {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
+    /// Ready when there is something to read, or the connection is over.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_read_ready(cx),
+            Self::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
     /// Writes some of `bytes` and says how much.
     ///
     /// # Errors

@@ -219,6 +219,10 @@ impl Play {
                 || rest.strip_suffix('s').unwrap().parse::<u64>().unwrap() * 1000,
                 |ms| ms.parse().unwrap(),
             )),
+            "listens?" => {
+                let answer = if self.session.only_listens() { "yes" } else { "no" };
+                writeln!(self.said, "listens: {answer}").unwrap();
+            }
             "hold" => self.held = true,
             "pull" => {
                 self.pull();

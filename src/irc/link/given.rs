@@ -27,6 +27,8 @@ pub(in crate::irc) trait Protocol: Send {
     fn pull(&mut self, now: Now, wire: &mut Vec<u8>, starting: &mut Vec<MatrixKey>) -> bool;
     /// See [`Session::has_pullable`].
     fn has_pullable(&self) -> bool;
+    /// See [`Session::only_listens`].
+    fn only_listens(&self) -> bool;
     /// See [`Session::next_timer`].
     fn next_timer(&self) -> Option<u64>;
     /// See [`Session::has_said_goodbye`].
@@ -46,6 +48,10 @@ impl Protocol for Session {
 
     fn has_pullable(&self) -> bool {
         self.has_pullable()
+    }
+
+    fn only_listens(&self) -> bool {
+        self.only_listens()
     }
 
     fn next_timer(&self) -> Option<u64> {

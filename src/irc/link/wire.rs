@@ -119,6 +119,12 @@ impl Wire {
         late.then(|| format!("the server has taken nothing for {} seconds", STALL.as_secs()))
     }
 
+    /// Whether there is something to read, or the connection is over; if not, we are woken then. To be asked only after
+    /// [`Self::poll_read`] had nothing more: TLS holds back what it has decrypted.
+    pub(super) fn is_readable(&self, cx: &mut Context<'_>) -> bool {
+        self.broken.is_some() || self.stream.poll_readable(cx).is_ready()
+    }
+
     /// Reads once, and gives each line that is complete to `line`.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, line: impl FnMut(&[u8])) -> Poll<Read> {
         READ_BUFFER.with_borrow_mut(|buffer| match self.stream.poll_read(cx, buffer) {

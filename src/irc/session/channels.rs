@@ -143,6 +143,11 @@ impl Channels {
         self.list.iter().any(Channel::is_watched)
     }
 
+    /// Whether we are in all of them, nothing is on its way about any, and another link observes each.
+    pub(super) fn all_at_rest(&self) -> bool {
+        !self.busy && self.list.iter().all(|channel| channel.place == Place::In && !channel.observed)
+    }
+
     fn entry(&mut self, name: &str, mapping: CaseMapping) -> &mut Channel {
         let observed = self.observes_all;
         let at = self.list.iter().position(|channel| mapping.same(&channel.name, name)).unwrap_or_else(|| {
