@@ -197,8 +197,10 @@ pub(crate) async fn check_server(id: &NetworkId, network: &Network, server: &Ser
         password: None,
         limits: Limits { connects_per_minute: 0, line_burst: 0, lines_per_second: 0.0, queue: 0 },
     };
-    for (_, result) in transport::probe(&spec).await {
-        result.map_err(anyhow::Error::msg)?;
+    for (server, result) in transport::probe(&spec).await {
+        // Which server it is about is said already.
+        let alone = |problem: String| problem.strip_prefix(&format!("{server}: ")).unwrap_or(&problem).to_owned();
+        result.map_err(|problem| anyhow!(alone(problem)))?;
     }
     Ok(if network.tls { "it answers, and its certificate is good" } else { "it answers (without TLS)" }.to_owned())
 }

@@ -8,7 +8,11 @@ use crate::support::{Bridge, IrcdConfig, process::free_port};
 
 /// A stage, and a bridge on it of which all is well.
 async fn set_up() -> (Stage, Bridge) {
-    let stage = Stage::set(IrcdConfig::modern()).await;
+    set_up_with(IrcdConfig::modern()).await
+}
+
+async fn set_up_with(ircd: IrcdConfig) -> (Stage, Bridge) {
+    let stage = Stage::set(ircd).await;
     let bridge = stage.bridge().network(stage.network()).prepare();
     assert!(bridge.run("registration", &[]).await.status.success());
     (stage, bridge)
@@ -102,6 +106,25 @@ async fn r101_what_homeservers_are_told_of_us() {
     ] {
         let words = [key, "`footbridge registration`", "restart the homeserver"];
         assert_advice(&bridge, ("registration.yaml", from, to), "registration", &words).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r101_what_is_wrong_with_the_way_to_a_network() {
+    let (stage, bridge) = set_up_with(IrcdConfig { tls: true, ..IrcdConfig::modern() }).await;
+    let written = std::fs::read_to_string(bridge.folder().join("config.toml")).expect("the file is there");
+    let ca = written.lines().find(|line| line.starts_with("tls_ca")).expect("the certificate is named");
+    let address = stage.ircd.address().to_string();
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    // The bridge's homeserver speaks no TLS.
+    let plain = stage.homeserver.url().trim_start_matches("http://").to_owned();
+    for (from, to, words) in [
+        (ca, "", &["signed by nobody we trust", "`tls_ca`"][..]),
+        (&address, &nowhere, &["refused the connection", "is the port right"]),
+        (&address, &plain, &["doesn't speak TLS", "6697"]),
+        (&address, "no-such-host.invalid:6697", &["no such host", "`servers`"]),
+    ] {
+        assert_advice(&bridge, ("config.toml", from, to), "network net, ", words).await;
     }
 }
 
