@@ -114,8 +114,8 @@ mod tests {
         faults: None,
     };
 
-    fn away(retry_after: Option<Duration>) -> MatrixError {
-        MatrixError::Unavailable { asked: "ask".to_owned(), retry_after, errcode: None, what: "away".to_owned() }
+    fn away() -> MatrixError {
+        MatrixError::unanswered("ask".to_owned(), "away".to_owned())
     }
 
     #[tokio::test]
@@ -124,7 +124,7 @@ mod tests {
         let stop = CancellationToken::new();
         let answer = persist(QUICK, &stop, || {
             tries += 1;
-            ready(if tries < 200 { Err(away(None)) } else { Ok(tries) })
+            ready(if tries < 200 { Err(away()) } else { Ok(tries) })
         });
         assert_eq!(answer.await, Ok(200));
     }
@@ -143,18 +143,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_homeserver_that_stumbles_over_one_request_is_not_asked_for_ever() {
-        let fault = || MatrixError::Unavailable {
-            asked: "ask".to_owned(),
-            retry_after: None,
-            errcode: Some("M_UNKNOWN".to_owned()),
-            what: "Internal server error".to_owned(),
+        let fault = || {
+            let (status, headers) = (http::StatusCode::INTERNAL_SERVER_ERROR, http::HeaderMap::new());
+            MatrixError::foreign("ask".to_owned(), status, &headers, b"", "Internal server error".to_owned())
         };
         let policy = RetryPolicy { faults: Some(3), ..QUICK };
         let mut tries = 0;
         let answer: Result<(), _> = persist(policy, &CancellationToken::new(), || {
             tries += 1;
-            // A proxy's page in between says nothing about the request.
-            ready(Err(if tries == 3 { away(None) } else { fault() }))
+            // No answer at all says nothing about the request.
+            ready(Err(if tries == 3 { away() } else { fault() }))
         })
         .await;
         assert_eq!((answer, tries), (Err(fault()), 6));
@@ -180,7 +178,7 @@ mod tests {
         let answer: Result<(), _> = persist(slow, &stop, || {
             tries += 1;
             stop.cancel();
-            ready(Err(away(None)))
+            ready(Err(away()))
         })
         .await;
         assert_eq!((answer, tries), (Err(MatrixError::Stopped), 1));
