@@ -600,7 +600,7 @@ async fn r6_a_message_outlives_an_outage_under_one_transaction_id() {
     let sent = tokio::spawn(async move {
         let content = RawValue::from_string("{}".to_owned()).unwrap();
         let stop = CancellationToken::new();
-        persist(policy, &stop, || client.send(room(), "t", "1", &content, Some(ghost()), Some(5))).await
+        persist(policy, &stop, None, || client.send(room(), "t", "1", &content, Some(ghost()), Some(5))).await
     });
     assert_eq!(sent.await.unwrap().unwrap(), "$e");
     let seen = fake.seen();

@@ -62,7 +62,7 @@ impl Queries for Lookups {
     async fn user(&self, user: &UserId) -> bool {
         let ghost = self.ask(|answer| Input::User { user: user.to_owned(), answer }).await.flatten();
         match ghost {
-            Some(ghost) => self.outbox.ghosts.ensure(&*self.outbox.matrix, &ghost).await.is_ok(),
+            Some(ghost) => self.outbox.ghosts.ensure(&*self.outbox.matrix, &ghost, None).await.is_ok(),
             None => false,
         }
     }
