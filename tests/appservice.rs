@@ -293,15 +293,19 @@ async fn unknown_routes_and_methods_are_unrecognized() {
     ] {
         assert_refused(server.get(path).await, 404, "M_UNRECOGNIZED");
     }
-    for (method, path) in [
-        (Method::GET, "/_matrix/app/v1/transactions/1"),
-        (Method::POST, "/transactions/1"),
-        (Method::DELETE, "/_matrix/app/v1/users/@a:x"),
-        (Method::PUT, "/rooms/x"),
-        (Method::GET, "/_matrix/app/v1/ping"),
-        (Method::POST, "/_matrix/app/v1/thirdparty/user/irc"),
-        (Method::POST, "/health"),
+    for (method, path, allowed) in [
+        (Method::GET, "/_matrix/app/v1/transactions/1", "PUT"),
+        (Method::POST, "/transactions/1", "PUT"),
+        (Method::DELETE, "/_matrix/app/v1/users/@a:x", "GET,HEAD"),
+        (Method::PUT, "/rooms/x", "GET,HEAD"),
+        (Method::GET, "/_matrix/app/v1/ping", "POST"),
+        (Method::GET, "/_matrix/app/unstable/fi.mau.msc2659/ping", "POST"),
+        (Method::POST, "/_matrix/app/v1/thirdparty/user/irc", "GET,HEAD"),
+        (Method::POST, "/health", "GET,HEAD"),
+        (Method::POST, "/metrics", "GET,HEAD"),
     ] {
+        let told = server.request(method.clone(), path).send().await.unwrap();
+        assert_eq!(told.headers().get("allow").map(|it| it.to_str().unwrap()), Some(allowed), "{method} {path}");
         assert_refused(answer(server.request(method, path)).await, 405, "M_UNRECOGNIZED");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,16 +12,17 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
 };
 use footbridge::matrix::{
     CreateRoom, HomeserverClient, HomeserverSettings, InvalidHomeserver, MatrixApi, MatrixError, Member, Membership,
     Preset, RetryPolicy, persist,
 };
+use futures_util::TryFutureExt as _;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use ruma::{
     RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, UserId, events::room::history_visibility::HistoryVisibility,
-    owned_user_id, room_id, user_id,
+    owned_user_id, room_alias_id, room_id, user_id,
 };
 use serde_json::{Value, json, value::RawValue};
 use tokio::{
@@ -459,6 +461,59 @@ async fn answers_that_are_not_the_homeservers_mean_later() {
     assert_eq!(fake.seen().len(), 8);
 }
 
+/// A captive portal, a maintenance page: whatever was asked, a page agrees to nothing.
+#[tokio::test]
+async fn a_page_is_no_agreement_to_anything() {
+    type Asked<'a> = Pin<Box<dyn Future<Output = Result<(), MatrixError>> + Send + 'a>>;
+    let fake = Fake::start().await;
+    let (it, bob, alias, content) = (&fake.client, user_id!("@bob:x"), room_alias_id!("#a:x"), raw(&json!({})));
+    let asked: Vec<Asked<'_>> = vec![
+        it.register("irc_net_a"),
+        it.set_display_name(ghost(), "a"),
+        Box::pin(it.display_name(bob).map_ok(drop)),
+        Box::pin(it.join(room().into(), None).map_ok(drop)),
+        it.invite(room(), bob, None),
+        it.leave(room(), None, None),
+        it.kick(room(), bob, None, None),
+        it.ban(room(), bob, None, None),
+        it.unban(room(), bob, None, None),
+        Box::pin(it.send(room(), "t", "1", &content, None, None).map_ok(drop)),
+        Box::pin(it.send_state(room(), "t", "", &content, None).map_ok(drop)),
+        Box::pin(it.state(room(), "t", "", None).map_ok(drop)),
+        Box::pin(it.members(room(), None).map_ok(drop)),
+        Box::pin(it.create_room(CreateRoom::default()).map_ok(drop)),
+        it.put_alias(alias, room()),
+        Box::pin(it.resolve_alias(alias).map_ok(drop)),
+        Box::pin(it.local_aliases(room(), None).map_ok(drop)),
+        Box::pin(it.joined_rooms(None).map_ok(drop)),
+        Box::pin(it.ping("1").map_ok(drop)),
+        Box::pin(it.whoami().map_ok(drop)),
+        Box::pin(it.versions().map_ok(drop)),
+    ];
+    for request in asked {
+        fake.answer(Html("<html>\n<h1>Back soon</h1>"));
+        let error = request.await.unwrap_err();
+        assert!(matches!(error, MatrixError::Unavailable { errcode: None, .. }) && error.is_fault(), "{error}");
+        let words =
+            "status 200 and no Matrix JSON in the answer; is this a proxy? It begins: <html> <h1>Back soon</h1>";
+        assert!(error.to_string().ends_with(words), "{error}");
+        assert!(!error.words().contains("Back soon"), "a page is for operators");
+    }
+    for page in ["", " ", "null", "[]", "{", "{}{}", "true", "\"{}\""] {
+        fake.answer(page);
+        let error = it.kick(room(), bob, None, None).await.unwrap_err();
+        assert!(matches!(error, MatrixError::Unavailable { .. }), "{page}: {error}");
+    }
+    for agreement in ["{}", " {}\r\n", r#"{"anything":[{}]}"#] {
+        fake.answer(agreement);
+        it.kick(room(), bob, None, None).await.unwrap();
+    }
+    // Of an answer in JSON that says something else too, it is shown how it begins.
+    fake.answer(ok(&json!({ "status": "maintenance" })));
+    let error = it.whoami().await.unwrap_err();
+    assert!(error.to_string().ends_with(r#"It begins: {"status":"maintenance"}"#), "{error}");
+}
+
 /// Answers each connection with `bytes` once it has read a request, then closes it.
 async fn raw_server(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -561,7 +616,7 @@ async fn r6_a_message_outlives_an_outage_under_one_transaction_id() {
     let sent = tokio::spawn(async move {
         let content = RawValue::from_string("{}".to_owned()).unwrap();
         let stop = CancellationToken::new();
-        persist(policy, &stop, || client.send(room(), "t", "1", &content, Some(ghost()), Some(5))).await
+        persist(policy, &stop, None, || client.send(room(), "t", "1", &content, Some(ghost()), Some(5))).await
     });
     assert_eq!(sent.await.unwrap().unwrap(), "$e");
     let seen = fake.seen();

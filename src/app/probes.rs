@@ -115,8 +115,17 @@ async fn reach(url: &HttpUrl) -> anyhow::Result<()> {
 /// Why what listens at `homeserver.url` doesn't answer as a homeserver.
 fn explain_answer(url: &HttpUrl, error: &MatrixError) -> anyhow::Error {
     let words = error.to_string();
+    let foreign = || {
+        format!(
+            "something answers at {url}, but as no homeserver does: write into homeserver.url where the homeserver's client \
+             API listens (http:// or https:// as it wants it), and let a proxy in between pass on everything below /_matrix"
+        )
+    };
     let advice = if error.errcode().is_some() || !matches!(error, MatrixError::Unavailable { .. }) {
         return anyhow!(words);
+    } else if error.is_fault() {
+        // What else its words are is a page's.
+        foreign()
     } else if words.contains("timed out") {
         format!(
             "{url} takes the connection and doesn't answer: see whether the homeserver is overloaded or still starting"
@@ -129,10 +138,7 @@ fn explain_answer(url: &HttpUrl, error: &MatrixError) -> anyhow::Error {
                  this machine the certificate of its issuer"
         )
     } else {
-        format!(
-            "something answers at {url}, but as no homeserver does: write into homeserver.url where the homeserver's client \
-             API listens (http:// or https:// as it wants it), and let a proxy in between pass on everything below /_matrix"
-        )
+        foreign()
     };
     anyhow!("{advice} ({words})")
 }

@@ -9,7 +9,7 @@ use ruma::{OwnedUserId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    matrix::{MatrixApi, MatrixError, RetryPolicy, persist},
+    matrix::{MatrixApi, MatrixError, Probe, RetryPolicy, persist},
     model::{Folded, NetworkId},
     store::{self, Store},
 };
@@ -48,8 +48,13 @@ impl Ghosts {
     /// Makes sure, by way of `matrix`, that the ghost exists and is called what it should be.
     ///
     /// # Errors
-    /// What the homeserver refuses; while it's away this waits.
-    pub(super) async fn ensure(&self, matrix: &dyn MatrixApi, ghost: &Ghost) -> Result<(), MatrixError> {
+    /// What the homeserver refuses, or, as `probe` shows, fails over; while it's away this waits.
+    pub(super) async fn ensure(
+        &self,
+        matrix: &dyn MatrixApi,
+        ghost: &Ghost,
+        probe: Option<&dyn Probe>,
+    ) -> Result<(), MatrixError> {
         if self.known.get(&ghost.user).is_some_and(|name| ghost.unseen || *name == *ghost.display_name) {
             return Ok(());
         }
@@ -58,7 +63,7 @@ impl Ghosts {
         let stored = self.store.ghost(localpart).await.unwrap_or_default();
         let stored = stored.filter(|_| !self.doubted.contains_key(&ghost.user));
         if stored.is_none() {
-            persist(RetryPolicy::default(), &self.stop, || matrix.register(localpart)).await?;
+            persist(RetryPolicy::default(), &self.stop, probe, || matrix.register(localpart)).await?;
             self.doubted.remove(&ghost.user);
         }
         let named = stored.and_then(|ghost| ghost.display_name);
@@ -70,7 +75,7 @@ impl Ghosts {
         }
         if named.as_deref() != Some(&ghost.display_name) {
             let name = || matrix.set_display_name(&ghost.user, &ghost.display_name);
-            match persist(RetryPolicy::default(), &self.stop, name).await {
+            match persist(RetryPolicy::default(), &self.stop, probe, name).await {
                 Ok(()) => self.remember(ghost).await,
                 Err(MatrixError::Stopped) => return Err(MatrixError::Stopped),
                 // A ghost under another name still says what it has to say.

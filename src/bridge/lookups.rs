@@ -3,7 +3,7 @@
 //! Everything is answered from what the dispatcher knows; making a room for an alias asks only the homeserver, so
 //! nothing here ever waits for IRC.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ruma::{
@@ -27,6 +27,9 @@ use crate::{
     store::{Portal, PortalKind},
     translate,
 };
+
+/// How long a ghost that was asked for may take; whoever still wants it asks again.
+const REGISTERING: Duration = Duration::from_mins(1);
 
 /// A third-party lookup, for the dispatcher to answer.
 pub(crate) enum Lookup {
@@ -61,10 +64,14 @@ impl Lookups {
 impl Queries for Lookups {
     async fn user(&self, user: &UserId) -> bool {
         let ghost = self.ask(|answer| Input::User { user: user.to_owned(), answer }).await.flatten();
-        match ghost {
-            Some(ghost) => self.outbox.ghosts.ensure(&*self.outbox.matrix, &ghost).await.is_ok(),
-            None => false,
-        }
+        let Some(ghost) = ghost else { return false };
+        let outbox = self.outbox.clone();
+        // On its own: if it takes longer than the homeserver's patience, the next query finds it done.
+        let ensured = tokio::spawn(async move {
+            let ensured = outbox.ghosts.ensure(&*outbox.matrix, &ghost, None);
+            matches!(tokio::time::timeout(REGISTERING, ensured).await, Ok(Ok(())))
+        });
+        ensured.await.unwrap_or(false)
     }
 
     async fn room(&self, alias: &RoomAliasId) -> bool {

@@ -158,14 +158,19 @@ impl HomeserverClient {
         let _turn = self.lane.turn().await;
         let (status, headers, body) = match self.transfer(request).await {
             Ok(answer) => answer,
-            Err(what) => return Err(MatrixError::unavailable(asked(), what)),
+            Err(what) => return Err(MatrixError::unanswered(asked(), what)),
         };
         if !status.is_success() {
             return Err(classify(asked(), status, &headers, &body));
         }
-        A::try_from_http_response(http::Response::new(body)).map_err(|error| {
-            // Not a refusal: it may have done what we asked. Asking again is harmless and tells.
-            MatrixError::unavailable(asked(), format!("it agreed in an answer that can't be read: {}", chain(&error)))
+        // Neither is a refusal: it may have done what we asked. Asking again is harmless and tells.
+        if !is_object(&body) {
+            let what = format!("status {} and no Matrix JSON in the answer", status.as_u16());
+            return Err(MatrixError::foreign(asked(), status, &headers, &body, what));
+        }
+        A::try_from_http_response(http::Response::new(&body)).map_err(|error| {
+            let what = format!("it agreed in an answer that can't be read: {}", chain(&error));
+            MatrixError::foreign(asked(), status, &headers, &body, what)
         })
     }
 
@@ -181,6 +186,12 @@ impl HomeserverClient {
         }
         Ok((answer.status(), std::mem::take(answer.headers_mut()), body))
     }
+}
+
+/// Whether `body` is a JSON object, as every answer of a homeserver is. Where all we want to know is that it agreed, ruma
+/// takes any page for that.
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 /// Takes what can be the front of every request's address.

@@ -3,7 +3,7 @@
 //! [`classify`] is the only place that reads status codes and error bodies. To tell a new refusal apart, add a row to
 //! its table test first.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use serde::Deserialize;
@@ -17,8 +17,8 @@ pub enum MatrixError {
     /// The homeserver can't answer now: ask again later, with the same transaction id.
     ///
     /// No connection, timeouts, 5xx, 429, redirects, and every answer that isn't Matrix JSON (which then comes from a proxy
-    /// in between).
-    #[error("could not {asked} for now: {what}")]
+    /// in between), whatever its status.
+    #[error("could not {asked} for now: {what}{trace}")]
     Unavailable {
         /// What was asked, of whom.
         asked: String,
@@ -26,8 +26,12 @@ pub enum MatrixError {
         retry_after: Option<Duration>,
         /// The homeserver's own error code; `None` when the homeserver itself had no part in the answer.
         errcode: Option<String>,
+        /// Whether it may be about this request alone: there was an answer, and not that we ask too much.
+        fault: bool,
         /// What happened, with the homeserver's words where it had any.
         what: String,
+        /// What else the answer shows to the operator who has to find out where it came from; may be empty.
+        trace: String,
     },
     /// The user that asked may not do this (403): tell the user whose wish it was.
     #[error("could not {asked}: the homeserver forbids it ({errcode}: {message})")]
@@ -86,10 +90,11 @@ impl MatrixError {
         }
     }
 
-    /// Whether the homeserver itself answered, that something in it went wrong.
+    /// Whether the homeserver, or a proxy in front of it, failed over this request: it may fail over all of them, or over
+    /// this one for ever.
     #[must_use]
     pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Unavailable { errcode: Some(errcode), .. } if errcode != "M_LIMIT_EXCEEDED")
+        matches!(self, Self::Unavailable { fault: true, .. })
     }
 
     /// What the homeserver says, for people who needn't know what was asked of whom.
@@ -105,9 +110,21 @@ impl MatrixError {
         }
     }
 
-    /// An answer that did not come from a homeserver in its right mind.
-    pub(super) fn unavailable(asked: String, what: String) -> Self {
-        Self::Unavailable { asked, retry_after: None, errcode: None, what }
+    /// There is no answer.
+    pub(super) fn unanswered(asked: String, what: String) -> Self {
+        Self::Unavailable { asked, retry_after: None, errcode: None, fault: false, what, trace: String::new() }
+    }
+
+    /// An answer that no homeserver in its right mind gives.
+    pub(super) fn foreign(asked: String, status: StatusCode, headers: &HeaderMap, body: &[u8], what: String) -> Self {
+        Self::Unavailable {
+            asked,
+            retry_after: retry_after(headers, None),
+            errcode: None,
+            fault: status != StatusCode::TOO_MANY_REQUESTS,
+            what,
+            trace: trace(status, headers, body),
+        }
     }
 }
 
@@ -134,12 +151,8 @@ pub(super) fn classify(asked: String, status: StatusCode, headers: &HeaderMap, b
         if status == StatusCode::UNAUTHORIZED && serde_json::from_slice::<InteractiveAuth>(body).is_ok() {
             return MatrixError::BadToken { asked, message: "it asks for a login instead".to_owned() };
         }
-        return MatrixError::Unavailable {
-            asked,
-            retry_after: retry_after(headers, None),
-            errcode: None,
-            what: foreign_answer(status, headers, body),
-        };
+        let what = format!("status {} and no Matrix error in the answer", status.as_u16());
+        return MatrixError::foreign(asked, status, headers, body, what);
     };
     let ErrorBody { errcode, error, retry_after_ms } = error;
     let message = match error {
@@ -152,8 +165,10 @@ pub(super) fn classify(asked: String, status: StatusCode, headers: &HeaderMap, b
         (408 | 429 | 500.., _) | (_, "M_LIMIT_EXCEEDED") => MatrixError::Unavailable {
             asked,
             retry_after: retry_after(headers, retry_after_ms.as_ref()),
+            fault: status != StatusCode::TOO_MANY_REQUESTS && errcode != "M_LIMIT_EXCEEDED",
             what: format!("the homeserver answered {} ({errcode}: {message})", status.as_u16()),
             errcode: Some(errcode),
+            trace: String::new(),
         },
         (403, _) => MatrixError::Forbidden { asked, errcode, message },
         // An unknown *endpoint* says nothing of the thing that was looked for.
@@ -162,21 +177,16 @@ pub(super) fn classify(asked: String, status: StatusCode, headers: &HeaderMap, b
     }
 }
 
-/// Says what an answer without Matrix JSON looks like to the operator who has to find out where it came from.
-fn foreign_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
-    let mut what = format!("status {} and no Matrix error in the answer", status.as_u16());
+/// What an answer without Matrix JSON looks like, and what that may mean.
+fn trace(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
     if status.is_redirection() {
         let location = headers.get(http::header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
-        let _ = write!(what, "; it redirects to {}: set homeserver.url to the final address", excerpt(location));
-        return what;
+        return format!("; it redirects to {}: set homeserver.url to the final address", excerpt(location));
     }
-    let start = excerpt(&String::from_utf8_lossy(&body[..body.len().min(4 * WORDS)]));
-    if start.is_empty() {
-        what.push_str(" (empty body)");
-    } else {
-        let _ = write!(what, "; is this a proxy? It begins: {start}");
+    match excerpt(&String::from_utf8_lossy(&body[..body.len().min(4 * WORDS)])) {
+        start if start.is_empty() => " (empty body)".to_owned(),
+        start => format!("; is this a proxy? It begins: {start}"),
     }
-    what
 }
 
 /// The first words, on one line, without control characters: safe in a log and in a notice.
@@ -256,6 +266,23 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_may_be_about_one_request_alone_unless_we_ask_too_much() {
+        let table: &[(u16, &str, bool)] = &[
+            (500, r#"{"errcode":"M_UNKNOWN","error":"Internal server error"}"#, true),
+            (502, "<html>Bad Gateway</html>", true),
+            (403, "<html>blocked by the firewall</html>", true),
+            (429, "<html>slow down</html>", false),
+            (429, r#"{"errcode":"M_UNKNOWN"}"#, false),
+            (400, r#"{"errcode":"M_LIMIT_EXCEEDED"}"#, false),
+            (403, r#"{"errcode":"M_FORBIDDEN"}"#, false),
+        ];
+        for (status, body, expected) in table {
+            assert_eq!(sort(*status, &[], body).is_fault(), *expected, "{status} {body}");
+        }
+        assert!(!MatrixError::unanswered("ask".to_owned(), "timed out".to_owned()).is_fault());
+    }
+
+    #[test]
     fn pauses_come_from_the_header_or_the_body() {
         let pause = |headers: &[(&str, &str)], body: &str| match sort(429, headers, body) {
             MatrixError::Unavailable { retry_after, .. } => retry_after,
@@ -279,6 +306,7 @@ mod tests {
         let error = sort(502, &[], "<html>\n<h1>Bad Gateway</h1>");
         assert!(error.to_string().contains("status 502"), "{error}");
         assert!(error.to_string().contains("It begins: <html> <h1>Bad Gateway</h1>"), "{error}");
+        assert_eq!(error.words(), "status 502 and no Matrix error in the answer", "a page is for operators");
         let error = sort(301, &[("location", "https://example.org/x")], "");
         assert!(error.to_string().contains("redirects to https://example.org/x: set homeserver.url"), "{error}");
         let error = sort(400, &[], &format!(r#"{{"errcode":"M_BAD_JSON","error":"{}"}}"#, "x".repeat(100_000)));

@@ -27,7 +27,7 @@ mod retry;
 
 pub use client::{HomeserverClient, HomeserverSettings, InvalidHomeserver};
 pub use error::MatrixError;
-pub use retry::{RetryPolicy, persist};
+pub use retry::{Probe, RetryPolicy, persist};
 
 /// What the bridge asks of a homeserver.
 ///

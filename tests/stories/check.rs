@@ -55,12 +55,15 @@ async fn r101_where_the_homeserver_is() {
     let (stage, bridge) = set_up().await;
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let page = serve(Router::new().fallback(|| async { (StatusCode::NOT_FOUND, Html("<h1>Welcome</h1>")) })).await;
+    // Whatever it is asked, it agrees.
+    let portal = serve(Router::new().fallback(|| async { Html("<h1>Please log in</h1>") })).await;
     let secure = stage.homeserver.url().replace("http://", "https://");
     for (url, words) in [
         (nowhere.as_str(), &["nothing listens at", "start the homeserver", "homeserver.url"][..]),
         ("http://no-such-host.invalid", &["no address is known for no-such-host.invalid", "homeserver.url"]),
         (&secure, &["speaks no TLS", "write http://"]),
         (&page, &["as no homeserver does", "homeserver.url", "/_matrix", "Welcome"]),
+        (&portal, &["as no homeserver does", "status 200", "is this a proxy? It begins: <h1>Please log in</h1>"]),
     ] {
         assert_advice(&bridge, ("config.toml", stage.homeserver.url(), url), "homeserver", words).await;
     }

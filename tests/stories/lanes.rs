@@ -6,7 +6,7 @@ use super::{
     journal::meets,
     world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server},
 };
-use crate::support::{IrcdConfig, Outage};
+use crate::support::{IrcdConfig, Outage, process::POLL, wait::DEADLINE};
 
 on_both_kinds_of_server!(
     a_private_message_waits_for_the_next_run,
@@ -110,4 +110,24 @@ async fn a_ghost_that_the_homeserver_forgot_is_made_anew(ircd: IrcdConfig) {
     forget(&world).await;
     world.dora.say(ALICE, "just us").await;
     expect_anywhere(&world, DORA, "just us").await;
+}
+
+/// The homeserver fails over one ghost's leave, and over nothing else: the ghost is still in the room, and that isn't forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ghost_that_could_not_leave_leaves_when_it_is_missed() {
+    let world = World::new(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    world.homeserver.outage(Outage::StumblesOver("over this"));
+    world.dora.part(TEA, "stumble over this").await;
+    let given_up = async {
+        while !world.bridge.log().contains("could not let a ghost leave the room") {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, given_up).await.expect("it isn't tried for ever");
+    world.homeserver.expect_membership(&world.room, DORA, "join").await;
+    world.homeserver.outage(None);
+    // The channel is looked at anew.
+    world.ircd.cut(BOT);
+    world.homeserver.expect_membership(&world.room, DORA, "leave").await;
 }

@@ -1,10 +1,12 @@
 //! Rooms that are made for channels on demand, and what the homeserver may ask about people and channels.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::world::{ALICE, BOT, DORA, Stage, World, on_both_kinds_of_server};
-use crate::support::{IrcdConfig, MatrixUser};
+use crate::support::{IrcdConfig, MatrixUser, Outage, process::POLL, wait::DEADLINE};
 
 on_both_kinds_of_server!(
     joining_an_alias_makes_a_room_for_the_channel,
@@ -201,4 +203,20 @@ async fn the_homeserver_may_ask_about_people_and_channels() {
             .iter()
             .any(|r| r.line.contains("milk") || r.line.contains("carol") || r.line.contains("WHOIS"))
     );
+}
+
+/// Whoever looks at a ghost's profile may not wait for as long as the homeserver takes to make it; the next one finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ghost_that_was_asked_for_is_made_however_long_it_takes() {
+    let world = World::new(IrcdConfig::modern()).await;
+    world.settle("start").await;
+    world.homeserver.outage(Outage::Latency(Duration::from_secs(1)));
+    let eve = "@irc_net_eve:hs.test";
+    assert!(!world.homeserver.ask_for_user(eve).await, "it takes longer than anybody waits");
+    let made = async {
+        while !world.homeserver.ask_for_user(eve).await {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, made).await.expect("the ghost is made at last");
 }

@@ -158,7 +158,7 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
 
 async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) -> Result<(), NoRoom> {
     let accept = || async {
-        out.ghosts.ensure(&*out.matrix, ghost).await?;
+        out.ghosts.ensure(&*out.matrix, ghost, None).await?;
         out.persist(|| out.matrix.join(room.into(), Some(&ghost.user))).await?;
         let members = out.persist(|| out.matrix.members(room, Some(&ghost.user))).await?;
         if members.iter().any(|member| member.user != *user && member.user != ghost.user) {
@@ -186,7 +186,7 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
 
 async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Result<OwnedRoomId, NoRoom> {
     let make = || async {
-        out.ghosts.ensure(&*out.matrix, ghost).await?;
+        out.ghosts.ensure(&*out.matrix, ghost, None).await?;
         let request = CreateRoom {
             as_user: Some(ghost.user.clone()),
             invite: vec![user.to_owned()],

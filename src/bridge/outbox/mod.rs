@@ -28,14 +28,11 @@ use super::{
     ours::Ours,
 };
 use crate::{
-    matrix::{MatrixApi, MatrixError, RetryPolicy, persist},
+    matrix::{MatrixApi, MatrixError, Probe, RetryPolicy, persist},
     model::{IrcKey, MatrixKey, Millis},
     store::{Journal, Store},
 };
 use queue::Queue;
-
-/// Faults of the homeserver over one message, some seconds' worth, after which the room is told in its place.
-const FAULTS: u32 = 6;
 
 /// Something for a room, in order.
 #[derive(Debug)]
@@ -224,16 +221,16 @@ impl Outbox {
         F: FnMut() -> A,
         A: Future<Output = Result<T, MatrixError>>,
     {
-        persist(RetryPolicy::default(), &self.stop, call).await
+        persist(RetryPolicy::default(), &self.stop, None, call).await
     }
 
-    /// Like [`Self::persist`], but a homeserver that stumbles over this very request is not asked for ever.
-    async fn persist_unless_faulty<T, F, A>(&self, call: F) -> Result<T, MatrixError>
+    /// Like [`Self::persist`], but a homeserver that fails over this very request is not asked for ever.
+    async fn persist_unless_faulty<T, F, A>(&self, probe: &dyn Probe, call: F) -> Result<T, MatrixError>
     where
         F: FnMut() -> A,
         A: Future<Output = Result<T, MatrixError>>,
     {
-        persist(RetryPolicy { faults: Some(FAULTS), ..RetryPolicy::default() }, &self.stop, call).await
+        persist(RetryPolicy::default(), &self.stop, Some(probe), call).await
     }
 
     /// Does what a ghost should be able to do. Where that is forbidden the homeserver may not know the ghost (any more, if

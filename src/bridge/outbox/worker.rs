@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     bridge::{delivery, dispatch::Input, ghosts::Ghost},
-    matrix::{MatrixApi, MatrixError},
+    matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
     telemetry::metric,
     translate::matrix_to_irc,
@@ -20,6 +21,9 @@ use crate::{
 
 /// Why a ghost leaves a room that isn't for two.
 pub(super) const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
+
+/// An event that clients don't show.
+const PROBE: &str = "footbridge.probe";
 
 struct Worker {
     out: Arc<Outbox>,
@@ -92,7 +96,28 @@ pub(super) fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>
     result.is_ok()
 }
 
+/// Whether the room takes an event now. Nothing less shows that the homeserver works: where its database is read-only, or
+/// one of its processes is down, it may answer whatever asks for less.
+#[async_trait]
+impl Probe for Worker {
+    async fn works(&self) -> bool {
+        let (txn, content) = (format!("fbp{:032x}", rand::random::<u128>()), to_raw(&serde_json::json!({})));
+        let sent = self.out.matrix.send(&self.room, PROBE, &txn, &content, self.voice.user(), None).await;
+        // A refusal is an answer too: we may have no say in this room.
+        !matches!(sent, Err(MatrixError::Unavailable { .. } | MatrixError::BadToken { .. }))
+    }
+}
+
 impl Worker {
+    /// Asks for something of the room's until the homeserver answers, or fails over this very thing.
+    async fn ask<T, F, A>(&self, call: F) -> Result<T, MatrixError>
+    where
+        F: FnMut() -> A,
+        A: Future<Output = Result<T, MatrixError>>,
+    {
+        self.out.persist_unless_faulty(self, call).await
+    }
+
     /// Does one thing after the other, until the lane is closed.
     async fn work(&self) -> Result<(), NoRoom> {
         loop {
@@ -154,31 +179,31 @@ impl Worker {
                 let out = &self.out;
                 let now = || out.matrix.state(&self.room, "m.room.topic", "", None);
                 // Where that can't be read, it is set.
-                let now = out.persist_unless_faulty(now).await.ok().flatten();
+                let now = self.ask(now).await.ok().flatten();
                 if now.is_some_and(|now| matrix_to_irc::is_topic(&now, &topic, topiclen)) {
                     return;
                 }
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
-                report(&self.room, "set the topic", &out.persist_unless_faulty(set).await.map(drop));
+                report(&self.room, "set the topic", &self.ask(set).await.map(drop));
             }
             Job::Rename(ghost) => {
-                let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost).await;
+                let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost, Some(self)).await;
                 report(&self.room, "rename a ghost", &renamed);
             }
             Job::TurnDown(ghost) => {
                 let out = &self.out;
                 let turned_down = async {
-                    out.ghosts.ensure(&*out.noise, &ghost).await?;
+                    out.ghosts.ensure(&*out.noise, &ghost, Some(self)).await?;
                     let leave = || out.noise.leave(&self.room, Some(&ghost.user), Some(PRIVATE_ONLY));
-                    out.persist_unless_faulty(leave).await
+                    self.ask(leave).await
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
             }
             Job::Remove { user, reason } => {
                 let out = &self.out;
                 let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                report(&self.room, "remove a user who was kicked on IRC", &out.persist_unless_faulty(kick).await);
+                report(&self.room, "remove a user who was kicked on IRC", &self.ask(kick).await);
             }
         }
     }
@@ -192,15 +217,17 @@ impl Worker {
             }
             Wish::Depart(reason) => {
                 let leave = || self.out.noise.leave(&self.room, Some(user), reason.as_deref());
-                let left = self.out.persist_unless_faulty(leave).await;
-                self.queue.left(user);
+                let left = self.ask(leave).await;
+                // Forbidden to leave, or gone with the room: it isn't in.
+                if matches!(left, Ok(()) | Err(MatrixError::Forbidden { .. } | MatrixError::NotFound { .. })) {
+                    self.queue.left(user);
+                }
                 report(&self.room, "let a ghost leave the room", &left);
             }
         }
     }
 
-    /// Sends what somebody said. What the room can't have, the room is told of. Where the homeserver has a fault, it is
-    /// the message's only if the room can be told at that very moment; otherwise all begins again.
+    /// Sends what somebody said. What the room can't have, the room is told of.
     async fn say_or_tell(
         &self,
         ghost: &Arc<Ghost>,
@@ -208,32 +235,23 @@ impl Worker {
         at: Millis,
         receipt: &Receipt,
     ) -> Result<(), MatrixError> {
-        loop {
-            let Err(error) = self.say(ghost, content, at, receipt).await else { return Ok(()) };
-            let (txn, text) = match &error {
-                MatrixError::Stopped => return Err(error),
-                // Nothing of theirs will come, so once is enough: the homeserver takes a transaction once.
-                MatrixError::Forbidden { .. } => (
-                    format!("fbf{}", ghost.user.localpart()),
-                    format!("What {} says on IRC can't be shown here: {}.", ghost.nick, error.words()),
-                ),
-                _ => (
-                    format!("fbx{}", receipt.key),
-                    format!("A message of {} on IRC could not be shown here: {}.", ghost.nick, error.words()),
-                ),
-            };
-            let notice = notice(&text);
-            let tell = || self.out.matrix.send(&self.room, "m.room.message", &txn, &notice, self.voice.user(), None);
-            if !error.is_fault() {
-                let told = self.out.persist_unless_faulty(tell).await.map(drop);
-                report(&self.room, "say what can't be shown", &told);
-                // Stopped before the room was told: the next run begins anew.
-                return Err(told.err().filter(|told| matches!(told, MatrixError::Stopped)).unwrap_or(error));
-            }
-            if tell().await.is_ok() {
-                return Err(error);
-            }
-        }
+        let Err(error) = self.say(ghost, content, at, receipt).await else { return Ok(()) };
+        let (txn, text) = match &error {
+            MatrixError::Stopped => return Err(error),
+            // Nothing of theirs will come, so once is enough: the homeserver takes a transaction once.
+            MatrixError::Forbidden { .. } => (
+                format!("fbf{}", ghost.user.localpart()),
+                format!("What {} says on IRC can't be shown here: {}.", ghost.nick, error.words()),
+            ),
+            _ => (
+                format!("fbx{}", receipt.key),
+                format!("A message of {} on IRC could not be shown here: {}.", ghost.nick, error.words()),
+            ),
+        };
+        let told = self.send(&txn, &notice(&text)).await;
+        report(&self.room, "say what can't be shown", &told);
+        // Stopped before the room was told: the next run begins anew.
+        Err(told.err().filter(|told| matches!(told, MatrixError::Stopped)).unwrap_or(error))
     }
 
     /// Sends what somebody said.
@@ -248,7 +266,7 @@ impl Worker {
         let send = || self.out.matrix.send(&self.room, "m.room.message", &txn, content, Some(&ghost.user), Some(at));
         let say = || async {
             self.bring_in(&*self.out.matrix, ghost).await?;
-            let said = self.out.persist_unless_faulty(send).await;
+            let said = self.ask(send).await;
             if matches!(said, Err(MatrixError::Forbidden { .. })) {
                 // It may have been shown out.
                 self.queue.left(&ghost.user);
@@ -260,16 +278,16 @@ impl Worker {
 
     /// Sees to it that the ghost exists, is called what it should be, and is in the room.
     async fn bring_in(&self, matrix: &dyn MatrixApi, ghost: &Arc<Ghost>) -> Result<(), MatrixError> {
-        self.out.ghosts.ensure(matrix, ghost).await?;
+        self.out.ghosts.ensure(matrix, ghost, Some(self)).await?;
         if self.queue.has_joined(&ghost.user) {
             return Ok(());
         }
         let join = || matrix.join((&*self.room).into(), Some(&ghost.user));
-        let mut joined = self.out.persist_unless_faulty(join).await;
+        let mut joined = self.ask(join).await;
         if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
             let invite = || matrix.invite(&self.room, &ghost.user, None);
-            self.out.persist_unless_faulty(invite).await?;
-            joined = self.out.persist_unless_faulty(join).await;
+            self.ask(invite).await?;
+            joined = self.ask(join).await;
         }
         joined?;
         self.queue.joined(ghost.user.clone());
@@ -279,10 +297,7 @@ impl Worker {
     /// Sends a message in the bridge's own name.
     async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
         let send = || self.out.matrix.send(&self.room, "m.room.message", txn, content, self.voice.user(), None);
-        // After a control room there is no other place to say it.
-        let told =
-            if self.is_control { self.out.persist(send).await } else { self.out.persist_unless_faulty(send).await };
-        told.map(drop)
+        self.ask(send).await.map(drop)
     }
 }
 

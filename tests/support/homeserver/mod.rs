@@ -227,6 +227,11 @@ impl FakeHomeserver {
         self.shared.pushed.store(0, Ordering::Relaxed);
     }
 
+    /// Asks the bridge whether it has this user, as for a profile that somebody looks at; true if it says so in time.
+    pub async fn ask_for_user(&self, user: &str) -> bool {
+        self.query(&self.appservice(), "users", user).await
+    }
+
     fn appservice(&self) -> Registration {
         self.state().registration.clone().expect("it was given at the start")
     }

@@ -16,7 +16,7 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Query as FromQuery, Request, State as FromState, connect_info::Connected},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts},
     serve::{IncomingStream, Listener},
 };
 use serde_json::Value;
@@ -50,8 +50,12 @@ pub enum Outage {
     RateLimitedAt(&'static str),
     /// Everything works, but each answer takes this much longer.
     Latency(Duration),
-    /// 500 `M_UNKNOWN` to every request with this text in its body; all others work.
+    /// 500 `M_UNKNOWN` to every request.
+    Fails,
+    /// The same to every request with this text in its body; all others work.
     StumblesOver(&'static str),
+    /// 403 with the HTML page of a firewall to every request with this text in its body; all others work.
+    Blocks(&'static str),
 }
 
 /// A connection that can be broken from within a request.
@@ -133,30 +137,30 @@ async fn front(
             connection.0.store(true, Ordering::Relaxed);
             return html(StatusCode::BAD_GATEWAY);
         }
-        Some(Outage::LoseAnswers | Outage::StumblesOver(_) | Outage::RateLimitedAt(_)) | None => {}
+        Some(Outage::Fails) => return refused(&internal_error()),
+        Some(Outage::LoseAnswers | Outage::StumblesOver(_) | Outage::Blocks(_) | Outage::RateLimitedAt(_)) | None => {}
     }
-    let stumbling_block = match outage {
-        Some(Outage::StumblesOver(text)) => Some(text),
-        _ => None,
+    let (parts, body) = request.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, MAX_BODY).await else {
+        return refused(&Refusal::new(413, "M_TOO_LARGE", "The request is too large"));
     };
-    let answer = handle(&homeserver, request, stumbling_block).await;
+    let has = |text: &str| String::from_utf8_lossy(&bytes).contains(text);
+    match outage {
+        Some(Outage::StumblesOver(text)) if has(text) => return refused(&internal_error()),
+        Some(Outage::Blocks(text)) if has(text) => return html(StatusCode::FORBIDDEN),
+        _ => {}
+    }
+    let answer = handle(&homeserver, &parts, &bytes).await;
     if outage == Some(Outage::LoseAnswers) {
         connection.0.store(true, Ordering::Relaxed);
     }
     match answer {
         Ok(body) => json_response(StatusCode::OK, &body),
-        Err(refusal) => {
-            json_response(StatusCode::from_u16(refusal.status).expect("refusals have a status"), &refusal.body())
-        }
+        Err(refusal) => refused(&refusal),
     }
 }
 
-async fn handle(
-    homeserver: &FakeHomeserver,
-    request: Request,
-    stumbling_block: Option<&str>,
-) -> Result<Value, Refusal> {
-    let (parts, body) = request.into_parts();
+async fn handle(homeserver: &FakeHomeserver, parts: &Parts, bytes: &[u8]) -> Result<Value, Refusal> {
     let FromQuery(query) = FromQuery::<Query>::try_from_uri(&parts.uri)
         .map_err(|error| Refusal::new(400, "M_INVALID_PARAM", error.to_string()))?;
     let path = parts.uri.path();
@@ -164,19 +168,13 @@ async fn handle(
         return Ok(serde_json::json!({ "versions": ["v1.1", "v1.11", "v1.16", "v1.17"], "unstable_features": {} }));
     }
     let caller = authenticate(homeserver, &parts.headers, &query, path)?;
-    let bytes = axum::body::to_bytes(body, MAX_BODY)
-        .await
-        .map_err(|_| Refusal::new(413, "M_TOO_LARGE", "The request is too large"))?;
     if bytes.len() > MAX_EVENT {
         return Err(Refusal::new(413, "M_TOO_LARGE", "event too large"));
-    }
-    if stumbling_block.is_some_and(|text| String::from_utf8_lossy(&bytes).contains(text)) {
-        return Err(Refusal::new(500, "M_UNKNOWN", "Internal server error"));
     }
     let body = if bytes.is_empty() {
         Value::Null
     } else {
-        serde_json::from_slice(&bytes).map_err(|_| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))?
+        serde_json::from_slice(bytes).map_err(|_| Refusal::new(400, "M_NOT_JSON", "Content not JSON."))?
     };
     let call =
         Call { method: &parts.method, raw_path: path, query: &query, body, caller: &caller, by_appservice: true };
@@ -242,6 +240,14 @@ fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+fn refused(refusal: &Refusal) -> Response<Body> {
+    json_response(StatusCode::from_u16(refusal.status).expect("refusals have a status"), &refusal.body())
+}
+
+fn internal_error() -> Refusal {
+    Refusal::new(500, "M_UNKNOWN", "Internal server error")
 }
 
 fn html(status: StatusCode) -> Response<Body> {
