@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ruma::{
-    OwnedRoomId, RoomAliasId, UserId,
+    OwnedRoomId, RoomAliasId, RoomId, UserId,
     api::appservice::thirdparty::get_protocol::v1::{AppserviceProtocol, AppserviceProtocolInstance},
     events::room::history_visibility::HistoryVisibility,
     thirdparty::{FieldType, FieldTypeInit, Location, ProtocolInit, ProtocolInstanceInit, User},
@@ -22,7 +22,7 @@ use super::{
     outbox::Outbox,
 };
 use crate::{
-    matrix::{CreateRoom, Preset, appservice::Queries},
+    matrix::{CreateRoom, MatrixError, Preset, appservice::Queries},
     model::{Folded, NetworkId},
     store::{Portal, PortalKind},
     translate,
@@ -153,25 +153,32 @@ fn power_levels() -> Box<RawValue> {
     to_raw_value(&levels).expect("a JSON value has a JSON text")
 }
 
-/// Makes the room of a channel, with its alias, and keeps it.
-async fn make_room(outbox: &Outbox, key: &ChannelRef, alias: &RoomAliasId) -> Result<Portal, String> {
+/// Makes the room of a channel, and keeps it. It has no alias yet: homeservers let an alias lead to a room before anybody
+/// may join it.
+async fn make_room(outbox: &Outbox, key: &ChannelRef) -> Result<Portal, MatrixError> {
     let request = CreateRoom {
         name: Some(key.1.to_string()),
-        alias_localpart: Some(alias.alias().to_owned()),
         preset: Preset::Public,
         // R19: who comes later doesn't read what was said before.
         history_visibility: Some(HistoryVisibility::Joined),
         power_levels: Some(power_levels()),
         ..CreateRoom::default()
     };
-    outbox.bot_exists().await.map_err(|error| error.to_string())?;
-    let room = outbox.matrix.create_room(request).await.map_err(|error| error.to_string())?;
-    let portal = joined(key, room);
+    outbox.bot_exists().await?;
+    let portal = joined(key, outbox.matrix.create_room(request).await?);
     // The room is there: it is bridged now, and found again by its alias after a restart.
     if let Err(error) = outbox.store.put_portal(&portal).await {
         tracing::error!(portal.room = %portal.room, portal.channel = portal.channel, %error, "could not store a portal");
     }
     Ok(portal)
+}
+
+/// Says in a room of ours under which alias it is known.
+async fn name_room(outbox: &Outbox, room: &RoomId, alias: &RoomAliasId) {
+    let content = to_raw_value(&serde_json::json!({ "alias": alias })).expect("a JSON value has a JSON text");
+    if let Err(error) = outbox.matrix.send_state(room, "m.room.canonical_alias", "", &content, None).await {
+        tracing::warn!(portal.room = %room, %error, "could not say in a room what its alias is");
+    }
 }
 
 /// A portal whose room was made for its channel.
@@ -203,15 +210,22 @@ impl Core {
         let (outbox, input, alias) = (self.outbox.clone(), self.input.clone(), alias.to_owned());
         // On its own: making a room may take longer than the homeserver's patience, and must not be left half done.
         tokio::spawn(async move {
-            let made = match known {
-                Some(room) => outbox.matrix.put_alias(&alias, &room).await.map(|()| None).map_err(|e| e.to_string()),
-                None => make_room(&outbox, &key, &alias).await.map(Some),
+            let mut portal = None;
+            let made = async {
+                let room = match known {
+                    Some(room) => room,
+                    None => portal.insert(make_room(&outbox, &key).await?).room.clone(),
+                };
+                outbox.matrix.put_alias(&alias, &room).await
             };
-            if let Err(error) = &made {
-                tracing::warn!(portal.channel = %key.1, error, "could not make a room for an alias");
+            let made = made.await;
+            if let (Ok(()), Some(portal)) = (&made, &portal) {
+                name_room(&outbox, &portal.room, &alias).await;
             }
-            let done = Input::AliasDone { channel: key, made: made.is_ok(), portal: made.ok().flatten() };
-            let _ = input.send(done).await;
+            if let Err(error) = &made {
+                tracing::warn!(portal.channel = %key.1, %error, "could not make a room for an alias");
+            }
+            let _ = input.send(Input::AliasDone { channel: key, made: made.is_ok(), portal }).await;
         });
     }
 
@@ -271,7 +285,7 @@ impl Core {
             );
             return;
         }
-        let lane = |room: &ruma::RoomId| outbox.portal_lane(room);
+        let lane = |room: &RoomId| outbox.portal_lane(room);
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
     }
 
