@@ -27,7 +27,7 @@ pub use control::{strip, to_html};
 pub use ghost::{DisplayNameTemplate, GhostTemplate};
 pub use identity::{realname, username_base};
 pub use modes::{ModeChange, ModeKind, parse_modes};
-pub use names::{valid_channel, valid_nick};
+pub use names::{possible_nick, valid_channel, valid_nick};
 pub use nick::NickTemplate;
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;
