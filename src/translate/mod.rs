@@ -28,6 +28,6 @@ pub use ghost::{DisplayNameTemplate, GhostTemplate};
 pub use identity::{realname, username_base};
 pub use modes::{ModeChange, ModeKind, parse_modes};
 pub use names::{possible_nick, valid_channel, valid_nick};
-pub use nick::NickTemplate;
+pub use nick::{NickTemplate, nick_number};
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;
