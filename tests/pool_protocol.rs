@@ -60,7 +60,7 @@ variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
 variants!(Fate: Delivered Failed);
 variants!(TextKind: Privmsg Notice Action);
-variants!(Reason: CannotSend NoSuchNick NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount
+variants!(Reason: CannotSend NoSuchNick NotThere NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount
     TooManyChannels Forwarded Refused TooFast NotJoined LinkRefused LinkLost Unreachable TooOld QueueFull TooLong
     PuppetLimit Unsupported Encrypted BadName Interrupted NotBridged BotOut);
 
@@ -183,6 +183,7 @@ fn reasons() {
     let forms = [
         (Reason::CannotSend, "cannot_send"),
         (Reason::NoSuchNick, "no_such_nick"),
+        (Reason::NotThere, "not_there"),
         (Reason::NoSuchChannel, "no_such_channel"),
         (Reason::Banned, "banned"),
         (Reason::InviteOnly, "invite_only"),

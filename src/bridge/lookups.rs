@@ -310,7 +310,7 @@ impl Core {
             }
             Lookup::Nick { network, nick, answer } => {
                 let networks = self.networks_named(network.as_deref());
-                let networks = networks.filter(|network| translate::valid_nick(&nick, &network.isupport));
+                let networks = networks.filter(|network| translate::possible_nick(&nick, &network.isupport));
                 let ghosts = networks.filter_map(|network| network.ghost(&nick));
                 drop(answer.send(ghosts.map(|ghost| person(&ghost)).collect()));
             }

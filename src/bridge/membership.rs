@@ -134,10 +134,11 @@ impl Core {
         };
         room.lane.removed(target);
         let channels = room.channels.clone();
-        let mut under_way = false;
+        let (mut under_way, mut known) = (false, false);
         for key in &channels {
             let Some(network) = self.networks.get(&key.0) else { continue };
             let Some(folded) = network.nick_of(target) else { continue };
+            known = true;
             let Some(channel) = self.directory.channels.get(key) else { continue };
             let Some(who) = channel.roster.get(&folded) else { continue };
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
@@ -159,7 +160,8 @@ impl Core {
             }
         }
         if !under_way {
-            self.journal.settle_matrix(origin.key).await;
+            let reason = if known { Reason::NotThere } else { Reason::BadName };
+            self.told(origin, &Failure::certain(reason));
         }
     }
 
@@ -235,7 +237,7 @@ impl Core {
     pub(super) fn ghost_by_id(&self, user: &UserId) -> Option<Arc<Ghost>> {
         self.networks.values().find_map(|network| {
             let nick = network.nick_of(user)?;
-            translate::valid_nick(nick.as_str(), &network.isupport).then_some(())?;
+            translate::possible_nick(nick.as_str(), &network.isupport).then_some(())?;
             match self.directory.spelling(&network.id, &nick) {
                 Some(seen) => network.ghost(seen),
                 None => network.unseen_ghost(&nick),

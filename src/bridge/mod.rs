@@ -29,6 +29,7 @@ mod links;
 mod lookups;
 mod membership;
 mod network;
+mod nicks;
 mod observer;
 mod ours;
 mod outbox;

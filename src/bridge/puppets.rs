@@ -10,6 +10,7 @@ use ruma::{OwnedUserId, UserId};
 use super::{
     dispatch::{Core, Input},
     network::Network,
+    nicks::Nicks,
 };
 use crate::{
     irc::pool::{
@@ -21,8 +22,6 @@ use crate::{
     translate,
 };
 
-/// How many nicks are tried when the first is taken.
-const ALTERNATIVES: u32 = 9;
 /// How long puppets wait for what a server that is met for the first time says of itself.
 const GREETING: Duration = Duration::from_secs(30);
 
@@ -30,7 +29,7 @@ const GREETING: Duration = Duration::from_secs(30);
 pub(super) struct Puppet {
     /// Its user name, once known.
     pub(super) username: String,
-    /// The nicks that it may be known by; none before it is open.
+    /// The nicks that it may be known by, the one it asks for first; none before it is open.
     nicks: Vec<String>,
     /// The nick it was last stored with.
     stored_nick: Option<String>,
@@ -48,6 +47,7 @@ pub(super) struct Puppets {
     /// said before.
     leaving: HashMap<LinkId, String>,
     per_network: HashMap<NetworkId, u32>,
+    nicks: HashMap<NetworkId, Nicks>,
     /// Who waits for the limits of a network that is met for the first time.
     ungreeted: Vec<(LinkId, PuppetIdentity, Option<String>)>,
 }
@@ -59,6 +59,14 @@ impl Puppets {
             let wanted = std::mem::take(&mut puppet.wanted).into_values();
             puppet.wanted = wanted.map(|channel| (mapping.fold(&channel), channel)).collect();
         }
+        if let Some(nicks) = self.nicks.get_mut(network) {
+            nicks.refold(mapping);
+        }
+    }
+
+    /// Keeps a nick for a user.
+    pub(super) fn keep(&mut self, network: &NetworkId, user: &UserId, nick: &str, mapping: CaseMapping) {
+        self.nicks.entry(network.clone()).or_default().keep(user, nick, mapping);
     }
 
     /// The user name of a puppet, once known.
@@ -191,11 +199,15 @@ impl Core {
         let waiting = puppet.waiting.take().unwrap_or_default();
         puppet.username.clone_from(&identity.username);
         puppet.stored_nick.clone_from(&identity.nick);
+        let mapping = network.isupport.casemapping;
+        let kept = self.puppets.nicks.entry(link.network().clone()).or_default();
         puppet.nicks = nicks(network, user, name.as_deref());
-        // The one it had comes first, so that a number stays, if it would still be called so.
+        // What is kept for others is the last that it tries, and the one that it had the first, so that a number stays, if
+        // it would still be called so.
+        puppet.nicks.sort_by_key(|nick| (!kept.is_free_for(user, nick, mapping), Some(nick) != identity.nick.as_ref()));
         let mut alternatives = puppet.nicks.clone();
-        let had = alternatives.iter().position(|nick| Some(nick) == identity.nick.as_ref());
-        let nick = alternatives.remove(had.unwrap_or(0));
+        let nick = alternatives.remove(0);
+        kept.keep(user, &nick, mapping);
         let sasl = network.config.puppets.accounts.get(user);
         let spec = LinkSpec {
             link: link.clone(),
@@ -273,6 +285,9 @@ impl Core {
             return;
         }
         puppet.stored_nick = Some(nick.to_owned());
+        if let Some(network) = self.networks.get(link.network()) {
+            self.puppets.keep(&network.id, user, nick, network.isupport.casemapping);
+        }
         let (store, link, user, nick) = (self.store.clone(), link.clone(), user.to_owned(), nick.to_owned());
         tokio::spawn(async move {
             if let Err(error) = store.set_puppet_nick(link.network(), &user, &nick).await {
@@ -286,6 +301,6 @@ impl Core {
 fn nicks(network: &Network, user: &UserId, name: Option<&str>) -> Vec<String> {
     let (template, nicklen) = (&network.config.puppets.nick, network.nicklen());
     let wanted = template.nick(user, name, nicklen);
-    let alternatives: Vec<_> = (1..=ALTERNATIVES).map(|n| template.alternative(&wanted, n, nicklen)).collect();
+    let alternatives = template.alternatives(&wanted, user, nicklen);
     std::iter::once(wanted).chain(alternatives).collect()
 }

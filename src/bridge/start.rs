@@ -134,7 +134,11 @@ impl Bridge {
             stop: stop.clone(),
         });
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
+        let mut puppets = Puppets::default();
         for puppet in store.puppets().await? {
+            if let (Some(nick), Some(network)) = (&puppet.nick, networks.get(&puppet.network)) {
+                puppets.keep(&puppet.network, &puppet.user, nick, network.isupport.casemapping);
+            }
             remembered.entry(puppet.network.clone()).or_default().insert(puppet.user.clone(), puppet);
         }
         let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
@@ -144,7 +148,7 @@ impl Bridge {
             ours: ours.clone(),
             networks,
             directory: Directory::default(),
-            puppets: Puppets::default(),
+            puppets,
             echo: Echo::default(),
             delivery: Delivery::default(),
             remembered,

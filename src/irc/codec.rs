@@ -86,10 +86,16 @@ pub fn encoding(label: &str) -> &'static Encoding {
 }
 
 /// Text as it was meant: UTF-8, else `fallback` (R14). Never fails.
+///
+/// A line that a server cut at its byte limit may end inside a character, which is left out. Only what has whole
+/// characters of several bytes before is known to be UTF-8 then: `caf\xe9` has not.
 #[must_use]
 pub fn decode<'a>(bytes: &'a [u8], fallback: &'static Encoding) -> Cow<'a, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
+        Err(error) if error.error_len().is_none() && !bytes[..error.valid_up_to()].is_ascii() => {
+            String::from_utf8_lossy(&bytes[..error.valid_up_to()])
+        }
         Err(_) => fallback.decode_without_bom_handling(bytes).0,
     }
 }
@@ -144,6 +150,21 @@ mod tests {
         assert_eq!(decode(b"gr\xfcn \x80", encoding("windows-1252")), "grün €");
         assert_eq!(decode(b"\xc0\xd2", encoding("koi8-r")), "юр");
         assert_eq!(decode(b"\xfc", encoding("no such thing")), "ü");
+    }
+
+    #[test]
+    fn r14_a_line_that_was_cut_inside_a_character_loses_no_other() {
+        for (bytes, cut, text) in [
+            ("привет, мир", 1, "привет, ми"),
+            ("schön 🫖", 1, "schön "),
+            ("schön 🫖", 3, "schön "),
+            ("grün", 0, "grün"),
+        ] {
+            let bytes = &bytes.as_bytes()[..bytes.len() - cut];
+            assert_eq!(decode(bytes, encoding("windows-1252")), text);
+        }
+        assert_eq!(decode(b"caf\xe9", encoding("windows-1252")), "café");
+        assert_eq!(decode(b"gr\xfc\xdf d\xe9j\xe0", encoding("windows-1252")), "grüß déjà");
     }
 
     proptest! {

@@ -1,17 +1,29 @@
 //! How often a network may be dialled, all links together, so that it doesn't take us for a flood.
 //!
-//! Links queue in the order in which they asked; the bot goes first, as nobody's view of a channel is complete
-//! without it. A link that no longer wants to dial leaves the queue by dropping its future. A network that calls us too
-//! fast is left alone for a while, whatever the budget says.
+//! The bot goes first, as nobody's view of a channel is complete without it; then those who have something to say, which
+//! may not wait for long; then the rest. Among equals, links queue in the order in which they asked. A link that no longer
+//! wants to dial leaves the queue by dropping its future. A network that calls us too fast is left alone for a while,
+//! whatever the budget says.
 
 use std::{num::NonZeroU32, sync::PoisonError, time::Duration};
 
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, Notify, watch},
     time::{Instant, sleep_until},
 };
 
 use super::flood::Bucket;
+
+/// Who goes before whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// The network's bot.
+    Bot,
+    /// A puppet with something to say.
+    Speaker,
+    /// A puppet that only wants to be there.
+    Idle,
+}
 
 /// The connection attempts that all links of one network share.
 #[derive(Debug)]
@@ -20,10 +32,10 @@ pub struct ConnectBudget {
     bucket: Option<Bucket>,
     /// Nobody dials before then.
     paused_until: std::sync::Mutex<Instant>,
-    /// Held by the puppet whose turn is next. tokio's mutex is fair: first come, first served.
-    turn: Mutex<()>,
-    /// How many bots wait.
-    bots: watch::Sender<usize>,
+    /// By rank: held by the link whose turn is next. tokio's mutex is fair: first come, first served.
+    turns: [Mutex<()>; 3],
+    /// By rank: how many wait.
+    waiting: watch::Sender<[usize; 3]>,
 }
 
 impl ConnectBudget {
@@ -34,8 +46,8 @@ impl ConnectBudget {
         Self {
             bucket: Bucket::new(NonZeroU32::MIN, period),
             paused_until: std::sync::Mutex::new(Instant::now()),
-            turn: Mutex::new(()),
-            bots: watch::Sender::new(0),
+            turns: Default::default(),
+            waiting: watch::Sender::default(),
         }
     }
 
@@ -53,39 +65,50 @@ impl ConnectBudget {
         self.bucket.as_ref().map_or(Ok(()), Bucket::take)
     }
 
-    /// Returns when the network may be dialled once. Dropping the future gives up the place in the queue.
-    pub async fn acquire(&self, is_bot: bool) {
-        if is_bot {
-            let _ahead = BotWaits::new(&self.bots);
-            while let Err(until) = self.take() {
-                sleep_until(until).await;
+    /// Returns when the network may be dialled once. Dropping the future gives up the place in the queue. `has_words` tells
+    /// of an idle link that it has something to say now.
+    pub async fn acquire(&self, rank: Rank, has_words: &Notify) {
+        if rank == Rank::Idle {
+            tokio::select! {
+                biased;
+                () = self.acquire_as(rank) => return,
+                () = has_words.notified() => {}
             }
+            self.acquire_as(Rank::Speaker).await;
         } else {
-            let _turn = self.turn.lock().await;
-            let mut bots = self.bots.subscribe();
-            loop {
-                // The sender lives in `self`, so this can't fail.
-                let _ = bots.wait_for(|waiting| *waiting == 0).await;
-                let Err(until) = self.take() else { return };
-                sleep_until(until).await;
-            }
+            self.acquire_as(rank).await;
+        }
+    }
+
+    async fn acquire_as(&self, rank: Rank) {
+        let _place = Place::new(&self.waiting, rank);
+        let _turn = self.turns[rank as usize].lock().await;
+        let mut waiting = self.waiting.subscribe();
+        loop {
+            // The sender lives in `self`, so this can't fail.
+            let _ = waiting.wait_for(|waiting| waiting[..rank as usize].iter().all(|ahead| *ahead == 0)).await;
+            let Err(until) = self.take() else { return };
+            sleep_until(until).await;
         }
     }
 }
 
-/// Holds the puppets back for as long as it lives.
-struct BotWaits<'a>(&'a watch::Sender<usize>);
+/// Holds those of lower rank back for as long as it lives.
+struct Place<'a> {
+    waiting: &'a watch::Sender<[usize; 3]>,
+    rank: Rank,
+}
 
-impl<'a> BotWaits<'a> {
-    fn new(bots: &'a watch::Sender<usize>) -> Self {
-        bots.send_modify(|waiting| *waiting += 1);
-        Self(bots)
+impl<'a> Place<'a> {
+    fn new(waiting: &'a watch::Sender<[usize; 3]>, rank: Rank) -> Self {
+        waiting.send_modify(|waiting| waiting[rank as usize] += 1);
+        Self { waiting, rank }
     }
 }
 
-impl Drop for BotWaits<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|waiting| *waiting -= 1);
+        self.waiting.send_modify(|waiting| waiting[self.rank as usize] -= 1);
     }
 }
 
@@ -105,7 +128,12 @@ mod tests {
     ) -> JoinHandle<()> {
         let (budget, done, start) = (Arc::clone(budget), done.clone(), Instant::now());
         tokio::spawn(async move {
-            budget.acquire(name.starts_with("bot")).await;
+            let rank = match name {
+                "bot" => Rank::Bot,
+                "speaker" => Rank::Speaker,
+                _ => Rank::Idle,
+            };
+            budget.acquire(rank, &Notify::new()).await;
             done.send((name, start.elapsed().as_secs())).await.unwrap();
         })
     }
@@ -131,6 +159,31 @@ mod tests {
             seen.push(one);
         }
         assert_eq!(seen, [("a", 0), ("bot", 15), ("b", 30), ("c", 45), ("d", 60)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r4_who_has_something_to_say_goes_before_who_has_not() {
+        let budget = Arc::new(ConnectBudget::new(4));
+        let (done, mut order) = mpsc::channel(8);
+        for name in ["a", "b", "c", "speaker", "bot"] {
+            waiter(&budget, name, &done);
+            settle().await;
+        }
+        // One that has waited for long, and is told now that somebody speaks.
+        let (late, words) = (Arc::clone(&budget), Arc::new(Notify::new()));
+        let (told, start, spoken) = (done.clone(), Instant::now(), Arc::clone(&words));
+        tokio::spawn(async move {
+            late.acquire(Rank::Idle, &spoken).await;
+            told.send(("late", start.elapsed().as_secs())).await.unwrap();
+        });
+        settle().await;
+        words.notify_one();
+        drop(done);
+        let mut seen = Vec::new();
+        while let Some(one) = order.recv().await {
+            seen.push(one);
+        }
+        assert_eq!(seen, [("a", 0), ("bot", 15), ("speaker", 30), ("late", 45), ("b", 60), ("c", 75)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +230,7 @@ mod tests {
         let budget = ConnectBudget::new(0);
         let start = Instant::now();
         for _ in 0..100 {
-            budget.acquire(false).await;
+            budget.acquire(Rank::Idle, &Notify::new()).await;
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
     }

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tracing::{debug, info, warn};
 
 use self::{
@@ -45,6 +45,7 @@ pub(in crate::irc) use self::{
 };
 use crate::{
     irc::{
+        connect_budget::Rank,
         flood::LineBudget,
         pool::protocol::{PoolEvent, PoolEventBody},
         session::{Input, Now, Output},
@@ -75,8 +76,8 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum Phase {
     /// Without a socket.
     Idle,
-    /// Waiting for the network's connect budget, then for the server.
-    Dialing(Later<Result<Stream, Failure>>),
+    /// Waiting for the network's connect budget, then for the server. The budget is told when the link has words.
+    Dialing(Later<Result<Stream, Failure>>, Arc<Notify>),
     /// With a socket.
     Connected(Box<Wire>),
 }
@@ -199,7 +200,14 @@ impl Link {
         }
         let Some(mail) = self.mailbox.take() else { return false };
         match mail {
-            Mail::Act(command, action) => self.step(Input::Action(command, *action)),
+            Mail::Act(command, action) => {
+                self.step(Input::Action(command, *action));
+                if let Phase::Dialing(_, has_words) = &self.phase
+                    && self.session.has_words()
+                {
+                    has_words.notify_one();
+                }
+            }
             Mail::Close(_) | Mail::Stop(_) if self.session.has_said_goodbye() => {}
             Mail::Close(reason) => self.step(Input::Close(&reason)),
             Mail::Stop(reason) => self.step(Input::Stop(&reason)),
@@ -224,7 +232,7 @@ impl Link {
     }
 
     fn finish_dial(&mut self, cx: &mut Context<'_>) -> bool {
-        let Phase::Dialing(dial) = &mut self.phase else { return false };
+        let Phase::Dialing(dial, _) = &mut self.phase else { return false };
         let Poll::Ready(result) = dial.as_mut().poll(cx) else { return false };
         match result {
             Ok(stream) => {
@@ -323,7 +331,7 @@ impl Link {
     fn next_deadline(&self, timer: Option<Instant>) -> Option<Instant> {
         let wire = match &self.phase {
             Phase::Connected(wire) => wire.deadline(),
-            Phase::Idle | Phase::Dialing(_) => None,
+            Phase::Idle | Phase::Dialing(..) => None,
         };
         // While we don't listen, what has come is none of our business.
         let read_at = self.read_at.filter(|_| !self.outbox.is_full());
@@ -374,7 +382,7 @@ impl Link {
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         match &mut self.phase {
             Phase::Connected(wire) => wire.poll_write(cx, now).is_ready(),
-            Phase::Idle | Phase::Dialing(_) => false,
+            Phase::Idle | Phase::Dialing(..) => false,
         }
     }
 
@@ -401,7 +409,7 @@ impl Link {
                         wire.push(&line);
                         self.network.sent(1);
                     }
-                    (Phase::Idle | Phase::Dialing(_), _) => {
+                    (Phase::Idle | Phase::Dialing(..), _) => {
                         debug!(link.id = %self.id, "a line came too late to be sent");
                     }
                 },
@@ -418,15 +426,22 @@ impl Link {
         if std::mem::replace(&mut self.dialled, true) {
             self.key = IrcKey { epoch: self.common.next_epoch(), seq: 0 };
         }
-        let (network, server, is_bot) = (Arc::clone(&self.network), self.session.server().to_owned(), self.id.is_bot());
-        self.phase = Phase::Dialing(Box::pin(async move { network.dial(&server, is_bot).await }));
+        let rank = match (self.id.is_bot(), self.session.has_words()) {
+            (true, _) => Rank::Bot,
+            (false, true) => Rank::Speaker,
+            (false, false) => Rank::Idle,
+        };
+        let (network, server) = (Arc::clone(&self.network), self.session.server().to_owned());
+        let has_words = Arc::new(Notify::new());
+        let told = Arc::clone(&has_words);
+        self.phase = Phase::Dialing(Box::pin(async move { network.dial(&server, rank, &told).await }), has_words);
     }
 
     fn hang_up(&mut self) {
         self.held = None;
         match &mut self.phase {
             Phase::Connected(wire) => wire.leave(Instant::now()),
-            Phase::Idle | Phase::Dialing(_) => self.phase = Phase::Idle,
+            Phase::Idle | Phase::Dialing(..) => self.phase = Phase::Idle,
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Reason {
     CannotSend,
     /// Nobody of that nick is on IRC (401).
     NoSuchNick,
+    /// Nobody of that nick is in the channel (441).
+    NotThere,
     /// The channel does not exist or may not be joined (403).
     NoSuchChannel,
     /// Banned from the channel (474).
@@ -126,6 +128,7 @@ impl Reason {
                 "the channel doesn't let you speak (it may be moderated, or you may be muted or banned)"
             }
             Self::NoSuchNick => "nobody of that name is on IRC now",
+            Self::NotThere => "nobody of that name is in the channel on IRC",
             Self::NoSuchChannel => "there is no such channel",
             Self::Banned => "you are banned from the channel",
             Self::InviteOnly => "the channel is invite-only",

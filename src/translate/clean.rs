@@ -26,6 +26,11 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Whether `text` shows nothing by its nature, rather than by what is taken out of it: blanks and formatting codes alone.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || is_formatting(c))
+}
+
 /// The mandatory breaks of <https://www.unicode.org/reports/tr14/>.
 const fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\u{85}' | '\u{2028}' | '\u{2029}')

@@ -7,7 +7,7 @@ use super::one_line;
 /// Digits of the hash that stands for what was cut: 36⁷ values, among users of one server whose localparts begin
 /// alike.
 const HASH_LEN: usize = 7;
-/// How much of a localpart is kept where the server name must be cut too.
+/// How much of a localpart is kept, whatever it costs the server name.
 const HEAD_LEN: usize = 4;
 
 /// The real name of `user`'s puppet in at most `reallen` bytes: the Matrix id, and the display name after it where
@@ -15,7 +15,7 @@ const HEAD_LEN: usize = 4;
 ///
 /// Bans by real name (`$r:`) must hit one user or one server, so where the id doesn't fit, the end of the localpart
 /// becomes `~` (which no Matrix id has) and a hash of the whole id, stable for ever; the server name is cut from its
-/// left, and only where nothing else is left to cut.
+/// left, and only where the localpart would keep less than its first four letters.
 #[must_use]
 pub fn realname(user: &UserId, display_name: Option<&str>, reallen: usize) -> String {
     let mut name = printable(user.as_str());
@@ -30,7 +30,7 @@ pub fn realname(user: &UserId, display_name: Option<&str>, reallen: usize) -> St
     let (localpart, server) = (printable(user.localpart()), printable(user.server_name().as_str()));
     let hash = hash(user.as_str());
     let frame = "@~:".len() + HASH_LEN;
-    let mut name = if frame + server.len() <= reallen {
+    let mut name = if frame + localpart.len().min(HEAD_LEN) + server.len() <= reallen {
         let head = &localpart[..localpart.floor_char_boundary(reallen - frame - server.len())];
         format!("@{head}~{hash}:{server}")
     } else {
@@ -58,11 +58,14 @@ fn printable(id: &str) -> String {
     id.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect()
 }
 
-/// FNV-1a, in base 36: what it makes of an id must never change, or bans would miss.
+/// FNV-1a: a number that one text has for ever.
+pub(super) fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// [`fnv`] in base 36: what it makes of an id must never change, or bans would miss.
 fn hash(id: &str) -> String {
-    let mut hash = id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut hash = fnv(id);
     (0..HASH_LEN)
         .map(|_| {
             let digit = u32::try_from(hash % 36).ok().and_then(|digit| char::from_digit(digit, 36));
@@ -95,6 +98,8 @@ mod tests {
             ("@alexandrina:matrix.example.org", None, 32, "@alexandrina:matrix.example.org"),
             ("@alexandrina.m:matrix.example.org", None, 32, "@alex~cvpyyr8:matrix.example.org"),
             ("@alexandrina.m:matrix-services.example.org", None, 32, "@alex~fbtropi:~vices.example.org"),
+            // With the whole server name no letter more than `chr` would be left.
+            ("@christine.xy:matrix.freifunk.net", None, 32, "@chri~btl5caa:~trix.freifunk.net"),
         ] {
             let name = realname(&id(user), display, reallen);
             assert!(name.len() <= reallen, "{name}");
@@ -128,7 +133,9 @@ mod tests {
             prop_assert!(name.len() <= reallen && name.starts_with('@'));
             prop_assert!(!name.contains(char::is_control), "{name:?}");
             let whole = format!(":{server}");
-            prop_assert!(name.contains(&whole) || server.len() > reallen - 10, "{name}");
+            prop_assert!(name.contains(&whole) || server.len() + HEAD_LEN > reallen - 10, "{name}");
+            let head = &localpart[..localpart.len().min(HEAD_LEN)];
+            prop_assert!(name.starts_with(&format!("@{head}")), "{name}");
         }
 
         #[test]

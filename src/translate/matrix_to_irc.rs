@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::clean::{lines, one_line};
+use super::clean::{is_blank, lines, one_line};
 use crate::model::{Failure, Reason, TextKind};
 
 /// About how many bytes of text a line of IRC carries; only to judge how many lines a message will be.
@@ -23,10 +23,10 @@ pub struct IrcText {
     pub lines: Vec<String>,
 }
 
-/// The text of an `m.room.message` with this `content`; `None` if there is nothing to see in it.
+/// The text of an `m.room.message` with this `content`; `None` if it is blank.
 ///
 /// # Errors
-/// [`Reason::Unsupported`] if it isn't text, [`Reason::TooLong`] if IRC would see more than `max_lines` lines.
+/// [`Reason::Unsupported`] if it isn't text, or of characters alone that can't be shown, [`Reason::TooLong`] if IRC would see more than `max_lines` lines.
 pub fn message(content: &RawValue, max_lines: usize) -> Result<Option<IrcText>, Failure> {
     let content: Content<'_> = read(content).ok_or_else(unsupported)?;
     // An edit's own body is a fallback for those who don't know edits; IRC is told what the message says now.
@@ -106,7 +106,11 @@ impl<'a> Content<'a> {
         };
         let body = self.body.and_then(string).ok_or_else(unsupported)?;
         let is_reply = self.relation().is_some_and(|relation| relation.in_reply_to.is_some());
-        let mut lines = lines(if is_reply { without_reply_fallback(&body) } else { &body });
+        let said = if is_reply { without_reply_fallback(&body) } else { &body };
+        let mut lines = lines(said);
+        if lines.is_empty() && !is_blank(said) {
+            return Err(unsupported().with_detail("nothing of it can be shown there"));
+        }
         if let Some(first) = lines.first_mut() {
             first.insert_str(0, prefix);
         }
@@ -215,6 +219,7 @@ mod tests {
             (json!({"msgtype": "m.text", "body": "one\n\ntwo\r\n"}), text!(Privmsg, "one", "two")),
             (json!({"msgtype": "m.text", "body": "  \n\t"}), None),
             (json!({"msgtype": "m.text", "body": ""}), None),
+            (json!({"msgtype": "m.text", "body": "\x02\x0f"}), None),
             (reply(quoted), text!(Privmsg, "answer")),
             (reply("> * <@bob:example.org> waves\n>\n> x\n\n/me too"), text!(Privmsg, "/me too")),
             (reply("> my own quotation\nanswer"), text!(Privmsg, "> my own quotation", "answer")),
@@ -256,6 +261,11 @@ mod tests {
             json!(null),
         ] {
             assert_eq!(say(&content), unsupported, "{content}");
+        }
+        for body in ["\x01", "\0", "\x01\x01\n\x7f", "\x02\x01\x03"] {
+            let nothing =
+                unsupported.clone().map_err(|failure| failure.with_detail("nothing of it can be shown there"));
+            assert_eq!(say(&json!({"msgtype": "m.emote", "body": body})), nothing, "{body:?}");
         }
         let too_long = Err(Failure::certain(Reason::TooLong));
         assert!(say(&json!({"msgtype": "m.text", "body": "x\n".repeat(5)})).is_ok());

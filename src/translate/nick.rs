@@ -7,6 +7,7 @@
 use ruma::UserId;
 
 use super::{
+    identity::fnv,
     names::is_ascii_nick_char,
     template::{self, Part, TemplateError},
 };
@@ -19,6 +20,10 @@ const FIRST: char = '_';
 const LEAST_NICKLEN: usize = 4;
 /// How many characters of a display name are looked at: enough for any nick, whatever is dropped.
 const DISPLAY_CHARS: usize = 256;
+/// How many numbers in a row are tried before others, of which each owner has its own.
+const IN_A_ROW: usize = 4;
+/// How many other nicks one user may be given.
+const ALTERNATIVES: usize = 12;
 
 /// How puppets are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +113,13 @@ impl NickTemplate {
         }
     }
 
+    /// Other nicks for `user`, to be tried in this order where `nick` is taken.
+    #[must_use]
+    pub fn alternatives(&self, nick: &str, user: &UserId, nicklen: usize) -> Vec<String> {
+        let number = |n| nick_number(user.as_str(), n, nicklen);
+        (1..=ALTERNATIVES).map(|n| self.alternative(nick, number(n), nicklen)).collect()
+    }
+
     /// The `n`th other nick (from 1) to try where `nick` is taken: a number before the template's fixed end, else at
     /// the end. Never longer than `nicklen`, never `nick` itself, all different for `n` up to 99.
     #[must_use]
@@ -124,6 +136,20 @@ impl NickTemplate {
         // Only where `nick` ends with the very number that its end was cut off for.
         if alternative == nick { self.alternative(nick, n + 100, nicklen) } else { alternative }
     }
+}
+
+/// The `n`th number (from 1) for the nick of `owner` where nicks have `nicklen` bytes.
+///
+/// The first few are everybody's. Then come those of a hash, which are one's own more or less: however many have the same
+/// name, each finds a free number after few tries, and the same one every time.
+#[must_use]
+pub fn nick_number(owner: &str, n: usize, nicklen: usize) -> u32 {
+    if n <= IN_A_ROW {
+        return u32::try_from(n).unwrap_or(u32::MAX);
+    }
+    // Where nicks are very short, two digits are all that there is room for.
+    let (least, count) = if nicklen < 9 { (10, 90) } else { (1_000, 9_000) };
+    least + u32::try_from(fnv(&format!("{owner} {n}")) % count).unwrap_or_default()
 }
 
 const fn is_no_first(c: char) -> bool {
@@ -235,6 +261,26 @@ mod tests {
         assert_eq!(template.alternative("Maxi12[m]", 12, 9), "Max112[m]");
         assert_eq!(template.alternative("chosen", 3, 30), "chosen3");
         assert_eq!(template.alternative("abc[m]", 10, 4), "ab10");
+    }
+
+    #[test]
+    fn r72_any_number_of_users_of_one_name_find_a_nick_each_after_few_tries() {
+        for nicklen in [9, 30] {
+            let (mut taken, mut tries) = (HashSet::new(), 0);
+            for n in 0..1_000 {
+                let user = UserId::parse(format!("@alex{n}:example.org")).unwrap();
+                let nick = template().nick(&user, Some("Alex"), nicklen);
+                let mut others = template().alternatives(&nick, &user, nicklen).into_iter();
+                assert_eq!(others.as_slice(), template().alternatives(&nick, &user, nicklen));
+                let mut nick = nick;
+                while !taken.insert(nick.clone()) {
+                    nick = others.next().expect("one of them is free");
+                    assert!(nick.ends_with("[m]") && nick.starts_with("Al") && nick.len() <= nicklen, "{nick}");
+                    tries += 1;
+                }
+            }
+            assert!(tries < 6_000, "{tries}");
+        }
     }
 
     proptest! {

@@ -5,13 +5,14 @@ use serde_json::json;
 
 use crate::{
     support::homeserver::encode,
-    town::{Bridged, TEA, Town, expect_join, puppet},
+    town::{Bridged, Kind, TEA, Town, expect_join, puppet},
 };
 
 on_both!(
     people_on_irc_come_and_go,
     people_on_matrix_come_and_go,
     ghosts_are_removed_from_the_channel,
+    whoever_has_a_nick_that_only_the_server_gives_is_removed_too,
     puppets_are_removed_from_the_room,
     a_private_room_by_invitation,
     in_large_channels_ghosts_join_when_they_speak,
@@ -133,6 +134,25 @@ async fn ghosts_are_removed_from_the_channel(town: Town) {
     dora.expect_text(TEA, |nick| nick == puppet("alice"), "the ban is lifted").await;
     let kicks = dora.lines().iter().filter(|line| line.is("KICK")).count();
     assert_eq!(kicks, 2, "neither the early one nor the lifted ban had any effect");
+}
+
+/// InspIRCd calls who wants no nick by a number of its own, which begins with a digit.
+async fn whoever_has_a_nick_that_only_the_server_gives_is_removed_too(town: Town) {
+    if town.kind() == Kind::NgIrcd {
+        return;
+    }
+    let bridged = town.bridged().await;
+    let Bridged { town, alice, dora, room, .. } = &bridged;
+    bridged.alice_is_there().await;
+    dora.raw(&format!("MODE {TEA} +o alice[m]")).await;
+    let eve = town.in_channel("eve", TEA).await;
+    alice.expect_membership(room, &town.ghost("eve"), "join").await;
+    eve.raw("NICK 0").await;
+    let renamed = dora.expect("the number", |line| line.is("NICK") && line.nick() == "eve").await;
+    let ghost = town.ghost(&renamed.text().to_lowercase());
+    alice.expect_membership(room, &ghost, "join").await;
+    alice.kick(room, &ghost, "out").await;
+    eve.expect("the kick", |line| line.is("KICK") && line.param(1) == renamed.text()).await;
 }
 
 async fn puppets_are_removed_from_the_room(town: Town) {

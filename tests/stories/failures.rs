@@ -12,6 +12,7 @@ on_both_kinds_of_server!(
     r2_a_channel_that_refuses_words_is_told,
     r2_a_channel_that_refuses_people_is_told,
     r44_a_banned_puppet_is_told_and_dials_no_more,
+    r44_r45_the_words_of_operators_are_not_the_servers,
     r2_r4_what_is_too_old_is_told,
     r4_what_is_too_much_is_told,
     r2_what_irc_can_not_show_is_told,
@@ -97,6 +98,26 @@ async fn r44_a_banned_puppet_is_told_and_dials_no_more(ircd: IrcdConfig) {
     dora.expect_text(TEA, |from| from == ALICE, "fourth").await;
 }
 
+/// Neither a kill nor a ban that speaks of pauses makes others wait; and the ban is none.
+async fn r44_r45_the_words_of_operators_are_not_the_servers(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    let (bob, carol) = (world.homeserver.user("bob"), world.homeserver.user("carol"));
+    world.ircd.kill(ALICE, "Killed (oper (you are talking too fast, try again later))");
+    world.ircd.expect_gone(ALICE).await;
+    bob.join(&world.room).await;
+    bob.say(&world.room, "alice was killed").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "alice was killed").await;
+    world.ircd.kill("bob[m]", "K-lined: Temporarily banned for flooding");
+    world.ircd.expect_gone("bob[m]").await;
+    let refused = bob.say(&world.room, "am I banned?").await;
+    let told = world.expect_told(&refused).await;
+    assert!(told.body().contains("refuses your connection"), "{}", told.body());
+    carol.join(&world.room).await;
+    carol.say(&world.room, "bob is banned").await;
+    world.dora.expect_text(TEA, |from| from == "carol[m]", "bob is banned").await;
+}
+
 /// A message as the homeserver pushes it.
 fn event(room: &str, sender: &str, id: &str, ts: u64, content: &Value) -> Value {
     json!({
@@ -157,6 +178,7 @@ async fn r2_what_irc_can_not_show_is_told(ircd: IrcdConfig) {
         ("m.room.message", json!({ "msgtype": "m.location", "body": "here", "geo_uri": "geo:1,2" }), "can't be sent"),
         ("m.room.message", json!({ "msgtype": 7, "body": ["x"] }), "can't be sent"),
         ("m.room.message", json!({}), "can't be sent"),
+        ("m.room.message", json!({ "msgtype": "m.text", "body": "\u{1}" }), "nothing of it can be shown"),
         ("m.poll.start", json!({ "m.text": [{ "body": "tea?" }] }), "can't be sent"),
         ("org.matrix.msc3381.poll.start", json!({}), "can't be sent"),
     ];
@@ -172,7 +194,7 @@ async fn r2_what_irc_can_not_show_is_told(ircd: IrcdConfig) {
         world.alice.send_raw(&world.room, kind, content).await;
     }
     world.settle("end").await;
-    assert_eq!(world.told().len(), 6);
+    assert_eq!(world.told().len(), 7);
 }
 
 async fn r2_in_a_room_that_is_plumbed_no_more_people_are_told(ircd: IrcdConfig) {

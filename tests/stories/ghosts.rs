@@ -266,9 +266,21 @@ async fn hostile_ids_are_nobody(ircd: IrcdConfig) {
     let world = World::new(ircd).await;
     world.alice_speaks().await;
     let lines_before = world.ircd.lines_from(ALICE).len();
-    for localpart in
-        ["a,b", "#tea", "a=20b", "=23tea", "=0aquit", "=00", "a=2cb", "", "1abc", "DORA", "=64ora", &"x".repeat(60)]
-    {
+    for localpart in [
+        "a,b",
+        "#tea",
+        "a=20b",
+        "=23tea",
+        "=0aquit",
+        "=00",
+        "a=2cb",
+        "",
+        "a.b",
+        "=24=2a.b",
+        "DORA",
+        "=64ora",
+        &"x".repeat(60),
+    ] {
         let ghost = format!("@irc_net_{localpart}:hs.test");
         let chat = world.alice.create_room(json!({ "preset": "private_chat" })).await;
         let path = format!("/_matrix/client/v3/rooms/{chat}/invite");

@@ -1,5 +1,7 @@
 //! Coming and going on one side, as the other side sees it, and the topic.
 
+use serde_json::json;
+
 use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
 use crate::support::{IrcClient, IrcdConfig};
 
@@ -9,6 +11,8 @@ on_both_kinds_of_server!(
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
     a_kick_on_matrix_is_a_kick_on_irc,
+    r80_whoever_has_a_nick_that_only_servers_give_is_answered_and_kicked,
+    r2_a_kick_of_somebody_who_is_not_there_is_told,
     a_ban_lifted_or_an_invitation_withdrawn_is_no_kick,
     the_topic_follows_both_ways,
     a_topic_that_is_set_and_set_back_is_set_back,
@@ -114,7 +118,7 @@ async fn a_kick_on_irc_is_a_kick_on_matrix(ircd: IrcdConfig) {
     let bob = world.homeserver.user("bob");
     bob.join(&world.room).await;
     // The room is Alice's, and the bot needs power to kick.
-    let levels = serde_json::json!({ "users": { "@footbridge:hs.test": 50 }, "users_default": 0, "kick": 50, "ban": 50, "state_default": 50, "events_default": 0 });
+    let levels = json!({ "users": { "@footbridge:hs.test": 50 }, "users_default": 0, "kick": 50, "ban": 50, "state_default": 50, "events_default": 0 });
     world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
     world.ircd.expect_on_channel("bob[m]", TEA).await;
     world.dora.raw(&format!("KICK {TEA} bob[m] :off topic")).await;
@@ -142,6 +146,45 @@ async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
     world.alice.kick(&world.room, DORA, "you too").await;
     let kick = world.alice.expect_membership(&world.room, DORA, "leave").await;
     world.expect_told(&kick.event_id).await;
+}
+
+/// InspIRCd calls who has no nick by a number of its own.
+async fn r80_whoever_has_a_nick_that_only_servers_give_is_answered_and_kicked(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.homeserver.auto_join(world.alice.id());
+    world.alice_speaks().await;
+    world.dora.raw(&format!("MODE {TEA} +o {ALICE}")).await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    world.settle("eve is there").await;
+    world.ircd.force_nick("eve", "00AAAAAAB");
+    let ghost = "@irc_net_00aaaaaab:hs.test";
+    eve.say(TEA, "I have no nick").await;
+    world.alice.expect_message(&world.room, |from| from == ghost, "I have no nick").await;
+    let query = world
+        .alice
+        .create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [ghost] }))
+        .await;
+    world.alice.expect_membership(&query, ghost, "join").await;
+    world.alice.say(&query, "who are you?").await;
+    eve.expect("the question", |line| line.text() == "who are you?").await;
+    world.alice.kick(&world.room, ghost, "out").await;
+    eve.expect("the kick", |line| line.is("KICK") && line.param(1) == "00AAAAAAB").await;
+    assert_eq!(world.told(), []);
+}
+
+async fn r2_a_kick_of_somebody_who_is_not_there_is_told(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    for (ghost, words) in [
+        ("@irc_net_nobody:hs.test", "nobody of that name is in the channel"),
+        ("@irc_net_=24=2a.net:hs.test", "no name that IRC could know"),
+    ] {
+        world.alice.ban(&world.room, ghost, "out").await;
+        let ban = world.alice.expect_membership(&world.room, ghost, "ban").await;
+        let told = world.expect_told(&ban.event_id).await;
+        assert!(told.body().contains(words), "{}", told.body());
+    }
 }
 
 async fn a_ban_lifted_or_an_invitation_withdrawn_is_no_kick(ircd: IrcdConfig) {
@@ -186,7 +229,7 @@ async fn a_topic_that_is_set_and_set_back_is_set_back(ircd: IrcdConfig) {
     world.settle("two").await;
     assert_eq!(topics(&world), ["old", "new", "old"]);
     // What can't be read changes nothing, and is told.
-    let bad = world.alice.set_state(&world.room, "m.room.topic", "", serde_json::json!({ "topic": 7 })).await;
+    let bad = world.alice.set_state(&world.room, "m.room.topic", "", json!({ "topic": 7 })).await;
     world.expect_told(&bad).await;
     world.settle("three").await;
     assert_eq!(topics(&world).len(), 3);
@@ -232,7 +275,8 @@ async fn a_room_without_the_bot_is_told_so_until_it_is_invited(ircd: IrcdConfig)
 
 async fn the_topic_follows_both_ways(ircd: IrcdConfig) {
     let mut world = World::new(ircd).await;
-    let levels = serde_json::json!({ "users": { "@footbridge:hs.test": 50 }, "users_default": 0, "state_default": 50, "events_default": 0 });
+    let levels =
+        json!({ "users": { "@footbridge:hs.test": 50 }, "users_default": 0, "state_default": 50, "events_default": 0 });
     world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
     world.alice_speaks().await;
     world.dora.raw(&format!("MODE {TEA} -t")).await;
@@ -260,7 +304,7 @@ async fn the_topic_follows_both_ways(ircd: IrcdConfig) {
     // Refused on IRC: told.
     world.dora.raw(&format!("MODE {TEA} +t")).await;
     world.dora.sync().await;
-    let refused = world.alice.set_state(&world.room, "m.room.topic", "", serde_json::json!({ "topic": "mine" })).await;
+    let refused = world.alice.set_state(&world.room, "m.room.topic", "", json!({ "topic": "mine" })).await;
     world.expect_told(&refused).await;
     // A plumbed room keeps its own topic when the bridge comes back.
     world.bridge.terminate().await;

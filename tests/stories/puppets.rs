@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::{FakeIrcd, IrcClient, IrcdConfig, MatrixUser, ircd::Reaction, process::POLL, wait::DEADLINE};
+use crate::support::{
+    FakeIrcd, IrcClient, IrcdConfig, MatrixUser,
+    ircd::{Reaction, State},
+    process::POLL,
+    wait::DEADLINE,
+};
 
 on_both_kinds_of_server!(
     r3_the_first_message_opens_the_puppet_and_follows_its_join,
@@ -15,6 +20,8 @@ on_both_kinds_of_server!(
     what_was_said_before_leaving_is_said_by_a_puppet_that_has_yet_to_come,
     a_link_that_is_lost_comes_back,
     r72_a_nick_that_was_forced_is_not_kept,
+    r72_any_number_of_users_of_one_name_keep_their_nicks,
+    r4_who_speaks_does_not_wait_behind_who_is_only_there,
     r42_a_puppet_waits_for_what_an_unknown_server_says_of_itself,
 );
 
@@ -195,6 +202,53 @@ async fn r72_a_nick_that_was_forced_is_not_kept(ircd: IrcdConfig) {
     world.bridge.restart().await;
     world.alice.say(&world.room, "as myself").await;
     world.dora.expect_text(TEA, |from| from == ALICE, "as myself").await;
+}
+
+/// More than may be told apart by small numbers, where nicks are short; and all of them again after a restart, when a
+/// newcomer of the same name is there before them.
+async fn r72_any_number_of_users_of_one_name_keep_their_nicks(ircd: IrcdConfig) {
+    let mut world = World::new(IrcdConfig { nick_len: 10, ..ircd }).await;
+    let nick_of = async |world: &World, user: &MatrixUser, text: &str| {
+        user.say(&world.room, text).await;
+        world.dora.expect(text, |line| line.text() == text).await.nick().to_owned()
+    };
+    let mut users = Vec::new();
+    for n in 0..27 {
+        let user = world.homeserver.user(&format!("alex{n}"));
+        user.set_display_name("Alex").await;
+        user.join(&world.room).await;
+        let nick = nick_of(&world, &user, &format!("I am number {n}.")).await;
+        assert!(nick.starts_with("Al") && nick.ends_with("[m]"), "{nick}");
+        users.push((user, nick));
+    }
+    world.bridge.terminate().await;
+    for (_, nick) in &users {
+        world.ircd.expect_gone(nick).await;
+    }
+    let newcomer = world.homeserver.user("newcomer");
+    newcomer.set_display_name("Alex").await;
+    newcomer.join(&world.room).await;
+    newcomer.say(&world.room, "I am new.").await;
+    world.bridge.restart().await;
+    let new = world.dora.expect("the newcomer", |line| line.text() == "I am new.").await.nick().to_owned();
+    assert!(users.iter().all(|(_, nick)| *nick != new), "the newcomer has somebody's nick, {new}");
+    for (n, (user, nick)) in users.iter().enumerate() {
+        assert_eq!(nick_of(&world, user, &format!("I am still number {n}.")).await, *nick);
+    }
+}
+
+/// The connect budget lets them in one by one.
+async fn r4_who_speaks_does_not_wait_behind_who_is_only_there(ircd: IrcdConfig) {
+    let world = World::with(ircd, |network| network.set("limits", "connects_per_minute", "30")).await;
+    for n in 0..5 {
+        world.homeserver.user(&format!("idle{n}")).join(&world.room).await;
+    }
+    let idle = |state: &State| (0..5).filter(|n| state.find(&format!("idle{n}[m]")).is_some()).count();
+    world.ircd.wait_until("the first of them", |state| (idle(state) > 0).then_some(())).await;
+    world.alice.say(&world.room, "I have something to say").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "I have something to say").await;
+    assert!(idle(&world.ircd.state()) < 5, "all who only are there came before");
+    world.ircd.wait_until("the last of them", |state| (idle(state) == 5).then_some(())).await;
 }
 
 /// A user who writes before the bot is on the network for the first time ever.

@@ -31,6 +31,8 @@ pub(in crate::irc) trait Protocol: Send {
     fn only_listens(&self) -> bool;
     /// See [`Session::next_timer`].
     fn next_timer(&self) -> Option<u64>;
+    /// See [`Session::has_words`].
+    fn has_words(&self) -> bool;
     /// See [`Session::has_said_goodbye`].
     fn has_said_goodbye(&self) -> bool;
     /// See [`Session::server`].
@@ -56,6 +58,10 @@ impl Protocol for Session {
 
     fn next_timer(&self) -> Option<u64> {
         self.next_timer()
+    }
+
+    fn has_words(&self) -> bool {
+        self.has_words()
     }
 
     fn has_said_goodbye(&self) -> bool {

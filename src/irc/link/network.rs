@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, Gauge, counter, gauge};
+use tokio::sync::Notify;
 
 use crate::{
     irc::{
-        connect_budget::ConnectBudget,
+        connect_budget::{ConnectBudget, Rank},
         flood::LineBudget,
         isupport::SharedIsupport,
         pool::protocol::NetworkSpec,
@@ -84,11 +85,11 @@ impl Network {
         }
     }
 
-    /// Dials `server` when it is this link's turn.
-    pub(super) async fn dial(&self, server: &str, is_bot: bool) -> Result<Stream, Failure> {
+    /// Dials `server` when it is the turn of a link of this `rank`, which `has_words` may raise.
+    pub(super) async fn dial(&self, server: &str, rank: Rank, has_words: &Notify) -> Result<Stream, Failure> {
         match &self.dialer {
             Ok(dialer) => {
-                self.connects.acquire(is_bot).await;
+                self.connects.acquire(rank, has_words).await;
                 dialer.dial(server).await
             }
             Err(problem) => Err(Failure::certain(Reason::Unreachable).with_detail(problem.clone())),

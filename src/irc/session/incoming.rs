@@ -6,7 +6,6 @@ use super::{
     connection::{Batch, BatchKind, Connection, Phase},
     numeric,
     receipts::Verb,
-    refusal::Closing,
     registration::isupport_line,
     skim,
 };
@@ -69,7 +68,7 @@ impl Session {
             b"NICK" => self.nick(line, now, out),
             b"TOPIC" => self.topic_changed(line, out),
             b"INVITE" => self.invite(line, out),
-            b"KILL" if self.is_me(line.param(0)) => self.verdict(Closing::Later, line),
+            b"KILL" if self.is_me(line.param(0)) => self.kill_verdict(line),
             _ => {}
         }
     }

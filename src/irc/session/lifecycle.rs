@@ -103,10 +103,12 @@ impl Session {
         if matches!(connection.phase, Phase::Draining) {
             return self.closed(out);
         }
-        // A numeric that came before says it better than the goodbye, but that a ban is only a pause.
-        let goodbye = refusal::classify(words);
-        let verdict = connection.verdict.take().filter(|verdict| verdict.0 != Closing::Banned || !goodbye.is_pause());
-        let (closing, words) = verdict.map_or_else(|| (goodbye, words.to_owned()), |verdict| *verdict);
+        // What came before says it better than the goodbye, but that a ban is only a pause.
+        let goodbye = || (refusal::classify(words), words.to_owned());
+        let (closing, words) = match connection.verdict.take() {
+            Some(verdict) if verdict.0 != Closing::Banned || !refusal::classify_ban(words).is_pause() => *verdict,
+            Some(_) | None => goodbye(),
+        };
         self.end(closing, ended(closing).with_words(words), now, out);
     }
 

@@ -217,6 +217,12 @@ impl Session {
             && (connection.has_chores() || self.channels.busy || self.outbox.has_ready() || connection.receipts.due)
     }
 
+    /// Whether there is something to say of which somebody waits to hear what becomes.
+    #[must_use]
+    pub fn has_words(&self) -> bool {
+        self.outbox.has_fated()
+    }
+
     /// When to call [`Self::step`] with [`Input::Timer`], on the monotonic clock; `None` if never.
     ///
     /// It doesn't move with every line, so a caller needs to set its clock anew only when the value has changed.

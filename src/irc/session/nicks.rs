@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{irc::pool::protocol::LinkSpec, model::Isupport};
+use crate::{irc::pool::protocol::LinkSpec, model::Isupport, translate};
 
 /// The nicks that may be tried before a connection is given up.
 const TRIES: usize = 24;
@@ -15,12 +15,14 @@ const MOST_TRIES: u8 = 3;
 /// ... in so many milliseconds.
 const TRIES_WINDOW: u64 = 60_000;
 
-/// The walk through nicks while registering: the wanted one, the alternatives, then the wanted one with a number.
+/// The walk through nicks while registering: the wanted one, the alternatives, then the wanted one with numbers.
 /// The same refusals lead to the same nick after every restart (R72).
 #[derive(Debug)]
 pub(super) struct NickWalk {
     at: usize,
     limit: usize,
+    /// Whether the limit is the server's own word.
+    is_told: bool,
 }
 
 impl NickWalk {
@@ -28,13 +30,13 @@ impl NickWalk {
     /// alternatives is believed.
     pub(super) fn new(spec: &LinkSpec, nicklen: Option<usize>) -> Self {
         let longest = || spec.alternatives.iter().map(String::len).fold(spec.nick.len(), usize::max);
-        Self { at: 0, limit: nicklen.unwrap_or_else(|| longest().max(SHORTEST_LIMIT)) }
+        Self { at: 0, limit: nicklen.unwrap_or_else(|| longest().max(SHORTEST_LIMIT)), is_told: nicklen.is_some() }
     }
 
     /// The nick to try now; `None` when all were refused. An alternative that is too long is passed over: cut, it would
     /// be another name for what was refused already.
     pub(super) fn current(&mut self, spec: &LinkSpec) -> Option<String> {
-        let LinkSpec { nick, alternatives, nick_end, .. } = spec;
+        let LinkSpec { link, nick, alternatives, nick_end, .. } = spec;
         while self.at <= alternatives.len() {
             match self.at.checked_sub(1) {
                 None => return Some(fit(nick, "", nick_end, self.limit).into_owned()),
@@ -42,8 +44,16 @@ impl NickWalk {
                 Some(_) => self.at += 1,
             }
         }
-        let number = self.at - alternatives.len();
-        (number < TRIES).then(|| fit(nick, &number.to_string(), nick_end, self.limit).into_owned())
+        let owner = link.to_string();
+        while self.at - alternatives.len() < TRIES {
+            let number = translate::nick_number(&owner, self.at - alternatives.len(), self.limit);
+            let numbered = fit(nick, &number.to_string(), nick_end, self.limit);
+            if numbered != *nick && !alternatives.iter().any(|tried| *tried == numbered) {
+                return Some(numbered.into_owned());
+            }
+            self.at += 1;
+        }
+        None
     }
 
     /// The current one is taken.
@@ -51,9 +61,10 @@ impl NickWalk {
         self.at += 1;
     }
 
-    /// The server calls the current one erroneous: too long, perhaps, as where NICKLEN is 9.
-    pub(super) fn erroneous(&mut self, nick: &str) {
-        if nick.len() > SHORTEST_LIMIT {
+    /// The server calls the current one erroneous: reserved, or too long where it didn't say how long they may be (the
+    /// shortest NICKLEN is 9).
+    pub(super) const fn erroneous(&mut self, nick: &str) {
+        if !self.is_told && nick.len() > SHORTEST_LIMIT {
             self.limit = SHORTEST_LIMIT;
         } else {
             self.at += 1;
@@ -183,6 +194,17 @@ mod tests {
                 assert_eq!(walk.current(&spec).unwrap(), nick);
                 if nick.len() > 9 { walk.erroneous(nick) } else { walk.taken() }
             }
+        }
+    }
+
+    #[test]
+    fn a_reserved_nick_is_cut_only_where_it_may_be_too_long() {
+        let spec = spec("Bartholomew[m]", &["Bartholomew1[m]"], "[m]");
+        for (nicklen, next) in [(Some(30), "Bartholomew1[m]"), (Some(9), "Barth1[m]"), (None, "Bartho[m]")] {
+            let mut walk = NickWalk::new(&spec, nicklen);
+            let first = walk.current(&spec).unwrap();
+            walk.erroneous(&first);
+            assert_eq!(walk.current(&spec).unwrap(), next, "{nicklen:?}");
         }
     }
 

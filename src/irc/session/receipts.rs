@@ -343,7 +343,8 @@ impl Receipts {
 pub(super) const fn reason_of(numeric: u16) -> Option<Reason> {
     use super::numeric as n;
     Some(match numeric {
-        n::ERR_NOSUCHNICK | n::ERR_USERNOTINCHANNEL => Reason::NoSuchNick,
+        n::ERR_NOSUCHNICK => Reason::NoSuchNick,
+        n::ERR_USERNOTINCHANNEL => Reason::NotThere,
         n::ERR_NOSUCHCHANNEL => Reason::NoSuchChannel,
         n::ERR_CANNOTSENDTOCHAN | n::ERR_NOCOLORSONCHAN | n::ERR_NOCTCP | n::ERR_WORDFILTERED => Reason::CannotSend,
         n::ERR_NOTONCHANNEL => Reason::NotJoined,

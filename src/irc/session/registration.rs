@@ -285,7 +285,7 @@ impl Session {
     }
 
     /// What the server says before it closes; kept, as what it says when it closes may be less exact.
-    pub(super) fn verdict(&mut self, otherwise: Closing, line: &Line<'_>) {
+    fn verdict(&mut self, otherwise: Closing, line: &Line<'_>) {
         let words = decode(line.last_param(), self.encoding).into_owned();
         let closing = match refusal::classify(&words) {
             Closing::Lost => otherwise,
@@ -298,6 +298,11 @@ impl Session {
     pub(super) fn ban_verdict(&mut self, line: &Line<'_>) {
         let words = decode(line.last_param(), self.encoding).into_owned();
         self.keep_verdict(refusal::classify_ban(&words), words);
+    }
+
+    /// Somebody kills the link; the words are theirs.
+    pub(super) fn kill_verdict(&mut self, line: &Line<'_>) {
+        self.keep_verdict(Closing::Later, decode(line.last_param(), self.encoding).into_owned());
     }
 
     fn keep_verdict(&mut self, closing: Closing, words: String) {

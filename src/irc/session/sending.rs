@@ -46,7 +46,7 @@ impl Session {
             }
             IrcAction::Kick { channel, nick, reason, expires, journal } => {
                 let reason = reason.map(|reason| translate::one_line(&reason));
-                if !translate::valid_nick(&nick, &self.isupport) {
+                if !translate::possible_nick(&nick, &self.isupport) {
                     out.push(Output::Fate(id, Fate::Failed(Failure::certain(Reason::BadName))));
                     return;
                 }
@@ -113,7 +113,7 @@ impl Session {
         let valid = if channel {
             translate::valid_channel(target, &self.isupport)
         } else {
-            matches!(what, What::Say { .. }) && translate::valid_nick(target, &self.isupport)
+            matches!(what, What::Say { .. }) && translate::possible_nick(target, &self.isupport)
         };
         let left = u64::try_from(expires.saturating_sub(now.unix)).unwrap_or(0);
         let failure = match &self.state {

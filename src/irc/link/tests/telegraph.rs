@@ -118,6 +118,10 @@ impl Protocol for Telegraph {
         self.ready && self.queue.is_empty() && self.under_way.is_empty()
     }
 
+    fn has_words(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     fn next_timer(&self) -> Option<u64> {
         self.timer
     }
