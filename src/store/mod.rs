@@ -29,6 +29,8 @@ pub use journal::{
 use crate::model::{Folded, Isupport, Millis, NetworkId};
 
 /// Opens the database that `url` names (`sqlite://path` or `postgres://…`), making the file and the tables if need be.
+///
+/// Nobody else can open it before the store is closed or dropped, or the program ends.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(sql::SqlStore::open(url).await?))
 }
