@@ -255,6 +255,10 @@ mod tests {
             self.store.unsettled_irc().await
         }
 
+        async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError> {
+            self.store.erase(transactions).await
+        }
+
         async fn prune(&self, before: Millis) -> Result<u64, StoreError> {
             self.store.prune(before).await
         }

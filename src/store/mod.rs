@@ -135,6 +135,10 @@ pub trait JournalStore: Send + Sync {
     /// The unsettled lines of IRC, in the order of acceptance.
     async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError>;
 
+    /// Erases the bodies of those events of these transactions that are settled, as far as that is stored.
+    /// Fails, even of none, if the database can't be written.
+    async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError>;
+
     /// Deletes some of what was settled before `before`; returns how many transactions and lines that were: 0 means that
     /// nothing is left to delete.
     async fn prune(&self, before: Millis) -> Result<u64, StoreError>;

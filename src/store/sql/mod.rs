@@ -139,6 +139,10 @@ impl JournalStore for SqlStore {
         journal::unsettled_irc(&self.db).await
     }
 
+    async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError> {
+        journal::erase(&self.db, transactions).await
+    }
+
     async fn prune(&self, before: Millis) -> Result<u64, StoreError> {
         journal::prune(&self.db, before).await
     }
