@@ -19,6 +19,7 @@ use super::{
     echo::Echo,
     event::Event,
     ghosts::Ghost,
+    keeper::Keeper,
     network::{BotState, Network},
     ours::Ours,
     outbox::{Job, Outbox},
@@ -109,6 +110,7 @@ pub(crate) struct Core {
     pub(super) outbox: Arc<Outbox>,
     pub(super) pool: Arc<dyn ConnectionPool>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) journal: Journal,
     pub(super) matrix: Arc<dyn MatrixApi>,
     pub(super) clock: Arc<dyn Clock>,
@@ -151,7 +153,7 @@ impl Core {
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
-            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room).await,
+            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
             Input::QueryRefused { ghost, user, room } => {
                 self.on_query_refused(&ghost, &user, room.as_deref()).await;
             }

@@ -74,7 +74,7 @@ impl Core {
             RoomKind::Portal(_) => self.on_portal_member(&target, &member, event, origin).await,
             RoomKind::Query(query) => {
                 let query = query.clone();
-                self.on_query_member(&query, &target, &member).await;
+                self.on_query_member(&query, &target, &member);
             }
             RoomKind::Control(owner) => {
                 if target == *owner && matches!(member.membership.as_str(), "leave" | "ban") {
@@ -169,7 +169,7 @@ impl Core {
             && self.is_query_with(query, target)
         {
             let query = query.clone();
-            self.end_query(&query).await;
+            self.end_query(&query);
         }
         self.journal.settle_matrix(origin.key).await;
     }

@@ -10,6 +10,7 @@ use super::{
     dispatch::Core,
     event::{Event, Member},
     ghosts::Ghost,
+    keeper::Fact,
     outbox::{Destination, Job, Lane, Receipt},
     portal::Said,
 };
@@ -88,10 +89,10 @@ impl Core {
 
     /// A query that an IRC user began has its room, unless the Matrix user has opened another meanwhile: then what the
     /// former's lane had to say is said in its room, and its ghost leaves.
-    pub(super) async fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: &RoomId) {
+    pub(super) fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: &RoomId) {
         let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
         if !self.directory.place_query(&key, room) {
-            self.forget_query(room).await;
+            self.keeper.note(Fact::QueryIsOver(room.to_owned()));
         }
     }
 
@@ -100,7 +101,7 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
         // Unless it is in another room by now.
         if self.directory.queries.get(&key).is_some_and(|query| query.room.as_deref() == room) {
-            self.end_query(&key).await;
+            self.end_query(&key);
         }
         if room.is_some() {
             return;
@@ -117,7 +118,7 @@ impl Core {
     }
 
     /// Somebody came to or left a query's room. It is for two: when its owner leaves or a third comes, it is over.
-    pub(super) async fn on_query_member(&mut self, key: &QueryRef, target: &UserId, member: &Member) {
+    pub(super) fn on_query_member(&mut self, key: &QueryRef, target: &UserId, member: &Member) {
         let over = match member.membership.as_str() {
             "leave" | "ban" => *target == key.1,
             "join" | "invite" => *target != key.1,
@@ -132,23 +133,17 @@ impl Core {
             let text = "This was a private chat with one person on IRC; with others here I leave it.".to_owned();
             lane.push(Job::Notice { text, txn: format!("fbq{room}") });
         }
-        self.end_query(key).await;
+        self.end_query(key);
     }
 
     /// A query is over: its ghost leaves, and the next private message opens another room.
-    pub(super) async fn end_query(&mut self, key: &QueryRef) {
+    pub(super) fn end_query(&mut self, key: &QueryRef) {
         let Some(query) = self.directory.remove_query(key) else { return };
         query.lane.close();
         if let Some(room) = query.room {
-            self.forget_query(&room).await;
+            self.keeper.note(Fact::QueryIsOver(room));
         }
         self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
-    }
-
-    async fn forget_query(&self, room: &RoomId) {
-        if let Err(error) = self.store.remove_query(room).await {
-            tracing::warn!(portal.room = %room, %error, "could not forget a query in the database");
-        }
     }
 }
 
@@ -179,12 +174,7 @@ impl Core {
         let lane = self.outbox.lane(Destination::Control(room.clone()));
         lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
         self.directory.put_control(user.clone(), Some(room.clone()), lane);
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            if let Err(error) = store.put_control_room(&user, &room).await {
-                tracing::warn!(%user, %error, "could not store a control room");
-            }
-        });
+        self.keeper.note(Fact::ControlRoom(user, room));
     }
 
     pub(super) fn forget_control(&mut self, user: &UserId, room: &RoomId) {
@@ -192,12 +182,7 @@ impl Core {
             lane.close();
         }
         self.directory.remove_control(user);
-        let (store, room) = (self.store.clone(), room.to_owned());
-        tokio::spawn(async move {
-            if let Err(error) = store.remove_control_room(&room).await {
-                tracing::warn!(portal.room = %room, %error, "could not forget a control room in the database");
-            }
-        });
+        self.keeper.note(Fact::NoControlRoom(room.to_owned()));
     }
 
     /// Something said to the bot.

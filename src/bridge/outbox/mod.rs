@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     dispatch::Input,
     ghosts::{Ghost, Ghosts},
+    keeper::Keeper,
     ours::Ours,
 };
 use crate::{
@@ -152,6 +153,7 @@ pub(super) struct OutboxParts {
     pub(super) matrix: Arc<dyn MatrixApi>,
     pub(super) noise: Arc<dyn MatrixApi>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) journal: Journal,
     pub(super) core: mpsc::Sender<Input>,
     pub(super) stop: CancellationToken,
@@ -163,7 +165,7 @@ pub(super) struct Outbox {
     /// The same homeserver, for joins and leaves.
     noise: Arc<dyn MatrixApi>,
     pub(super) ghosts: Ghosts,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Arc<Keeper>,
     journal: Journal,
     core: mpsc::Sender<Input>,
     ours: Arc<Ours>,
@@ -194,12 +196,12 @@ impl Waiting {
 
 impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
-        let OutboxParts { ours, matrix, noise, store, journal, core, stop } = parts;
+        let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop } = parts;
         Arc::new(Self {
-            ghosts: Ghosts::new(store.clone(), stop.clone()),
+            ghosts: Ghosts::new(store, stop.clone()),
             matrix,
             noise,
-            store,
+            keeper,
             journal,
             core,
             ours,
