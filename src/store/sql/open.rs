@@ -1,6 +1,12 @@
 //! Opening a database by its URL: connections, migrations, and every way in which that fails, in plain words.
 
-use std::{io, path::Path, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _,
@@ -238,13 +244,19 @@ async fn look_at_file(path: &str) -> Result<Outlook, StoreError> {
     looked.await.map_err(|error| explain_sqlite(path, error))
 }
 
-/// Whether a file can be made there. Only making one tells; it has another name and is gone again at once.
+/// What the files of a database without anything in it take.
+const EMPTY: usize = 512 * 1024;
+
+/// Whether a database can be made there. Only making a file of its size tells; it has another name and is gone again at once.
 fn may_create(file: &Path) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.check", std::process::id()));
     let trial = file.with_file_name(name);
-    std::fs::OpenOptions::new().write(true).create_new(true).open(&trial)?;
-    std::fs::remove_file(trial)
+    let mut made = std::fs::OpenOptions::new().write(true).create_new(true).open(&trial)?;
+    // Some file systems tell only then.
+    let written = made.write_all(&vec![0; EMPTY]).and_then(|()| made.sync_all());
+    std::fs::remove_file(trial)?;
+    written
 }
 
 async fn look_at_server(options: &PgConnectOptions) -> Result<Outlook, MigrateError> {
@@ -286,6 +298,7 @@ fn explain_file(path: &str, error: &io::Error) -> String {
             "this user may not read and write it; give the file and its folder to the user that runs footbridge"
         }
         io::ErrorKind::IsADirectory => "it is a folder; name a file in database.url",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "its disk is full; make room",
         io::ErrorKind::ReadOnlyFilesystem => "its disk is mounted read-only; name another place in database.url",
         _ => "see what the system says",
     };
@@ -302,6 +315,7 @@ fn explain_sqlite(path: &str, error: MigrateError) -> StoreError {
         let advice = match code.map(|code| code & 0xff) {
             Some(5 | 6) => "another program holds it locked; stop that program (is footbridge running already?)",
             Some(8 | 14) => "it may not be written; give the file and its folder to the user that runs footbridge",
+            Some(10) => "its disk is full or failing; make room, or see to the disk",
             Some(11) => "it is damaged; restore a backup",
             Some(13) => "the disk is full; make room",
             Some(26) => "it is no SQLite database; correct database.url",
