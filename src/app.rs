@@ -35,7 +35,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registration = Registration::load(&config.appservice.registration)?;
     let store = store::open(config.database.url.expose()).await?;
-    let (journal, writer) = Journal::start(store.clone(), clock.clone(), Limits::default()).await?;
+    let (journal, mut writer) = Journal::start(store.clone(), clock.clone(), Limits::default()).await?;
     let client = homeserver(&config, &registration)?;
     let matrix: Arc<dyn MatrixApi> = Arc::new(client.clone());
     let pool = LocalPool::new(clock.clone(), Arc::new(JournalAhead(journal.clone())));
@@ -75,6 +75,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = lifecycle::stop_requested() => {}
         // The service manager starts us anew; the journal has everything.
         () = bridge.broken() => anyhow::bail!("a part of the bridge has ended by a fault, which the lines above tell"),
+        // It has said why; nothing can be accepted without it.
+        _ = &mut writer => anyhow::bail!("the journal has ended, and the bridge with it, as the lines above tell"),
     }
     lifecycle::stopping();
     tracing::info!("stopping");

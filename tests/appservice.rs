@@ -205,9 +205,9 @@ async fn transactions_reach_the_sink_under_every_path() {
         assert_eq!(server.put(path, body).await, (200, json!({})), "{path}");
         let taken = server.bridge.taken.lock().unwrap().pop().unwrap();
         assert_eq!(taken.txn_id, txn_id);
-        let ids: Vec<_> = taken.events.iter().map(|event| event.event_id.as_deref()).collect();
-        assert_eq!(ids, [Some("$1"), None]);
-        assert_eq!(taken.events[1].json.get(), r#"{"event_id":7}"#);
+        let ids: Vec<_> = taken.events.iter().map(|event| event.event_id.as_str()).collect();
+        assert_eq!((ids, taken.left_out), (vec!["$1"], 1));
+        assert_eq!(taken.events[0].json.get(), r#"{"event_id":"$1","type":"m.room.message"}"#);
         assert_eq!(taken.ephemeral[0].get(), r#"{"type":"m.typing"}"#);
     }
     // The token of old homeservers.

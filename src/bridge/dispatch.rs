@@ -19,6 +19,7 @@ use super::{
     echo::Echo,
     event::Event,
     ghosts::Ghost,
+    keeper::Keeper,
     network::{BotState, Network},
     ours::Ours,
     outbox::{Job, Outbox},
@@ -111,6 +112,7 @@ pub(crate) struct Core {
     pub(super) outbox: Arc<Outbox>,
     pub(super) pool: Arc<dyn ConnectionPool>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) journal: Journal,
     pub(super) matrix: Arc<dyn MatrixApi>,
     pub(super) clock: Arc<dyn Clock>,
@@ -153,7 +155,7 @@ impl Core {
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
-            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room).await,
+            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
             Input::QueryEntered { ghost, user, room, missed } => {
                 self.on_query_entered(&ghost, user, &room, missed).await;
             }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{dispatch::Input, ours::Ours};
+use super::{dispatch::Input, event::Event, ours::Ours};
 use crate::{
     irc::pool::{
         WriteAhead,
@@ -32,7 +32,15 @@ pub(super) struct MatrixIntake {
 #[async_trait]
 impl TransactionSink for MatrixIntake {
     async fn accept(&self, mut transaction: Transaction) -> Result<(), SinkError> {
-        transaction.events.retain(|event| !self.ours.is_no_news(&event.json));
+        let mut left_out = transaction.left_out;
+        transaction.events.retain(|event| {
+            let event = Event::read(&event.json);
+            left_out += usize::from(event.is_none());
+            event.is_some_and(|event| !self.ours.is_no_news(&event))
+        });
+        if left_out > 0 {
+            tracing::warn!(count = left_out, "the homeserver sent what is no event; it is left out");
+        }
         if transaction.events.is_empty() {
             return Ok(());
         }
@@ -50,7 +58,7 @@ async fn accept(
 ) -> Result<(), SinkError> {
     let input = input.lock().await;
     let events = transaction.events.into_iter();
-    let events = events.map(|event| NewMatrixEvent { event_id: event.event_id, json: event.json }).collect();
+    let events = events.map(|event| NewMatrixEvent { event_id: Some(event.event_id), json: event.json }).collect();
     let mut fresh = Vec::new();
     let taken = keep_events(&journal, &transaction.txn_id, events, &mut fresh).await;
     if !fresh.is_empty() {
@@ -264,6 +272,10 @@ mod tests {
             self.store.unsettled_irc().await
         }
 
+        async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError> {
+            self.store.erase(transactions).await
+        }
+
         async fn prune(&self, before: Millis) -> Result<u64, StoreError> {
             self.store.prune(before).await
         }
@@ -311,25 +323,47 @@ mod tests {
         assert!(matches!(handed_over, Some(Input::Irc(batch)) if batch == [last]));
     }
 
+    /// Something that `sender` says.
+    fn event(sender: &str, body: &str) -> TransactionEvent {
+        let event_id = format!("${body}");
+        let json = serde_json::json!({
+            "type": "m.room.message", "event_id": event_id, "room_id": "!r:x", "sender": sender, "content": { "body": body },
+        });
+        TransactionEvent { event_id, json: serde_json::value::to_raw_value(&json).unwrap() }
+    }
+
+    fn transaction(txn_id: &str, events: Vec<TransactionEvent>) -> Transaction {
+        Transaction { txn_id: txn_id.to_owned(), events, left_out: 0, ephemeral: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_event_is_answered_and_forgotten() {
+        let (journal, _folder) = journal().await;
+        let (input, mut inputs) = mpsc::channel(4);
+        let intake = intake(&journal, input);
+        let none = |json: &str| TransactionEvent {
+            event_id: "$1".to_owned(),
+            json: RawValue::from_string(json.to_owned()).unwrap(),
+        };
+        let strange = || vec![none(r#"{"event_id":"$1"}"#), none(r#"{"event_id":"$1","type":7}"#)];
+        intake.accept(transaction("1", strange())).await.expect("the homeserver must not send it for ever");
+        assert!(inputs.try_recv().is_err() && journal.unsettled_matrix().await.unwrap().is_empty());
+        let events = strange().into_iter().chain([event("@ann:x", "hello")]).collect();
+        intake.accept(transaction("2", events)).await.unwrap();
+        let Some(Input::Matrix(events)) = inputs.recv().await else { panic!("nothing was handed over") };
+        assert!(events.len() == 1 && events[0].1.get().contains("hello"));
+    }
+
     #[tokio::test]
     async fn of_a_transaction_only_the_event_is_left_out_that_the_database_refuses() {
         let (journal, _folder) = journal().await;
         let (input, mut inputs) = mpsc::channel(4);
         let intake = intake(&journal, input);
-        let transaction = || Transaction {
-            txn_id: "1".to_owned(),
-            events: ["first", "poison", "last"]
-                .map(|body| TransactionEvent {
-                    event_id: Some(format!("${body}")),
-                    json: RawValue::from_string(format!("\"{body}\"")).unwrap(),
-                })
-                .into(),
-            ephemeral: Vec::new(),
-        };
+        let transaction = || transaction("1", ["first", "poison", "last"].map(|body| event("@ann:x", body)).into());
         intake.accept(transaction()).await.expect("the homeserver must not send it for ever");
         let Some(Input::Matrix(events)) = inputs.recv().await else { panic!("nothing was handed over") };
-        let bodies: Vec<&str> = events.iter().map(|(_, json)| json.get()).collect();
-        assert_eq!(bodies, ["\"first\"", "\"last\""]);
+        assert_eq!(events.len(), 2);
+        assert!(events[0].1.get().contains("first") && events[1].1.get().contains("last"));
         assert_eq!(journal.unsettled_matrix().await.unwrap().len(), 2);
         intake.accept(transaction()).await.expect("it is known");
         assert!(inputs.try_recv().is_err(), "nothing of it is fresh again");
@@ -340,14 +374,8 @@ mod tests {
         let (journal, _folder) = journal().await;
         let (input, mut inputs) = mpsc::channel(4);
         let intake = intake(&journal, input);
-        let event = |sender: &str| TransactionEvent {
-            event_id: Some(format!("${sender}")),
-            json: RawValue::from_string(format!(r#"{{"type":"m.room.message","sender":"{sender}"}}"#)).unwrap(),
-        };
-        let transaction = |txn_id: &str, senders: &[&str]| Transaction {
-            txn_id: txn_id.to_owned(),
-            events: senders.iter().map(|sender| event(sender)).collect(),
-            ephemeral: Vec::new(),
+        let transaction = |txn_id: &str, senders: &[&str]| {
+            transaction(txn_id, senders.iter().map(|sender| event(sender, "hello")).collect())
         };
         intake.accept(transaction("1", &["@footbridge:x"])).await.unwrap();
         assert!(inputs.try_recv().is_err() && journal.unsettled_matrix().await.unwrap().is_empty());

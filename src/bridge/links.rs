@@ -7,6 +7,7 @@ use ruma::UserId;
 use super::{
     directory::ChannelRef,
     dispatch::{Core, Input},
+    keeper::Fact,
     network::BotState,
     observer,
     outbox::{Job, Lane},
@@ -27,12 +28,7 @@ impl Core {
         let refold = network.isupport.casemapping != mapping;
         if network.isupport != isupport {
             network.isupport = isupport.clone();
-            let (store, id) = (self.store.clone(), network.id.clone());
-            tokio::spawn(async move {
-                if let Err(error) = store.put_isupport(&id, &isupport).await {
-                    tracing::warn!(network = %id, %error, "could not store what the server said of itself");
-                }
-            });
+            self.keeper.note(Fact::Isupport(network.id.clone(), isupport));
         }
         if refold {
             self.directory.refold(link.network(), mapping);

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     directory::ChannelRef,
     dispatch::{Core, Input},
+    keeper::Fact,
     network::Network,
     outbox::Outbox,
 };
@@ -166,10 +167,8 @@ async fn make_room(outbox: &Outbox, key: &ChannelRef) -> Result<Portal, MatrixEr
     };
     outbox.bot_exists().await?;
     let portal = joined(key, outbox.matrix.create_room(request).await?);
-    // The room is there: it is bridged now, and found again by its alias after a restart.
-    if let Err(error) = outbox.store.put_portal(&portal).await {
-        tracing::error!(portal.room = %portal.room, portal.channel = portal.channel, %error, "could not store a portal");
-    }
+    // The room is there: it is bridged now, and found again by its alias should we end before it is stored.
+    outbox.keeper.note(Fact::Portal(portal.clone()));
     Ok(portal)
 }
 
@@ -257,13 +256,8 @@ impl Core {
         }
         tracing::info!(portal.room = %room, portal.channel = %key.1, "a room that was made for a channel and not kept");
         let portal = joined(&key, room);
-        let store = self.store.clone();
-        self.begin_portal(portal.clone()).await;
-        tokio::spawn(async move {
-            if let Err(error) = store.put_portal(&portal).await {
-                tracing::error!(portal.room = %portal.room, portal.channel = portal.channel, %error, "could not store a portal");
-            }
-        });
+        self.keeper.note(Fact::Portal(portal.clone()));
+        self.begin_portal(portal).await;
     }
 
     /// Begins a portal: its room's lane goes in, and the rest follows when it is there.

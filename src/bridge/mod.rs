@@ -14,6 +14,7 @@
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
 //! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |
+//! | `keeper` | what the next start has to know |
 //! | `lookups`, `health` | what others ask of us |
 //! | `start`, `unplaced` | loading, what the last run left undone, and what waits for rooms that are looked for |
 
@@ -25,6 +26,7 @@ mod event;
 mod ghosts;
 mod health;
 mod intake;
+mod keeper;
 mod links;
 mod lookups;
 mod membership;

@@ -11,6 +11,7 @@ use super::{
     dispatch::Core,
     event::{Event, Member},
     ghosts::Ghost,
+    keeper::Fact,
     outbox::{Destination, Job, Lane, Receipt},
     portal::Said,
 };
@@ -125,10 +126,10 @@ impl Core {
 
     /// A query that an IRC user began has its room, unless the Matrix user has opened another meanwhile: then what the
     /// former's lane had to say is said in its room, and its ghost leaves.
-    pub(super) async fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: &RoomId) {
+    pub(super) fn on_query_opened(&mut self, ghost: &Arc<Ghost>, user: OwnedUserId, room: &RoomId) {
         let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
         if !self.directory.place_query(&key, room) {
-            self.forget_query(room).await;
+            self.keeper.note(Fact::QueryIsOver(room.to_owned()));
         }
     }
 
@@ -178,7 +179,7 @@ impl Core {
         let room = query.room.clone();
         self.give_up(query).await;
         if let Some(room) = room {
-            self.forget_query(&room).await;
+            self.keeper.note(Fact::QueryIsOver(room));
         }
         self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
     }
@@ -193,12 +194,6 @@ impl Core {
             self.told(&origin, &Failure::certain(Reason::NotBridged));
         }
         self.journal.settle_matrix(invitation).await;
-    }
-
-    async fn forget_query(&self, room: &RoomId) {
-        if let Err(error) = self.store.remove_query(room).await {
-            tracing::warn!(portal.room = %room, %error, "could not forget a query in the database");
-        }
     }
 }
 
@@ -229,12 +224,7 @@ impl Core {
         let lane = self.outbox.lane(Destination::Control(room.clone()));
         lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
         self.directory.put_control(user.clone(), Some(room.clone()), lane);
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            if let Err(error) = store.put_control_room(&user, &room).await {
-                tracing::warn!(%user, %error, "could not store a control room");
-            }
-        });
+        self.keeper.note(Fact::ControlRoom(user, room));
     }
 
     pub(super) fn forget_control(&mut self, user: &UserId, room: &RoomId) {
@@ -242,12 +232,7 @@ impl Core {
             lane.close();
         }
         self.directory.remove_control(user);
-        let (store, room) = (self.store.clone(), room.to_owned());
-        tokio::spawn(async move {
-            if let Err(error) = store.remove_control_room(&room).await {
-                tracing::warn!(portal.room = %room, %error, "could not forget a control room in the database");
-            }
-        });
+        self.keeper.note(Fact::NoControlRoom(room.to_owned()));
     }
 
     /// Something said to the bot.

@@ -9,6 +9,7 @@ use ruma::{OwnedUserId, UserId};
 
 use super::{
     dispatch::{Core, Input},
+    keeper::{Fact, until_answered},
     network::Network,
     nicks::Nicks,
 };
@@ -124,18 +125,9 @@ impl Core {
         let (store, matrix, answer, link) = (self.store.clone(), self.matrix.clone(), self.input.clone(), link.clone());
         tokio::spawn(async move {
             let base = translate::username_base(&user);
-            let mut pause = Duration::from_millis(250);
-            let identity = loop {
-                match store.puppet_identity(link.network(), &user, &base).await {
-                    // What waits for the puppet is in the journal, and waits for the database too.
-                    Err(StoreError::Unavailable(error)) => {
-                        tracing::warn!(link.id = %link, error, "the database is away; a puppet waits for it");
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(Duration::from_secs(5));
-                    }
-                    answer => break answer,
-                }
-            };
+            // What waits for the puppet is in the journal, and waits for the database too.
+            let identity = || store.puppet_identity(link.network(), &user, &base);
+            let identity = until_answered("a puppet", identity).await;
             let name = match known {
                 Some(name) => Some(name),
                 // Without a name the nick is made of the localpart: no reason to keep anybody waiting.
@@ -288,12 +280,7 @@ impl Core {
         if let Some(network) = self.networks.get(link.network()) {
             self.puppets.keep(&network.id, user, nick, network.isupport.casemapping);
         }
-        let (store, link, user, nick) = (self.store.clone(), link.clone(), user.to_owned(), nick.to_owned());
-        tokio::spawn(async move {
-            if let Err(error) = store.set_puppet_nick(link.network(), &user, &nick).await {
-                tracing::warn!(link.id = %link, %error, "could not store a puppet's nick; it may have another after a restart");
-            }
-        });
+        self.keeper.note(Fact::PuppetNick(link.network().clone(), user.to_owned(), nick.to_owned()));
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     echo::Echo,
     health::{Checks, Pings},
     intake::{MatrixIntake, from_pool},
+    keeper::Keeper,
     lookups::Lookups,
     network::{Network, bot_username_base},
     ours::Ours,
@@ -92,6 +93,7 @@ pub struct Bridge {
     pool: Arc<dyn ConnectionPool>,
     journal: Journal,
     store: Arc<dyn Store>,
+    keeper: Arc<Keeper>,
     pings: Arc<Pings>,
     ours: Arc<Ours>,
     core: JoinHandle<()>,
@@ -124,11 +126,13 @@ impl Bridge {
             pems.extend(pem.map(|pem| (id.clone(), pem)));
             networks.insert(id.clone(), network);
         }
+        let keeper = Keeper::start(store.clone(), stop.clone());
         let outbox = Outbox::new(OutboxParts {
             ours: ours.clone(),
             matrix: matrix.clone(),
             noise,
             store: store.clone(),
+            keeper: keeper.clone(),
             journal: journal.clone(),
             core: input.clone(),
             stop: stop.clone(),
@@ -158,6 +162,7 @@ impl Bridge {
             outbox: outbox.clone(),
             pool: pool.clone(),
             store: store.clone(),
+            keeper: keeper.clone(),
             journal: journal.clone(),
             matrix,
             clock,
@@ -176,7 +181,7 @@ impl Bridge {
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
-        Ok(Self { input, outbox, pool, journal, store, pings, ours, core, intake, quiet, stop })
+        Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
     }
 
     /// Where the homeserver's transactions go.
@@ -231,6 +236,7 @@ impl Bridge {
         }
         self.stop.cancel();
         self.outbox.ended().await;
+        self.keeper.flush().await;
         if self.journal.flush().await.is_err() {
             tracing::error!("the journal's writer has ended before its time");
         }

@@ -353,7 +353,13 @@ impl Link {
     /// Takes as many lines from the session as the budget allows, if the socket is ready for them.
     fn pull(&mut self) -> bool {
         let Phase::Connected(wire) = &mut self.phase else { return false };
-        if self.held.is_some() || self.next_line.is_some() || !wire.is_idle() || !self.session.has_pullable() {
+        // What was left to gather may end with the end of the connection.
+        if self.read_at.is_some()
+            || self.held.is_some()
+            || self.next_line.is_some()
+            || !wire.is_idle()
+            || !self.session.has_pullable()
+        {
             return false;
         }
         let now = self.common.now();

@@ -27,6 +27,13 @@ pub enum StoreError {
     /// The database is away, full, locked or broken just now: the same call may succeed later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// Another bridge has run on this database since our connection to it broke: what this one knows of it may be old, and
+    /// it must write no more. Starting anew is all that helps.
+    #[error(
+        "another footbridge has run on this database since our connection to it broke; this one ends, lest both do the \
+         same work: run only one"
+    )]
+    TakenOver,
     /// The database won't take this very value: trying again is no use, other calls are not concerned.
     #[error("the database refuses the data: {0}")]
     Refused(String),

@@ -29,6 +29,8 @@ pub use journal::{
 use crate::model::{Folded, Isupport, Millis, NetworkId};
 
 /// Opens the database that `url` names (`sqlite://path` or `postgres://…`), making the file and the tables if need be.
+///
+/// Nobody else can open it before the store is closed or dropped, or the program ends.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(sql::SqlStore::open(url).await?))
 }
@@ -132,6 +134,10 @@ pub trait JournalStore: Send + Sync {
 
     /// The unsettled lines of IRC, in the order of acceptance.
     async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError>;
+
+    /// Erases the bodies of those events of these transactions that are settled, as far as that is stored.
+    /// Fails, even of none, if the database can't be written.
+    async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError>;
 
     /// Deletes some of what was settled before `before`; returns how many transactions and lines that were: 0 means that
     /// nothing is left to delete.

@@ -41,7 +41,8 @@ async fn boots_grow_whatever_the_clock_says(database: Database) {
     assert_eq!(store.next_boot(1_700_000_000_999).await, Ok(1_700_000_000));
     assert_eq!(store.next_boot(1_700_000_000_999).await, Ok(1_700_000_001));
     assert_eq!(store.next_boot(0).await, Ok(1_700_000_002), "the clock went back");
-    assert_eq!(database.open().await.next_boot(i64::MIN).await, Ok(1_700_000_003), "after a restart");
+    let store = database.reopen(store).await;
+    assert_eq!(store.next_boot(i64::MIN).await, Ok(1_700_000_003), "after a restart");
     assert_eq!(store.next_boot(1_800_000_000_000).await, Ok(1_800_000_000));
 }
 
@@ -67,7 +68,8 @@ async fn portals_are_one_per_room_network_and_channel(database: Database) {
     let changed = Portal { channel: "#FOO{}".into(), key: Some("s3cret".into()), ..portal.clone() };
     store.put_portal(&changed).await.unwrap();
 
-    let stored = database.open().await.portals().await.unwrap();
+    let store = database.reopen(store).await;
+    let stored = store.portals().await.unwrap();
     assert_eq!(stored.len(), 4);
     assert!(stored.contains(&changed) && others.iter().all(|other| stored.contains(other)), "{stored:?}");
 
@@ -121,7 +123,7 @@ async fn r41_user_names_are_unique_stable_and_short(database: Database) {
     store.set_puppet_nick(&libera, &user("long"), "Alex[m]").await.unwrap();
     store.set_puppet_nick(&oftc, &user("first"), "nobody").await.unwrap();
 
-    let store = database.open().await;
+    let store = database.reopen(store).await;
     let known = PuppetIdentity {
         network: libera.clone(),
         user: user("long"),
@@ -178,7 +180,8 @@ async fn ghosts_are_remembered(database: Database) {
     assert_eq!(store.ghost(&ghost.localpart).await, Ok(Some(ghost.clone())));
     let named = Ghost { nick: "bob|".into(), display_name: Some("bob 🦀".into()), ..ghost };
     store.put_ghost(&named).await.unwrap();
-    assert_eq!(database.open().await.ghost(&named.localpart).await, Ok(Some(named)));
+    let store = database.reopen(store).await;
+    assert_eq!(store.ghost(&named.localpart).await, Ok(Some(named)));
 }
 
 async fn control_rooms_are_one_per_user(database: Database) {

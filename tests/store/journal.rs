@@ -1,6 +1,6 @@
 //! Accept, mark, settle, recover, forget.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use footbridge::{
     model::{IrcEvent, LinkId, MatrixKey},
@@ -9,7 +9,10 @@ use footbridge::{
 use ruma::user_id;
 use tokio::task::JoinSet;
 
-use crate::store::{Database, Engine, TestClock, TestJournal, body, contract, irc_key, key, line, transaction};
+use crate::{
+    store::{Database, Engine, TestClock, TestJournal, body, contract, irc_key, key, line, transaction},
+    support::wait::DEADLINE,
+};
 
 contract!(
     a_transaction_is_accepted_once,
@@ -18,6 +21,7 @@ contract!(
     events_are_fresh_once_over_transactions_and_restarts,
     what_is_unsettled_comes_back_in_order_after_a_crash,
     bodies_are_erased_as_soon_as_all_is_settled,
+    the_bodies_of_what_is_settled_do_not_wait_for_the_rest,
     settling_is_idempotent_and_strangers_are_passed_over,
     r104_ids_with_any_bytes_are_told_apart,
     a_hundred_tasks_mark_and_settle,
@@ -29,6 +33,7 @@ contract!(
     a_full_journal_says_so_and_empties,
     a_full_irc_journal_says_so_and_empties,
     old_rows_are_forgotten_and_young_ones_kept,
+    what_was_taken_last_before_a_long_outage_is_known,
     pruning_goes_on_in_batches_until_nothing_old_is_left,
     a_large_burst_is_stored_whole,
 );
@@ -158,6 +163,31 @@ async fn bodies_are_erased_as_soon_as_all_is_settled(database: Database) {
     journal.flush().await.unwrap();
     assert_eq!(database.number("SELECT COUNT(*) FROM journal_bodies").await, 0);
     assert_eq!(database.number("SELECT COUNT(*) FROM journal_transactions WHERE settled_at IS NOT NULL").await, 1);
+}
+
+async fn the_bodies_of_what_is_settled_do_not_wait_for_the_rest(database: Database) {
+    let journal = database.journal().await;
+    let before = journal.accept("0", &["$a"]).await.txn;
+    let txn = journal.accept("1", &["$a", "$b", "$c", "$d"]).await.txn;
+    journal.settle_matrix(key(txn, 2)).await;
+    // The journal tidies up when it starts, and then each minute.
+    journal.stop().await;
+    let journal = database.journal().await;
+    let erased = async {
+        while database.number("SELECT COUNT(*) FROM journal_bodies WHERE events LIKE '%secret of $c%'").await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, erased).await.expect("it isn't kept for the others' sake");
+    let kept = |id| format!("SELECT COUNT(*) FROM journal_bodies WHERE txn = {txn} AND events LIKE '%secret of {id}%'");
+    for (id, count) in [("$a", 0), ("$b", 1), ("$d", 1)] {
+        assert_eq!(database.number(&kept(id)).await, count, "{id}");
+    }
+    journal.stop().await;
+    let journal = database.journal().await;
+    let unsettled = journal.unsettled_matrix().await.unwrap();
+    assert_eq!(names(&unsettled), [(key(before, 0), false), (key(txn, 1), false), (key(txn, 3), false)]);
+    assert_eq!(unsettled[2].json.get(), body("$d").get());
 }
 
 /// Every byte of the database's files.
@@ -355,7 +385,8 @@ async fn a_full_irc_journal_says_so_and_empties(database: Database) {
 async fn old_rows_are_forgotten_and_young_ones_kept(database: Database) {
     let clock = Arc::new(TestClock::default());
     let store = database.open().await;
-    let journal = TestJournal::start(store.clone(), Arc::clone(&clock), Limits::default()).await;
+    let limits = Limits { remember_at_start: Duration::ZERO, ..Limits::default() };
+    let journal = TestJournal::start(store.clone(), Arc::clone(&clock), limits).await;
     let old = journal.accept("old", &["$old"]).await.txn;
     journal.accept("unsettled", &["$unsettled"]).await;
     journal.accept_irc(vec![line(1, 0, "old"), line(1, 1, "unsettled"), line(1, 2, "young")]).await.unwrap();
@@ -372,7 +403,7 @@ async fn old_rows_are_forgotten_and_young_ones_kept(database: Database) {
     clock.advance(1);
     // The task looks when it starts.
     journal.stop().await;
-    let journal = TestJournal::start(database.open().await, clock, Limits::default()).await;
+    let journal = TestJournal::start(database.reopen(store).await, clock, limits).await;
     while database.number("SELECT COUNT(*) FROM journal_transactions").await > 2
         || database.number("SELECT COUNT(*) FROM journal_lines").await > 2
     {
@@ -386,6 +417,21 @@ async fn old_rows_are_forgotten_and_young_ones_kept(database: Database) {
     let again = journal.accept("old", &["$old"]).await;
     assert_eq!(again.fresh, [0], "forgotten");
     assert!(again.txn > young, "numbers are never used twice");
+}
+
+async fn what_was_taken_last_before_a_long_outage_is_known(database: Database) {
+    let clock = Arc::new(TestClock::default());
+    let journal = TestJournal::start(database.open().await, Arc::clone(&clock), Limits::default()).await;
+    let txn = journal.accept("last", &["$last"]).await.txn;
+    journal.settle_matrix(key(txn, 0)).await;
+    journal.stop().await;
+    clock.advance(3 * DAY);
+    let store = database.open().await;
+    let journal = TestJournal::start(store.clone(), clock, Limits::default()).await;
+    // Whatever the task does first, it has done before it answers this.
+    journal.flush().await.unwrap();
+    journal.accept("ahead", &["$ahead"]).await;
+    assert_eq!(journal.accept("last", &["$last"]).await, AcceptedTransaction { txn, fresh: vec![] });
 }
 
 async fn pruning_goes_on_in_batches_until_nothing_old_is_left(database: Database) {

@@ -72,6 +72,12 @@ impl Database {
         open(&self.url).await.unwrap()
     }
 
+    /// Ends the program that has this store, and starts the next one.
+    pub(crate) async fn reopen(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        store.close().await;
+        self.open().await
+    }
+
     /// The journal on a newly opened store.
     pub(crate) async fn journal(&self) -> TestJournal {
         TestJournal::start(self.open().await, Arc::default(), Limits::default()).await

@@ -13,6 +13,7 @@ use footbridge::store::{
     AcceptError, Burst, JournalState, JournalStore, Limits, NewIrcLine, Store, StoreError, StoredBurst, UnsettledIrc,
     UnsettledMatrix,
 };
+use ruma::{room_id, user_id};
 use tokio::task::JoinSet;
 
 use crate::store::{Database, Engine, TestJournal, contract, irc_key, key, line, transaction};
@@ -120,6 +121,10 @@ impl JournalStore for Unlucky {
         self.store.unsettled_irc().await
     }
 
+    async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError> {
+        self.store.erase(transactions).await
+    }
+
     async fn prune(&self, before: i64) -> Result<u64, StoreError> {
         self.store.prune(before).await
     }
@@ -162,6 +167,7 @@ async fn a_commit_whose_answer_is_lost_is_found_again(database: Database) {
     assert_eq!(journal.accept_irc(lines()).await, Ok(vec![false, false]));
     journal.settle_matrix(key(first.txn, 0)).await;
     journal.stop().await;
+    drop(store);
     let journal = database.journal().await;
     assert_eq!(journal.unsettled_matrix().await.unwrap().len(), 1);
     assert_eq!(journal.unsettled_irc().await.unwrap().len(), 2);
@@ -249,4 +255,68 @@ async fn a_crash_of_the_server_is_sat_out() {
     assert_eq!(journal.accept("2", &["$c"]).await.fresh, [0]);
     let unsettled = journal.unsettled_matrix().await.unwrap();
     assert_eq!(unsettled.iter().map(|event| event.key.index).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_removed_or_replaced_is_an_outage() {
+    let database = Database::sqlite();
+    let Engine::Sqlite(folder) = &database.engine else { unreachable!("it is SQLite") };
+    let (file, away) = (folder.path().join("bridge.db"), folder.path().join("away.db"));
+    let store = database.open().await;
+    let journal = impatient(store.clone()).await;
+    assert_eq!(journal.accept("1", &["$a"]).await.fresh, [0]);
+    std::fs::rename(&file, &away).unwrap();
+    for _ in ["removed", "replaced"] {
+        let told = store.ping().await.unwrap_err().to_string();
+        assert!(told.contains("was removed or replaced") && told.contains("restart"), "{told}");
+        let refused = journal.accept_transaction(transaction("2", &["$b"])).await;
+        assert!(matches!(&refused, Err(AcceptError::Unavailable(words)) if words.contains("replaced")), "{refused:?}");
+        std::fs::write(&file, "another").unwrap();
+    }
+    std::fs::rename(&away, &file).unwrap();
+    assert_eq!(store.ping().await, Ok(()), "it is back");
+    let accepted = loop {
+        if let Ok(accepted) = journal.accept_transaction(transaction("2", &["$b"])).await {
+            break accepted;
+        }
+    };
+    assert_eq!(accepted.fresh, [0]);
+}
+
+/// Ends the connection that has the lock, and with it the lock.
+async fn break_the_hold(database: &Database) {
+    let of_here =
+        "locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    database.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {of_here}")).await;
+    while database.number(&format!("SELECT COUNT(*) FROM pg_locks WHERE {of_here}")).await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_connection_broke_goes_on_unless_another_has_begun_meanwhile() {
+    let database = Database::postgres();
+    let store = database.open().await;
+    store.next_boot(0).await.unwrap();
+    let journal = impatient(store.clone()).await;
+    let txn = journal.accept("1", &["$a", "$b"]).await.txn;
+    break_the_hold(&database).await;
+    journal.mark_sending(&[key(txn, 0)]).await.unwrap();
+    let refused = footbridge::store::open(&database.url).await.err();
+    assert!(
+        matches!(&refused, Some(StoreError::Open(words)) if words.contains("in use")),
+        "it is held again: {refused:?}"
+    );
+
+    break_the_hold(&database).await;
+    let other = database.open().await;
+    let refused = journal.accept_transaction(transaction("2", &["$c"])).await;
+    let held = |refused: &str| refused.contains("another footbridge holds it");
+    assert!(matches!(&refused, Err(AcceptError::Unavailable(words)) if held(words)), "{refused:?}");
+    other.next_boot(0).await.unwrap();
+    other.close().await;
+    // It is free again, but what the first one knows is old.
+    assert_eq!(store.put_control_room(user_id!("@alice:x"), room_id!("!a")).await, Err(StoreError::TakenOver));
+    assert!(journal.mark_sending(&[key(txn, 1)]).await.is_err(), "nothing may go out");
+    journal.stop().await;
 }

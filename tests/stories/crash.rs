@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use sqlx::{PgPool, SqlitePool};
 
-use super::world::{BOT, DORA, Stage, TEA, World, assert_same};
+use super::world::{ALICE, BOT, DORA, Stage, TEA, World, assert_same};
 use crate::support::{IrcdConfig, Network, Outage, homeserver::encode, process::POLL, real::Postgres, wait::DEADLINE};
 
 /// How often the bridge is killed in a story.
@@ -279,7 +279,35 @@ async fn a_database_that_goes_away_loses_nothing() {
     assert_eq!(world.heard("into the void"), 0, "what isn't kept isn't acted on");
     assert!(world.told().iter().all(|(event, _)| *event != message), "the homeserver still has it: nothing has failed");
     postgres.start_again();
-    world.dora.expect_text(TEA, |from| from == super::world::ALICE, "into the void").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "into the void").await;
     world.settle("all goes on").await;
     assert_eq!(world.heard("into the void"), 1);
+}
+
+/// A room is made while it can't be kept: it is kept as soon as can be, and is the room after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_made_while_the_database_is_away_is_known_after_a_restart() {
+    let mut world = World::new(IrcdConfig::modern()).await;
+    world.alice_speaks().await;
+    let file = format!("sqlite://{}", world.bridge.folder().join("footbridge.db").display());
+    let database = SqlitePool::connect(&file).await.expect("the bridge's database opens");
+    sqlx::query("ALTER TABLE queries RENAME TO queries_away").execute(&database).await.unwrap();
+    world.dora.say(ALICE, "psst").await;
+    let room = world.alice.expect_invite(|from| from == DORA).await;
+    world.alice.join(&room).await;
+    let tried = async {
+        while !world.bridge.log().contains("the database is away") {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, tried).await.expect("the room can't be kept");
+    world.settle("nobody else waits").await;
+    sqlx::query("ALTER TABLE queries_away RENAME TO queries").execute(&database).await.unwrap();
+    database.close().await;
+    world.alice.expect_message(&room, |from| from == DORA, "psst").await;
+    world.bridge.kill();
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(ALICE, TEA).await;
+    world.dora.say(ALICE, "the same room").await;
+    world.alice.expect_message(&room, |from| from == DORA, "the same room").await;
 }

@@ -100,6 +100,12 @@ async fn one_malformed_event_fails_alone(ircd: IrcdConfig) {
     world.dora.expect_text(TEA, |from| from == ALICE, "valid 0").await;
     world.dora.expect_text(TEA, |from| from == ALICE, "valid 1").await;
     world.settle("end").await;
+    let many = vec![1; 300_000];
+    assert_eq!(world.homeserver.push_transaction("many", &json!({ "events": many })).await, Some(200));
+    world.settle("end of many").await;
+    let told: Vec<_> = world.bridge.log().lines().filter(|line| line.contains("no event")).map(str::to_owned).collect();
+    assert_eq!(told.len(), 2, "one line each: {told:?}");
+    assert!(told[1].contains("300000"), "{told:?}");
 }
 
 async fn r6_an_irc_server_that_restarts_gets_what_waited(ircd: IrcdConfig) {

@@ -3,7 +3,13 @@
 use serde_json::{Value, json};
 
 use super::world::{ALICE, BOT, Stage, TEA, World, on_both_kinds_of_server};
-use crate::support::{IrcdConfig, Network, Outage, process::POLL, wait::DEADLINE};
+use crate::support::{
+    Bridge, IrcdConfig, Network, Outage, Registration,
+    bridge::BridgeBuilder,
+    process::{POLL, free_port},
+    real::{Postgres, postgres::PASSWORD},
+    wait::DEADLINE,
+};
 
 on_both_kinds_of_server!(sigterm_says_goodbye_on_every_link, health_says_which_network_is_away);
 
@@ -12,7 +18,7 @@ pub async fn health_when(world: &World, is: impl Fn(u16, &Value) -> bool) -> (u1
     health_of(&world.bridge, is).await
 }
 
-pub async fn health_of(bridge: &crate::support::Bridge, is: impl Fn(u16, &Value) -> bool) -> (u16, Value) {
+pub async fn health_of(bridge: &Bridge, is: impl Fn(u16, &Value) -> bool) -> (u16, Value) {
     let config = std::fs::read_to_string(bridge.config_file()).expect("the configuration can be read");
     let config: toml::Value = toml::from_str(&config).expect("it is TOML");
     let url = format!("{}/health", config["appservice"]["url"].as_str().expect("there is a URL"));
@@ -110,7 +116,7 @@ async fn r101_check_says_what_is_well_and_what_is_wrong() {
     std::fs::write(&path, yaml.replace("as_token_of_footbridge", "another_token")).expect("it can be written");
     let output = bridge.run("check", &[]).await;
     assert!(!output.status.success() && text(&output).contains("FAIL homeserver"), "{}", text(&output));
-    let gone = crate::support::Bridge::of("http://127.0.0.1:1", &stage.registration).network(stage.network()).prepare();
+    let gone = Bridge::of("http://127.0.0.1:1", &stage.registration).network(stage.network()).prepare();
     let output = gone.run("check", &[]).await;
     assert!(!output.status.success() && text(&output).contains("FAIL homeserver"), "{}", text(&output));
 }
@@ -170,6 +176,35 @@ async fn a_second_bridge_is_refused_its_port() {
     world.settle("still here").await;
 }
 
+/// Two bridges on one database: the second says what is wrong, and the first doesn't notice; nor does it a check.
+async fn a_second_bridge_is_refused_its_database(database: Option<String>) {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let elsewhere = Registration { url: format!("http://127.0.0.1:{}", free_port()), ..stage.registration.clone() };
+    let on = |bridge: BridgeBuilder| database.iter().fold(bridge, |bridge, url| bridge.database(url));
+    let second = Bridge::of(stage.homeserver.url(), &elsewhere).network(stage.network());
+    let bridge = on(stage.bridge().network(stage.network()));
+    let world = stage.start(bridge).await;
+    let file = format!("sqlite://{}", world.bridge.folder().join("footbridge.db").display());
+    let second = second.database(database.as_deref().unwrap_or(&file)).prepare();
+    let output = second.run("run", &[]).await;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && words.contains("in use by another footbridge"), "{words}");
+    let output = world.bridge.run("check", &[]).await;
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("ok   database: it opens"), "{words}");
+    world.settle("still here").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_bridge_is_refused_its_file() {
+    a_second_bridge_is_refused_its_database(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_bridge_is_refused_its_server() {
+    a_second_bridge_is_refused_its_database(Some(Postgres::shared().create_database())).await;
+}
+
 /// systemd's `Type=notify`: told when the homeserver can reach us, and when we begin to stop; never in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
@@ -196,10 +231,17 @@ async fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
 /// object.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r26_no_log_has_bodies_or_secrets() {
-    for (format, filter) in [("json", "debug"), ("json", "trace"), ("text", "trace")] {
+    let postgres = Postgres::shared().create_database();
+    for (format, filter, database) in [
+        ("json", "debug", None),
+        ("json", "trace", None),
+        ("text", "trace", None),
+        ("text", "trace", Some(postgres.as_str())),
+    ] {
         let stage = Stage::set(IrcdConfig { tls: true, ..IrcdConfig::modern() }).await;
         let network = stage.network().set("", "password", "\"hidden network password\"");
         let bridge = stage.bridge().network(network).env("RUST_LOG", filter).run_with(&["--log-format", format]);
+        let bridge = database.into_iter().fold(bridge, BridgeBuilder::database);
         let tokens = [stage.registration.as_token.clone(), stage.registration.hs_token.clone()];
         let mut world = stage.start(bridge).await;
         // Both ways, in the channel and in private; what arrives, and what is refused and told.
@@ -222,7 +264,7 @@ async fn r26_no_log_has_bodies_or_secrets() {
         for line in log.lines() {
             let object = serde_json::from_str::<serde_json::Map<String, Value>>(line);
             assert!(format == "text" || object.is_ok_and(|object| object.contains_key("level")), "no JSON: {line}");
-            for secret in tokens.iter().map(String::as_str).chain(["hidden"]) {
+            for secret in tokens.iter().map(String::as_str).chain(["hidden", PASSWORD]) {
                 assert!(!line.contains(secret), "at {filter}, `{secret}` is in the log: {line}");
             }
         }

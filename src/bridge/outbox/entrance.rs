@@ -11,7 +11,11 @@ use super::{
     worker::{PRIVATE_ONLY, report, settle_text},
 };
 use crate::{
-    bridge::{dispatch::Input, ghosts::Ghost},
+    bridge::{
+        dispatch::Input,
+        ghosts::Ghost,
+        keeper::{Fact, Stopped},
+    },
     matrix::{CreateRoom, MatrixError, Membership, Preset},
     store,
 };
@@ -165,7 +169,7 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
             out.persist(|| out.matrix.leave(room, Some(&ghost.user), Some(PRIVATE_ONLY))).await?;
             return Ok(None);
         }
-        keep_query(out, room, ghost, user).await;
+        keep_query(out, room, ghost, user).await.map_err(|Stopped| MatrixError::Stopped)?;
         said_since_invitation(out, room, ghost).await.map(Some)
     };
     match out.as_ghost(ghost, accept).await {
@@ -198,7 +202,7 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Res
     };
     match out.as_ghost(ghost, make).await {
         Ok(room) => {
-            keep_query(out, &room, ghost, user).await;
+            keep_query(out, &room, ghost, user).await.map_err(|Stopped| NoRoom::Stopped)?;
             let opened = Input::QueryOpened { ghost: ghost.clone(), user: user.to_owned(), room: room.clone() };
             tell_core(out, opened).await.map(|()| room)
         }
@@ -212,7 +216,7 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Res
     }
 }
 
-async fn keep_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: &UserId) {
+async fn keep_query(out: &Outbox, room: &RoomId, ghost: &Ghost, user: &UserId) -> Result<(), Stopped> {
     let query = store::Query {
         room: room.to_owned(),
         network: ghost.network.clone(),
@@ -220,9 +224,7 @@ async fn keep_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user: 
         nick: ghost.nick.clone(),
         folded: ghost.folded.clone(),
     };
-    if let Err(error) = out.store.put_query(&query).await {
-        tracing::error!(portal.room = %room, %error, "could not store a query; after a restart a new room will be made");
-    }
+    out.keeper.keep(Fact::Query(query)).await
 }
 
 async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Result<OwnedRoomId, NoRoom> {
@@ -239,9 +241,8 @@ async fn make_control(out: &Arc<Outbox>, user: &UserId) -> Result<OwnedRoomId, N
     };
     match made.await {
         Ok(room) => {
-            if let Err(error) = out.store.put_control_room(user, &room).await {
-                tracing::error!(%user, %error, "could not store a control room; after a restart a new one will be made");
-            }
+            let kept = out.keeper.keep(Fact::ControlRoom(user.to_owned(), room.clone())).await;
+            kept.map_err(|Stopped| NoRoom::Stopped)?;
             let opened = Input::ControlOpened { user: user.to_owned(), room: room.clone() };
             tell_core(out, opened).await.map(|()| room)
         }

@@ -57,7 +57,7 @@ fn collect(events: Vec<Box<RawValue>>, ours: &Ours, ghost: &Ghost, said: &mut Ve
     for json in events {
         let Some(event) = Event::read(&json) else { continue };
         match &event.state_key {
-            None if ours.is_no_news(&json) => {}
+            None if ours.is_no_news(&event) => {}
             None => {
                 let event_id = Some(event.id.to_string());
                 said.push(NewMatrixEvent { event_id, json });

@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     dispatch::Input,
     ghosts::{Ghost, Ghosts},
+    keeper::Keeper,
     ours::Ours,
 };
 use crate::{
@@ -150,6 +151,7 @@ pub(super) struct OutboxParts {
     pub(super) matrix: Arc<dyn MatrixApi>,
     pub(super) noise: Arc<dyn MatrixApi>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) journal: Journal,
     pub(super) core: mpsc::Sender<Input>,
     pub(super) stop: CancellationToken,
@@ -161,7 +163,7 @@ pub(super) struct Outbox {
     /// The same homeserver, for joins and leaves.
     noise: Arc<dyn MatrixApi>,
     pub(super) ghosts: Ghosts,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) keeper: Arc<Keeper>,
     journal: Journal,
     core: mpsc::Sender<Input>,
     ours: Arc<Ours>,
@@ -192,12 +194,12 @@ impl Waiting {
 
 impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
-        let OutboxParts { ours, matrix, noise, store, journal, core, stop } = parts;
+        let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop } = parts;
         Arc::new(Self {
-            ghosts: Ghosts::new(store.clone(), stop.clone()),
+            ghosts: Ghosts::new(store, stop.clone()),
             matrix,
             noise,
-            store,
+            keeper,
             journal,
             core,
             ours,

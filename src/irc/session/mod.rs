@@ -240,12 +240,13 @@ impl Session {
         [state, self.channels.timer(), self.outbox.timer()].into_iter().flatten().min()
     }
 
-    /// Whether the server can be heard a little later without anybody noticing: nothing that went out waits for an answer, and
-    /// what happens in our channels is told by another link.
+    /// Whether the server can be heard a little later without anybody noticing: nothing is to go out (the connection may be
+    /// over), nothing that went out waits for an answer, and what happens in our channels is told by another link.
     #[must_use]
     pub fn only_listens(&self) -> bool {
         let State::On(connection) = &self.state else { return false };
         connection.is_ready()
+            && !self.has_pullable()
             && connection.receipts.is_empty()
             && self.leaving.is_none()
             && !self.spec.link.is_bot()

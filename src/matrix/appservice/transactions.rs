@@ -16,7 +16,7 @@ use axum::{
 use http::StatusCode;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -29,15 +29,17 @@ pub struct Transaction {
     pub txn_id: String,
     /// The events of rooms, in the homeserver's order.
     pub events: Vec<TransactionEvent>,
+    /// How many things among its events can be none, and are left out: nothing is remembered of them, as there may be millions.
+    pub left_out: usize,
     /// Typing, receipts, presence.
     pub ephemeral: Vec<Box<RawValue>>,
 }
 
-/// One event of a transaction: any JSON at all.
+/// One event of a transaction: an object that has an id, and is else any JSON at all.
 #[derive(Debug, Clone)]
 pub struct TransactionEvent {
-    /// Its `event_id`, if it is an object that has one which is text.
-    pub event_id: Option<String>,
+    /// Its `event_id`: any text.
+    pub event_id: String,
     /// The event as it was sent.
     pub json: Box<RawValue>,
 }
@@ -122,17 +124,15 @@ fn read(txn_id: String, body: &[u8]) -> Result<Transaction, Refusal> {
             Err(syntax) => not_json(&syntax),
         }
     })?;
-    let events: Vec<&RawValue> = match parts.events {
+    let Events { events, left_out } = match parts.events {
         Some(events) => serde_json::from_str(events.get()).map_err(|_| bad_json(&"`events` isn't an array"))?,
         None => return Err(bad_json(&"`events` is missing")),
     };
     let ephemeral: Option<Vec<&RawValue>> = parts.ephemeral.and_then(|list| serde_json::from_str(list.get()).ok());
     Ok(Transaction {
         txn_id,
-        events: events
-            .into_iter()
-            .map(|json| TransactionEvent { event_id: event_id(json), json: json.to_owned() })
-            .collect(),
+        events,
+        left_out,
         ephemeral: ephemeral.unwrap_or_default().into_iter().map(RawValue::to_owned).collect(),
     })
 }
@@ -174,6 +174,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
             }
         }
         deserializer.deserialize_map(Keys)
+    }
+}
+
+/// A transaction's events, and how many things among them are none.
+struct Events {
+    events: Vec<TransactionEvent>,
+    left_out: usize,
+}
+
+impl<'de> Deserialize<'de> for Events {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Events;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Events, S::Error> {
+                let (mut events, mut left_out) = (Vec::new(), 0);
+                while let Some(json) = list.next_element::<&RawValue>()? {
+                    match event_id(json) {
+                        Some(event_id) => events.push(TransactionEvent { event_id, json: json.to_owned() }),
+                        None => left_out += 1,
+                    }
+                }
+                Ok(Events { events, left_out })
+            }
+        }
+        deserializer.deserialize_seq(Parts)
     }
 }
 
@@ -238,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    fn parts(body: &str) -> (Vec<(Option<String>, String)>, Vec<String>) {
+    fn parts(body: &str) -> (Vec<(String, String)>, Vec<String>) {
         let transaction = read("1".to_owned(), body.as_bytes()).unwrap();
         let events = transaction.events.into_iter().map(|event| (event.event_id, event.json.get().to_owned()));
         (events.collect(), transaction.ephemeral.iter().map(|raw| raw.get().to_owned()).collect())
@@ -249,7 +280,7 @@ mod tests {
         let body = r#"{"events":[{"event_id":"$1","b":1.0,"b":2, "content":{}}, {"event_id":"$2"}],"ephemeral":[{"type":"m.typing"}]}"#;
         let (events, ephemeral) = parts(body);
         let expected = [("$1", r#"{"event_id":"$1","b":1.0,"b":2, "content":{}}"#), ("$2", r#"{"event_id":"$2"}"#)];
-        let expected: Vec<_> = expected.map(|(id, json)| (Some(id.to_owned()), json.to_owned())).into();
+        let expected: Vec<_> = expected.map(|(id, json)| (id.to_owned(), json.to_owned())).into();
         assert_eq!(events, expected);
         assert_eq!(ephemeral, [r#"{"type":"m.typing"}"#]);
     }
@@ -271,12 +302,10 @@ mod tests {
             "-123456789012345678901234567890.5E-400",
             &deep,
         ];
-        let (events, _) = parts(&format!(r#"{{"events":[{},{{"event_id":"$ok"}}]}}"#, odd.join(",")));
-        assert_eq!(events.len(), odd.len() + 1);
-        for ((id, json), odd) in events.iter().zip(odd) {
-            assert_eq!((id, json.as_str()), (&None, odd));
-        }
-        assert_eq!(events[odd.len()].0.as_deref(), Some("$ok"));
+        let body = format!(r#"{{"events":[{},{{"event_id":"$ok"}}]}}"#, odd.join(","));
+        let transaction = read("1".to_owned(), body.as_bytes()).unwrap();
+        let events: Vec<_> = transaction.events.iter().map(|event| event.event_id.as_str()).collect();
+        assert_eq!((events, transaction.left_out), (vec!["$ok"], odd.len()));
     }
 
     #[test]
@@ -297,10 +326,10 @@ mod tests {
 
     #[test]
     fn the_last_of_repeated_keys_counts_and_keys_are_read_through_their_escapes() {
-        let (events, _) = parts(r#"{"events":[1,2],"\u0065vents":[3]}"#);
-        assert_eq!(events, [(None, "3".to_owned())]);
+        let (events, _) = parts(r#"{"events":[{"event_id":"$1"}],"\u0065vents":[{"event_id":"$2"}]}"#);
+        assert_eq!(events, [("$2".to_owned(), r#"{"event_id":"$2"}"#.to_owned())]);
         let (events, _) = parts(r#"{"events":[{"event_id":"$a","event\u005fid":"$b"}]}"#);
-        assert_eq!(events[0].0.as_deref(), Some("$b"));
+        assert_eq!(events[0].0, "$b");
     }
 
     #[test]
@@ -376,6 +405,7 @@ mod tests {
 
         #[test]
         fn any_events_are_taken_and_kept_byte_for_byte(events in prop::collection::vec(any_json(), 0..8), other in any_json()) {
+            let events: Vec<_> = events.iter().map(|event| format!(r#"{{"content": {event}, "event_id":"$1"}}"#)).collect();
             let body = format!(r#"{{"x":{other},"ephemeral":{other},"events":[{}]}}"#, events.join(","));
             let transaction = read(String::new(), body.as_bytes()).unwrap();
             let kept: Vec<_> = transaction.events.iter().map(|event| event.json.get()).collect();

@@ -8,13 +8,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     model::{IrcKey, MatrixKey},
-    store::{JournalState, OpenTransaction, TransactionProgress},
+    store::{Bits, JournalState, OpenTransaction, TransactionProgress},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     transactions: HashMap<i64, Entry>,
     changed: BTreeSet<i64>,
+    /// Transactions that have the bodies of settled events still, because others of theirs aren't settled.
+    half_settled: BTreeSet<i64>,
     unsettled_events: usize,
     lines: HashMap<IrcKey, i64>,
     settled_lines: Vec<i64>,
@@ -60,6 +62,9 @@ impl Ledger {
         let unsettled: Vec<u32> = transaction.settled.missing(transaction.events).collect();
         let left = u32::try_from(unsettled.len()).expect("they are at most the events, which are counted in u32");
         self.unsettled_events += unsettled.len();
+        if transaction.settled != Bits::default() {
+            self.half_settled.insert(transaction.txn);
+        }
         if let Some(before) = self.transactions.insert(transaction.txn, Entry { transaction, left }) {
             self.unsettled_events -= before.left as usize;
         }
@@ -71,6 +76,7 @@ impl Ledger {
         if let Some(entry) = self.transactions.remove(&txn) {
             self.unsettled_events -= entry.left as usize;
             self.changed.remove(&txn);
+            self.half_settled.remove(&txn);
         }
     }
 
@@ -130,21 +136,34 @@ impl Ledger {
     /// All that had changed is on disk.
     pub(super) fn committed(&mut self) {
         for txn in std::mem::take(&mut self.changed) {
-            if self.transactions.get(&txn).is_some_and(|entry| entry.left == 0) {
+            let Some(entry) = self.transactions.get(&txn) else { continue };
+            if entry.left == 0 {
                 self.transactions.remove(&txn);
+                self.half_settled.remove(&txn);
+            } else if entry.transaction.settled != Bits::default() {
+                self.half_settled.insert(txn);
             }
         }
         self.settled_lines.clear();
+    }
+
+    /// Some of the transactions that have bodies to be erased, at most `most`.
+    pub(super) fn half_settled(&self, most: usize) -> Vec<i64> {
+        self.half_settled.iter().copied().take(most).collect()
+    }
+
+    /// These transactions have only bodies of what isn't settled.
+    pub(super) fn erased(&mut self, transactions: &[i64]) {
+        for txn in transactions {
+            self.half_settled.remove(txn);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::Epoch,
-        store::{Bits, OpenLine},
-    };
+    use crate::{model::Epoch, store::OpenLine};
 
     fn transaction(txn: i64, events: u32) -> OpenTransaction {
         OpenTransaction { txn, events, sending: Bits::default(), settled: Bits::default() }
@@ -161,6 +180,9 @@ mod tests {
         assert!(!ledger.progress()[0].done);
         ledger.committed();
         assert!(!ledger.has_progress() && ledger.knows(7));
+        assert_eq!(ledger.half_settled(9), [7]);
+        ledger.erased(&[7]);
+        assert_eq!(ledger.half_settled(9), [0; 0]);
 
         ledger.settle(MatrixKey { txn: 7, index: 0 });
         assert!(ledger.progress()[0].done);
@@ -190,6 +212,7 @@ mod tests {
         let key = IrcKey { epoch: Epoch(9), seq: 0 };
         let mut ledger = Ledger::new(JournalState { transactions: vec![half], lines: vec![OpenLine { key, n: 5 }] });
         assert_eq!((ledger.unsettled_events(), ledger.unsettled_lines()), (3, 1));
+        assert_eq!(ledger.half_settled(9), [3], "the last run may not have come to it");
         assert!(!ledger.open_line(key, 5));
         assert!(ledger.settle_line(key));
         assert_eq!(ledger.settled_lines(), [5]);

@@ -42,13 +42,22 @@ pub struct Limits {
     pub irc: usize,
     /// How long settled transactions and lines are known again.
     pub keep: Duration,
+    /// How long after a start nothing is forgotten, whatever its age: a homeserver that had to wait for us for longer than
+    /// `keep` says first what we took last.
+    pub remember_at_start: Duration,
     /// How long an acceptance waits for a database that is away.
     pub accept_wait: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { matrix: 50_000, irc: 200_000, keep: Duration::from_hours(24), accept_wait: Duration::from_secs(5) }
+        Self {
+            matrix: 50_000,
+            irc: 200_000,
+            keep: Duration::from_hours(24),
+            remember_at_start: Duration::from_hours(1),
+            accept_wait: Duration::from_secs(5),
+        }
     }
 }
 

@@ -17,6 +17,9 @@ struct Gate {
     /// What commits say, where they don't succeed.
     error: Mutex<Option<StoreError>>,
     commits: Mutex<Vec<Instant>>,
+    /// What tidying up says, where it doesn't succeed.
+    tidy_error: Mutex<Option<StoreError>>,
+    erased: Mutex<Vec<Vec<i64>>>,
     prunes: Mutex<u32>,
     sweeps: Mutex<u32>,
 }
@@ -43,6 +46,13 @@ impl JournalStore for Gate {
         Ok(vec![])
     }
 
+    async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError> {
+        if !transactions.is_empty() {
+            self.erased.lock().unwrap().push(transactions.to_vec());
+        }
+        self.tidy_error.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
     async fn prune(&self, _: Millis) -> Result<u64, StoreError> {
         *self.prunes.lock().unwrap() += 1;
         Ok(0)
@@ -59,6 +69,8 @@ async fn start(permits: usize, error: Option<StoreError>) -> (Journal, JoinHandl
         permits: Semaphore::new(permits),
         error: Mutex::new(error),
         commits: Mutex::default(),
+        tidy_error: Mutex::default(),
+        erased: Mutex::default(),
         prunes: Mutex::default(),
         sweeps: Mutex::default(),
     });
@@ -189,8 +201,39 @@ async fn an_idle_task_sleeps_in_an_outage_too() {
     let tries = gate.commits.lock().unwrap().len();
     tokio::time::sleep(Duration::from_mins(10)).await;
     assert_eq!(gate.commits.lock().unwrap().len(), tries, "nobody waits for anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_forgotten_in_the_first_hour() {
+    let (_journal, _task, gate) = start(0, None).await;
+    tokio::time::sleep(Duration::from_mins(59)).await;
+    assert_eq!(*gate.prunes.lock().unwrap(), 0, "the homeserver may have had to wait for us for days");
+    tokio::time::sleep(Duration::from_mins(11)).await;
     let prunes = *gate.prunes.lock().unwrap();
     assert!((10..=12).contains(&prunes), "{prunes} looks for old rows in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_noticed_though_nobody_asks() {
+    let (journal, task, gate) = start(usize::MAX >> 4, None).await;
+    let outage = journal.outage();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    *gate.tidy_error.lock().unwrap() = away();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(outage.borrow().is_some());
+    *gate.tidy_error.lock().unwrap() = None;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(outage.borrow().is_none());
+    *gate.tidy_error.lock().unwrap() = Some(StoreError::TakenOver);
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_was_replaced_ends_at_once() {
+    let (journal, task, gate) = start(usize::MAX >> 4, Some(StoreError::TakenOver)).await;
+    assert_eq!(journal.mark_sending(&[key(0)]).await, Err(JournalStopped), "nothing may go out");
+    task.await.unwrap();
+    assert_eq!(gate.commits.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,13 +245,15 @@ async fn the_files_are_swept_within_a_minute_of_an_erasure_and_not_without_one()
         journal.settle_matrix(key(index)).await;
     }
     journal.flush().await.unwrap();
+    let erased = || gate.erased.lock().unwrap().clone();
+    assert_eq!((erased().len(), sweeps()), (0, 0));
     tokio::time::sleep(Duration::from_mins(3)).await;
-    assert_eq!(sweeps(), 0, "a transaction is erased as a whole");
+    assert_eq!((erased(), sweeps()), (vec![vec![1]], 1), "what is settled of a transaction, once");
     journal.settle_matrix(key(999)).await;
     tokio::time::sleep(Duration::from_mins(1)).await;
-    assert_eq!(sweeps(), 1);
+    assert_eq!(sweeps(), 2, "and the rest as a whole");
     tokio::time::sleep(Duration::from_mins(3)).await;
-    assert_eq!(sweeps(), 1);
+    assert_eq!((erased().len(), sweeps()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,9 +30,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How soon a line that was settled is recorded so, if nothing else has to be written before. Nobody waits for that, and to
 /// bring a line again is harmless, as the homeserver knows its transaction id; a commit for each would be dear.
 const SETTLE_WITHIN: Duration = Duration::from_millis(20);
-/// How often to look for rows that are old enough to be deleted, and the pause between two batches of them.
-const PRUNE_EVERY: Duration = Duration::from_mins(1);
-const PRUNE_PAUSE: Duration = Duration::from_millis(20);
+/// How often to tidy up, and the pause between two batches of it.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
+const TIDY_PAUSE: Duration = Duration::from_millis(20);
+/// Transactions of which bodies are erased in one batch.
+const ERASE: usize = 100;
 /// How long to go on trying when nobody holds the journal any more.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
@@ -88,13 +90,19 @@ pub(super) struct Writer {
     /// Whether anything was erased since the files were swept.
     erased: bool,
     tell_outage: watch::Sender<Option<String>>,
-    prune_at: Instant,
+    tidy_at: Instant,
+    /// From when on old rows are deleted.
+    forget_from: Instant,
+    /// Another bridge has taken our place.
+    replaced: bool,
 }
 
 struct Outage {
     since: Instant,
     pause: Duration,
     retry_at: Instant,
+    /// Whether it was found while tidying up, so that tidying up also finds that it is over. Of a full disk it would not.
+    is_idle: bool,
 }
 
 impl Writer {
@@ -123,7 +131,9 @@ impl Writer {
             outage: None,
             erased: false,
             tell_outage,
-            prune_at: Instant::now(),
+            tidy_at: Instant::now(),
+            forget_from: Instant::now() + limits.remember_at_start,
+            replaced: false,
         }
     }
 
@@ -131,9 +141,9 @@ impl Writer {
         let mut received = Vec::with_capacity(BURST);
         let mut give_up_at = None;
         self.report();
-        while give_up_at.is_none_or(|at| self.has_work() && Instant::now() < at) {
+        while !self.replaced && give_up_at.is_none_or(|at| self.has_work() && Instant::now() < at) {
             let commit_at = self.outage.as_ref().filter(|_| self.has_work()).map(|o| o.retry_at).or(self.settle_at);
-            let wake_at = commit_at.map_or(self.prune_at, |at| at.min(self.prune_at));
+            let wake_at = commit_at.map_or(self.tidy_at, |at| at.min(self.tidy_at));
             tokio::select! {
                 biased;
                 count = self.requests.recv_many(&mut received, BURST), if give_up_at.is_none() => {
@@ -163,11 +173,11 @@ impl Writer {
                 self.pending_lines = self.lines.iter().map(|(pending, _)| pending.len()).sum();
                 self.report();
             }
-            if self.prune_at <= now && give_up_at.is_none() {
-                self.prune().await;
+            if self.tidy_at <= now && give_up_at.is_none() {
+                self.tidy().await;
             }
         }
-        if self.has_work() {
+        if self.has_work() && !self.replaced {
             tracing::error!(
                 "the journal ends while the database is away; what was settled last may be told as uncertain"
             );
@@ -359,6 +369,10 @@ impl Writer {
 
     fn failed(&mut self, error: &StoreError) {
         counter!(metric::STORE_JOURNAL_ERRORS).increment(1);
+        if *error == StoreError::TakenOver {
+            tracing::error!(%error, "the journal ends");
+            self.replaced = true;
+        }
         let now = Instant::now();
         let (since, pause) = if let Some(outage) = &self.outage {
             (outage.since, (outage.pause * 2).min(LONGEST_PAUSE))
@@ -366,26 +380,52 @@ impl Writer {
             tracing::error!(%error, "the journal can't be written; nothing new is accepted until it can");
             (now, FIRST_PAUSE)
         };
-        self.outage = Some(Outage { since, pause, retry_at: now + pause });
+        self.outage = Some(Outage { since, pause, retry_at: now + pause, is_idle: false });
         self.tell_outage.send_replace(Some(error.to_string()));
     }
 
-    async fn prune(&mut self) {
-        let keep = Millis::try_from(self.limits.keep.as_millis()).unwrap_or(Millis::MAX);
-        let pruned = self.store.prune(self.clock.now().saturating_sub(keep)).await;
-        let pause = match pruned {
-            Ok(0) => PRUNE_EVERY,
-            Ok(_) => PRUNE_PAUSE,
-            Err(error) => {
-                counter!(metric::STORE_JOURNAL_ERRORS).increment(1);
-                if self.outage.is_none() {
-                    tracing::warn!(%error, "old rows of the journal can't be deleted; trying again in a minute");
+    /// What is done once in a while, a batch at a time. It finds out that the database is away when nobody else asks.
+    async fn tidy(&mut self) {
+        let tidied = async { Ok(self.erase().await? | self.prune().await?) }.await;
+        self.sweep().await;
+        let is_idle = self.outage.as_ref().is_some_and(|outage| outage.is_idle);
+        let pause = match tidied {
+            Ok(is_more) => {
+                if is_idle {
+                    self.recovered();
                 }
-                PRUNE_EVERY
+                if is_more { TIDY_PAUSE } else { TIDY_EVERY }
+            }
+            Err(error) => {
+                if is_idle || self.outage.is_none() {
+                    self.failed(&error);
+                    self.outage.iter_mut().for_each(|outage| outage.is_idle = true);
+                }
+                if self.outage.as_ref().is_some_and(|outage| outage.is_idle) { LONGEST_PAUSE } else { TIDY_EVERY }
             }
         };
-        self.sweep().await;
-        self.prune_at = Instant::now() + pause;
+        self.tidy_at = Instant::now() + pause;
+    }
+
+    /// Erases the bodies of settled events whose transactions wait for others; returns whether there are more. The
+    /// database is asked even if there are none.
+    ///
+    /// Not with each commit: that would write all bodies of a transaction anew for each of its events.
+    async fn erase(&mut self) -> Result<bool, StoreError> {
+        let batch = self.ledger.half_settled(ERASE);
+        self.store.erase(&batch).await?;
+        self.ledger.erased(&batch);
+        self.erased |= !batch.is_empty();
+        Ok(batch.len() == ERASE)
+    }
+
+    /// Deletes old rows; returns whether there may be more.
+    async fn prune(&mut self) -> Result<bool, StoreError> {
+        if Instant::now() < self.forget_from {
+            return Ok(false);
+        }
+        let keep = Millis::try_from(self.limits.keep.as_millis()).unwrap_or(Millis::MAX);
+        Ok(self.store.prune(self.clock.now().saturating_sub(keep)).await? > 0)
     }
 
     /// What people said doesn't stay in the files for long after it was erased.

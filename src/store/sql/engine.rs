@@ -3,7 +3,7 @@
 //! Both read the same SQL text: `$1` placeholders, `ON CONFLICT … RETURNING`, `UPDATE … FROM (VALUES …)`, TEXT, BIGINT,
 //! and bytes. A statement that needs a different text on one engine has no place here; find one that both understand.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use sqlx::{
     Arguments, AssertSqlSafe, Decode, Executor as _, PgPool, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite,
@@ -15,7 +15,10 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::open::BUSY;
+use super::{
+    hold::{FileHold, ServerHold},
+    open::BUSY,
+};
 use crate::store::StoreError;
 
 /// How long PostgreSQL may take over one statement. The server ends it then, and so do we a little later, in case the
@@ -26,13 +29,12 @@ const NO_ANSWER: Duration = Duration::from_secs(12);
 /// Rows in one statement. Enough to make the statement's own cost small, far from either engine's limit of values.
 pub(super) const CHUNK: usize = 100;
 
-/// An open database.
+/// An open database. One connection writes, others read meanwhile: SQLite takes one writer at a time, and on PostgreSQL it
+/// is the one that has the lock.
 #[derive(Debug, Clone)]
 pub(super) enum Db {
-    /// One connection writes, since SQLite takes one writer at a time; others read meanwhile.
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
-    /// One pool for everything.
-    Postgres(PgPool),
+    Sqlite { writer: SqlitePool, readers: SqlitePool, hold: Arc<FileHold> },
+    Postgres { writer: PgPool, readers: PgPool, hold: Arc<ServerHold> },
 }
 
 /// A value to be bound. NULLs have a type, which PostgreSQL wants to know.
@@ -79,16 +81,56 @@ impl Db {
     pub(super) async fn reader(&self) -> Result<Session, StoreError> {
         Ok(Session::new(match self {
             Self::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
-            Self::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
+            Self::Postgres { readers, .. } => Connection::Postgres(readers.acquire().await?),
         }))
     }
 
-    /// A connection for one statement that writes: it is its own transaction.
+    /// The connection that writes, for one statement, which is its own transaction. Nobody else writes while we have it.
     pub(super) async fn writer(&self) -> Result<Session, StoreError> {
-        Ok(Session::new(match self {
-            Self::Sqlite { writer, .. } => Connection::Sqlite(writer.acquire().await?),
-            Self::Postgres(pool) => Connection::Postgres(pool.acquire().await?),
-        }))
+        match self {
+            Self::Sqlite { writer, hold, .. } => {
+                hold.check()?;
+                Ok(Session::new(Connection::Sqlite(writer.acquire().await?)))
+            }
+            Self::Postgres { writer, hold, .. } => {
+                let mut session = Session::new(Connection::Postgres(writer.acquire().await?));
+                if hold.take(&mut session).await? {
+                    return Ok(session);
+                }
+                Err(StoreError::Unavailable(
+                    "another footbridge holds it, or the server has yet to notice that our last connection to it broke"
+                        .to_owned(),
+                ))
+            }
+        }
+    }
+
+    /// Tries to become the only one who writes; whether we are.
+    pub(super) async fn take_hold(&self) -> Result<bool, StoreError> {
+        match self {
+            // It was taken before the file was opened.
+            Self::Sqlite { .. } => Ok(true),
+            Self::Postgres { writer, hold, .. } => {
+                hold.take(&mut Session::new(Connection::Postgres(writer.acquire().await?))).await
+            }
+        }
+    }
+
+    /// Succeeds if the database answers, and is the one that the next start will find.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        if let Self::Sqlite { hold, .. } = self {
+            hold.check()?;
+        }
+        self.rows("SELECT 1", []).await.map(drop)
+    }
+
+    /// This start has its number: who finds another one there after a break is not alone.
+    pub(super) async fn remember_boot(&self) -> Result<(), StoreError> {
+        match self {
+            // A lock on a file can't be lost.
+            Self::Sqlite { .. } => Ok(()),
+            Self::Postgres { hold, .. } => hold.remember_boot(&mut self.writer().await?).await,
+        }
     }
 
     /// A transaction; nothing of it lasts unless [`Session::commit`] succeeds.
@@ -97,7 +139,7 @@ impl Db {
         // SQLite: take the write lock now, so that no later statement fails because another process was faster.
         let begin = match self {
             Self::Sqlite { .. } => "BEGIN IMMEDIATE",
-            Self::Postgres(_) => "BEGIN",
+            Self::Postgres { .. } => "BEGIN",
         };
         session.execute(begin, []).await?;
         session.in_transaction = true;
@@ -137,11 +179,15 @@ impl Db {
     /// Closes every connection.
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite { writer, readers, hold } => {
+                readers.close().await;
+                writer.close().await;
+                hold.release();
+            }
+            Self::Postgres { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
         }
     }
 }

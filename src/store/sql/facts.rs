@@ -20,6 +20,7 @@ pub(super) async fn next_boot(db: &Db, now: Millis) -> Result<u32, StoreError> {
         )
         .await?
         .ok_or_else(|| StoreError::unreadable("boots", "no row came back"))?;
+    db.remember_boot().await?;
     let number: i64 = row.get(0)?;
     u32::try_from(number).map_err(|_| {
         StoreError::unreadable("boots", format!("{number} starts are more than a program can have; delete the row"))

@@ -11,7 +11,7 @@ use std::{
 use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{SqlStore, open};
+use super::{SqlStore, hold::FileHold, open};
 use crate::{
     model::{MatrixKey, SystemClock},
     store::{AcceptError, Journal, Limits, NewMatrixEvent, NewTransaction},
@@ -25,7 +25,8 @@ async fn store(path: &str, pages: Arc<AtomicU32>) -> SqlStore {
         let limit = AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages.load(Ordering::Relaxed)));
         Box::pin(async move { connection.execute(limit).await.map(drop) })
     });
-    SqlStore { db: open::sqlite_with(writers.connect_lazy_with(options.clone()), options) }
+    let hold = FileHold::take(path.as_ref()).unwrap().expect("nobody else has it");
+    SqlStore { db: open::sqlite_with(writers.connect_lazy_with(options.clone()), options, hold) }
 }
 
 fn transaction(number: u32) -> NewTransaction {

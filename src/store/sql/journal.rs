@@ -61,7 +61,7 @@ async fn accept_transactions(
     for ((mut open, id, transaction), settled) in new.into_iter().zip(seen) {
         let done = settled.missing(open.events).next().is_none();
         if !done {
-            bodies.push((open.txn, body(transaction)));
+            bodies.push((open.txn, body(transaction.events.iter().map(|event| event.json.get()))));
         }
         if done || settled != Bits::default() {
             open.settled = settled.clone();
@@ -213,12 +213,12 @@ fn stored_id(id: &str) -> Cow<'_, [u8]> {
 }
 
 /// The JSON array of a transaction's events.
-fn body(transaction: &NewTransaction) -> String {
-    let length: usize = transaction.events.iter().map(|event| event.json.get().len() + 1).sum();
+fn body<'a>(events: impl Iterator<Item = &'a str> + Clone) -> String {
+    let length: usize = events.clone().map(|event| event.len() + 1).sum();
     let mut body = String::with_capacity(length + 2);
-    for event in &transaction.events {
+    for event in events {
         body.push(if body.is_empty() { '[' } else { ',' });
-        body.push_str(event.json.get());
+        body.push_str(event);
     }
     body.push(']');
     body
@@ -391,6 +391,28 @@ pub(super) async fn unsettled_irc(db: &Db) -> Result<Vec<UnsettledIrc>, StoreErr
         }
     }
     Ok(unsettled)
+}
+
+pub(super) async fn erase(db: &Db, transactions: &[i64]) -> Result<(), StoreError> {
+    let mut tx = db.begin().await?;
+    for txn in transactions {
+        let row = tx
+            .row(
+                "SELECT t.seq, t.events, t.sending, t.settled, b.events
+                 FROM journal_transactions t JOIN journal_bodies b ON b.txn = t.seq WHERE t.seq = $1",
+                [(*txn).into()],
+            )
+            .await?;
+        let Some(row) = row else { continue };
+        let (open, events): (_, String) = (read_transaction(&row)?, row.get(4)?);
+        // What can't be read is told at the next start.
+        let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(&events) else { continue };
+        let kept =
+            (0..).zip(&events).map(|(index, event)| if open.settled.contains(index) { "null" } else { event.get() });
+        let sql = "UPDATE journal_bodies SET events = $2 WHERE txn = $1";
+        tx.execute(sql, [open.txn.into(), body(kept).into()]).await?;
+    }
+    tx.commit().await
 }
 
 pub(super) async fn prune(db: &Db, before: Millis) -> Result<u64, StoreError> {

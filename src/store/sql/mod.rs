@@ -8,6 +8,7 @@ mod engine;
 mod facts;
 #[cfg(test)]
 mod full_disk;
+mod hold;
 mod journal;
 mod open;
 mod people;
@@ -39,7 +40,7 @@ impl SqlStore {
 #[async_trait]
 impl Store for SqlStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        self.db.rows("SELECT 1", []).await.map(drop)
+        self.db.ping().await
     }
 
     async fn close(&self) {
@@ -136,6 +137,10 @@ impl JournalStore for SqlStore {
 
     async fn unsettled_irc(&self) -> Result<Vec<UnsettledIrc>, StoreError> {
         journal::unsettled_irc(&self.db).await
+    }
+
+    async fn erase(&self, transactions: &[i64]) -> Result<(), StoreError> {
+        journal::erase(&self.db, transactions).await
     }
 
     async fn prune(&self, before: Millis) -> Result<u64, StoreError> {

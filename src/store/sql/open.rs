@@ -1,6 +1,12 @@
 //! Opening a database by its URL: connections, migrations, and every way in which that fails, in plain words.
 
-use std::{io, path::Path, str::FromStr as _, time::Duration};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _,
@@ -9,9 +15,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::engine::{Db, STATEMENT_TIMEOUT};
+use super::{
+    engine::{Db, STATEMENT_TIMEOUT},
+    hold::{FileHold, ServerHold, private_file},
+};
 use crate::store::{Outlook, StoreError};
 
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
@@ -23,8 +32,11 @@ const CONNECT: Duration = Duration::from_secs(4);
 const FIRST_CONNECT: Duration = Duration::from_secs(10);
 /// How long another process (a backup, an sqlite3 shell) may hold the lock before we say that it does.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// How long the last run may take to be gone: it may have been killed just now, in the middle of a statement.
+const HANDOVER: Duration = Duration::from_secs(5);
+const HANDOVER_POLL: Duration = Duration::from_millis(50);
 const SQLITE_READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 10;
+const POSTGRES_READERS: u32 = 9;
 
 /// Where a URL leads.
 enum Place<'a> {
@@ -78,17 +90,31 @@ fn place(url: &str) -> Result<Place<'_>, StoreError> {
 }
 
 async fn sqlite(path: &str) -> Result<Db, StoreError> {
-    create_private(Path::new(path)).map_err(|error| StoreError::Open(explain_file(path, &error)))?;
+    let open = |error: io::Error| StoreError::Open(explain_file(path, &error));
+    private_file(Path::new(path)).map_err(open)?;
+    let deadline = Instant::now() + HANDOVER;
+    let hold = loop {
+        match FileHold::take(Path::new(path)).map_err(open)? {
+            Some(hold) => break hold,
+            None if Instant::now() < deadline => sleep(HANDOVER_POLL).await,
+            None => {
+                return Err(StoreError::Open(format!(
+                    "the database file {path} is in use by another footbridge that runs: stop that one first, since two on one \
+                     database would say everything twice"
+                )));
+            }
+        }
+    };
     let options = sqlite_options(path);
     migrate_sqlite(&options).await.map_err(|error| explain_sqlite(path, error))?;
     let writer = sqlite_writers().connect_lazy_with(options.clone());
-    Ok(sqlite_with(writer, options))
+    Ok(sqlite_with(writer, options, hold))
 }
 
 /// The database of an open pool of one writer; tests bring their own.
-pub(super) fn sqlite_with(writer: sqlx::SqlitePool, options: SqliteConnectOptions) -> Db {
+pub(super) fn sqlite_with(writer: sqlx::SqlitePool, options: SqliteConnectOptions, hold: FileHold) -> Db {
     let readers = pool_options::<sqlx::Sqlite>().max_connections(SQLITE_READERS).test_before_acquire(false);
-    Db::Sqlite { writer, readers: readers.connect_lazy_with(options.read_only(true)) }
+    Db::Sqlite { writer, readers: readers.connect_lazy_with(options.read_only(true)), hold: Arc::new(hold) }
 }
 
 /// How the file at `path` is opened.
@@ -121,26 +147,64 @@ pub(super) async fn migrate_sqlite(options: &SqliteConnectOptions) -> Result<(),
 }
 
 async fn postgres(options: PgConnectOptions) -> Result<Db, StoreError> {
-    migrate_postgres(&options).await.map_err(|error| explain_postgres(&options, error))?;
+    let explain = |error| explain_postgres(&options, error);
+    // Without limits on the time that a statement takes: migrations may take longer.
+    let mut first = connect_postgres(&options).await.map_err(explain)?;
+    let db = postgres_pools(&options);
+    let deadline = Instant::now() + HANDOVER;
+    while !db.take_hold().await? {
+        if Instant::now() >= deadline {
+            let (host, port) = (options.get_host(), options.get_port());
+            let database = options.get_database().unwrap_or(options.get_username());
+            return Err(StoreError::Open(format!(
+                "the PostgreSQL database {database} at {host}:{port} is in use by another footbridge that runs: stop that \
+                 one first, since two on one database would say everything twice"
+            )));
+        }
+        sleep(HANDOVER_POLL).await;
+    }
+    let migrated = async {
+        POSTGRES.run_direct(None, &mut first, false).await?;
+        Ok(first.close().await?)
+    };
+    migrated.await.map_err(explain)?;
+    db.remember_boot().await?;
+    Ok(db)
+}
 
+/// The connections that are made when they are needed.
+fn postgres_pools(options: &PgConnectOptions) -> Db {
     // The limits are set on the connection, not as start-up options, which connection poolers such as pgbouncer refuse.
     let limits = format!(
         "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = {timeout}",
         timeout = STATEMENT_TIMEOUT.as_millis()
     );
-    let pool: PgPoolOptions =
-        pool_options::<sqlx::Postgres>().max_connections(POSTGRES_CONNECTIONS).after_connect(move |connection, _| {
+    // A lock must not outlive us for hours because this machine lost its power.
+    let writers_limits = format!(
+        "{limits}; SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+    );
+    let hold = Arc::new(ServerHold::default());
+    let readers: PgPoolOptions =
+        pool_options::<sqlx::Postgres>().max_connections(POSTGRES_READERS).after_connect(move |connection, _| {
             let limits = sqlx::AssertSqlSafe(limits.clone());
             Box::pin(async move { connection.execute(sqlx::raw_sql(limits)).await.map(drop) })
         });
-    Ok(Db::Postgres(pool.connect_lazy_with(options)))
-}
-
-/// Brings the tables up to date, on a connection of its own without limits on the time a statement takes.
-async fn migrate_postgres(options: &PgConnectOptions) -> Result<(), MigrateError> {
-    let mut connection = connect_postgres(options).await?;
-    POSTGRES.run_direct(None, &mut connection, false).await?;
-    Ok(connection.close().await?)
+    let watched = Arc::clone(&hold);
+    let writer: PgPoolOptions = pool_options::<sqlx::Postgres>()
+        .max_connections(1)
+        // It has the lock for as long as we live.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| {
+            watched.connection_is_new();
+            let limits = sqlx::AssertSqlSafe(writers_limits.clone());
+            Box::pin(async move { connection.execute(sqlx::raw_sql(limits)).await.map(drop) })
+        });
+    Db::Postgres {
+        writer: writer.connect_lazy_with(options.clone()),
+        readers: readers.connect_lazy_with(options.clone()),
+        hold,
+    }
 }
 
 async fn connect_postgres(options: &PgConnectOptions) -> Result<PgConnection, MigrateError> {
@@ -180,13 +244,19 @@ async fn look_at_file(path: &str) -> Result<Outlook, StoreError> {
     looked.await.map_err(|error| explain_sqlite(path, error))
 }
 
-/// Whether a file can be made there. Only making one tells; it has another name and is gone again at once.
+/// What the files of a database without anything in it take.
+const EMPTY: usize = 512 * 1024;
+
+/// Whether a database can be made there. Only making a file of its size tells; it has another name and is gone again at once.
 fn may_create(file: &Path) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.check", std::process::id()));
     let trial = file.with_file_name(name);
-    std::fs::OpenOptions::new().write(true).create_new(true).open(&trial)?;
-    std::fs::remove_file(trial)
+    let mut made = std::fs::OpenOptions::new().write(true).create_new(true).open(&trial)?;
+    // Some file systems tell only then.
+    let written = made.write_all(&vec![0; EMPTY]).and_then(|()| made.sync_all());
+    std::fs::remove_file(trial)?;
+    written
 }
 
 async fn look_at_server(options: &PgConnectOptions) -> Result<Outlook, MigrateError> {
@@ -221,15 +291,6 @@ fn pool_options<DB: sqlx::Database>() -> PoolOptions<DB> {
     PoolOptions::new().acquire_timeout(CONNECT)
 }
 
-/// Makes the file if there is none: readable by this user only, since it holds what people wrote.
-fn create_private(path: &Path) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
-}
-
 fn explain_file(path: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => "its folder doesn't exist; make the folder, or correct database.url",
@@ -237,6 +298,7 @@ fn explain_file(path: &str, error: &io::Error) -> String {
             "this user may not read and write it; give the file and its folder to the user that runs footbridge"
         }
         io::ErrorKind::IsADirectory => "it is a folder; name a file in database.url",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "its disk is full; make room",
         io::ErrorKind::ReadOnlyFilesystem => "its disk is mounted read-only; name another place in database.url",
         _ => "see what the system says",
     };
@@ -253,6 +315,7 @@ fn explain_sqlite(path: &str, error: MigrateError) -> StoreError {
         let advice = match code.map(|code| code & 0xff) {
             Some(5 | 6) => "another program holds it locked; stop that program (is footbridge running already?)",
             Some(8 | 14) => "it may not be written; give the file and its folder to the user that runs footbridge",
+            Some(10) => "its disk is full or failing; make room, or see to the disk",
             Some(11) => "it is damaged; restore a backup",
             Some(13) => "the disk is full; make room",
             Some(26) => "it is no SQLite database; correct database.url",
