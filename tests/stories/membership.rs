@@ -141,7 +141,8 @@ async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
     world.dora.raw(&format!("MODE {TEA} -o {ALICE}")).await;
     world.alice.kick(&world.room, DORA, "you too").await;
     let kick = world.alice.expect_membership(&world.room, DORA, "leave").await;
-    world.expect_told(&kick.event_id).await;
+    let told = world.expect_told(&kick.event_id).await;
+    assert!(told.body().starts_with("Your kick was not carried out on IRC: "), "{}", told.body());
 }
 
 async fn a_ban_lifted_or_an_invitation_withdrawn_is_no_kick(ircd: IrcdConfig) {
