@@ -69,6 +69,12 @@ impl Delivery {
         command
     }
 
+    /// Whether a command sets a topic.
+    pub(super) fn is_topic(&self, command: CommandId) -> bool {
+        let event = self.commands.get(&command).and_then(|key| self.events.get(key));
+        event.is_some_and(|event| event.origin.subject == Subject::Topic)
+    }
+
     /// What became of a command. Once all of its event's commands are decided: the event, and why it failed if it did.
     pub(super) fn decided(&mut self, command: CommandId, fate: Fate) -> Option<(Origin, Option<Failure>)> {
         let key = self.commands.remove(&command)?;

@@ -249,6 +249,9 @@ impl Core {
 
     /// What became of a command.
     pub(super) async fn on_fate(&mut self, command: CommandId, fate: Fate) {
+        if self.delivery.is_topic(command) {
+            self.directory.topic_decided(command, &fate);
+        }
         match self.delivery.decided(command, fate) {
             Some((origin, None)) => {
                 metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);

@@ -12,6 +12,7 @@ on_both_kinds_of_server!(
     a_ban_lifted_or_an_invitation_withdrawn_is_no_kick,
     the_topic_follows_both_ways,
     a_topic_that_is_set_and_set_back_is_set_back,
+    a_topic_that_irc_refused_is_set_by_who_may,
     a_room_of_our_making_lets_people_set_the_topic,
     the_bot_comes_back_into_its_channel_and_room,
     a_room_without_the_bot_is_told_so_until_it_is_invited,
@@ -191,6 +192,30 @@ async fn a_topic_that_is_set_and_set_back_is_set_back(ircd: IrcdConfig) {
     world.expect_told(&bad).await;
     world.settle("three").await;
     assert_eq!(topics(&world).len(), 3);
+}
+
+async fn a_topic_that_irc_refused_is_set_by_who_may(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice.set_state(&world.room, "m.room.power_levels", "", serde_json::json!({ "state_default": 0 })).await;
+    world.alice_speaks().await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("MODE {TEA} +t")).await;
+    world.dora.sync().await;
+    let topic = serde_json::json!({ "topic": "the same" });
+    let refused = world.alice.set_state(&world.room, "m.room.topic", "", topic.clone()).await;
+    let told = world.expect_told(&refused).await;
+    assert!(told.body().starts_with("Your topic was not set on IRC: "), "{}", told.body());
+    world.dora.raw(&format!("MODE {TEA} +o bob[m]")).await;
+    world.dora.sync().await;
+    bob.set_state(&world.room, "m.room.topic", "", topic).await;
+    let set = world.dora.expect("the topic", |line| line.is("TOPIC")).await;
+    assert_eq!((set.nick(), set.text()), ("bob[m]", "the same"));
+    // Now it is there.
+    world.alice.set_topic(&world.room, "the same").await;
+    world.settle("end").await;
+    assert_eq!((topics(&world), world.told().len()), (vec!["the same".to_owned()], 1));
 }
 
 async fn a_room_of_our_making_lets_people_set_the_topic(ircd: IrcdConfig) {

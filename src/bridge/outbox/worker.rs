@@ -153,9 +153,11 @@ impl Worker {
             Job::Topic { topic, topiclen } => {
                 let out = &self.out;
                 let now = || out.matrix.state(&self.room, "m.room.topic", "", None);
+                let is_set = |now: Option<Box<RawValue>>| {
+                    now.map_or(topic.is_empty(), |now| matrix_to_irc::is_topic(&now, &topic, topiclen))
+                };
                 // Where that can't be read, it is set.
-                let now = out.persist_unless_faulty(now).await.ok().flatten();
-                if now.is_some_and(|now| matrix_to_irc::is_topic(&now, &topic, topiclen)) {
+                if out.persist_unless_faulty(now).await.is_ok_and(is_set) {
                     return;
                 }
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
