@@ -8,6 +8,7 @@ on_both_kinds_of_server!(
     in_large_channels_ghosts_join_when_they_speak,
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
+    a_kick_on_irc_that_the_bot_may_not_repeat_is_told,
     a_kick_on_matrix_is_a_kick_on_irc,
     a_ban_lifted_or_an_invitation_withdrawn_is_no_kick,
     the_topic_follows_both_ways,
@@ -126,6 +127,20 @@ async fn a_kick_on_irc_is_a_kick_on_matrix(ircd: IrcdConfig) {
     bob.join(&world.room).await;
     bob.say(&world.room, "sorry").await;
     world.dora.expect_text(TEA, |from| from == "bob[m]", "sorry").await;
+}
+
+async fn a_kick_on_irc_that_the_bot_may_not_repeat_is_told(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("KICK {TEA} bob[m] :off topic")).await;
+    let words =
+        "On IRC @bob:hs.test was kicked by dora: off topic. The bridge's bot may not remove them from this room.";
+    world.alice.expect_message(&world.room, |from| from == "@footbridge:hs.test", words).await;
+    world.settle("end").await;
+    assert_eq!(world.read(words), 1);
+    assert!(world.alice.joined_members(&world.room).await.iter().any(|member| member == bob.id()));
 }
 
 async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {

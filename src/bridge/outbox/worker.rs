@@ -177,10 +177,18 @@ impl Worker {
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
             }
-            Job::Remove { user, reason } => {
+            Job::Remove { user, words, at } => {
                 let out = &self.out;
+                let reason = format!("was {words} on IRC");
                 let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                report(&self.room, "remove a user who was kicked on IRC", &out.persist_unless_faulty(kick).await);
+                let removed = out.persist_unless_faulty(kick).await;
+                report(&self.room, "remove a user who was kicked on IRC", &removed);
+                if matches!(removed, Err(MatrixError::Forbidden { .. })) {
+                    let text =
+                        format!("On IRC {user} was {words}. The bridge's bot may not remove them from this room.");
+                    let told = self.send(&format!("fbn{at}"), &notice(&text)).await;
+                    report(&self.room, "say that a user was kicked on IRC", &told);
+                }
             }
         }
     }
