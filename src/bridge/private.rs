@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{IrcAction, LinkId, TextKind},
-    translate::irc_to_matrix,
+    translate::{irc_to_matrix, matrix_to_irc},
 };
 
 /// What the bot says to whoever writes to it on Matrix.
@@ -200,10 +200,13 @@ impl Core {
         });
     }
 
-    /// Something said to the bot.
+    /// Something said to the bot. Only what people say is answered: two bots that answer each other's notices never end.
     pub(super) async fn on_control_message(&mut self, event: &Event<'_>, origin: &Origin) {
-        let lane = self.control_lane(&event.sender);
-        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
+        let said = matrix_to_irc::message(event.content, usize::MAX);
+        if matches!(said, Ok(Some(text)) if text.kind != TextKind::Notice) {
+            let lane = self.control_lane(&event.sender);
+            lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
+        }
         self.journal.settle_matrix(origin.key).await;
     }
 }
