@@ -255,7 +255,7 @@ def main():
             return 1
         servers = Servers(ROOT, folder, program)
         try:
-            return run(servers, once=bool(os.environ.get("ONCE")))
+            return run(servers, once=os.environ.get("ONCE", "0") not in ("", "0"))
         except Stopped as stopped:
             say("\n  Stopped.")
             return 128 + stopped.args[0]

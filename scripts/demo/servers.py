@@ -29,16 +29,25 @@ class Failed(Exception):
     """The demonstration can't go on; the text says why."""
 
 
+# What keeps our ports ours until something listens there.
+CLAIMS = []
+
+
 def free_port(preferred):
-    """The preferred port if nothing listens there, else any free one."""
-    for port in (preferred, 0):
+    """The preferred port if nothing listens there and no other demonstration is about to, else any such one."""
+    for port in (preferred, *[0] * 20):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
-                return probe.getsockname()[1]
+                port = probe.getsockname()[1]
+                # A name without a file: the kernel takes it back when we end, however that is.
+                claim = socket.socket(socket.AF_UNIX)
+                claim.bind(f"\0footbridge demo {port}")
             except OSError:
                 continue
+        CLAIMS.append(claim)
+        return port
     raise Failed("no port of 127.0.0.1 is free")
 
 

@@ -9,7 +9,8 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{CommandId, Failure, Fate, MatrixKey};
+use super::event::{Event, Member};
+use crate::model::{CommandId, Failure, Fate, MatrixKey, Subject};
 
 /// A Matrix event and who must hear of its failure.
 #[derive(Debug, Clone)]
@@ -18,6 +19,24 @@ pub(super) struct Origin {
     pub(super) event: OwnedEventId,
     pub(super) room: OwnedRoomId,
     pub(super) sender: OwnedUserId,
+    /// What the sender did.
+    pub(super) subject: Subject,
+}
+
+impl Origin {
+    pub(super) fn of(key: MatrixKey, event: &Event<'_>) -> Self {
+        let membership = || event.content::<Member>().map(|member| member.membership);
+        let subject = match &*event.kind {
+            "m.room.topic" => Subject::Topic,
+            "m.room.member" => match membership().as_deref() {
+                Some("leave" | "ban") => Subject::Kick,
+                Some("invite") => Subject::Invitation,
+                _ => Subject::Join,
+            },
+            _ => Subject::Message,
+        };
+        Self { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone(), subject }
+    }
 }
 
 struct UnderWay {
@@ -48,6 +67,12 @@ impl Delivery {
         let new = || UnderWay { origin: origin.clone(), commands_left: 0, failure: None };
         self.events.entry(origin.key).or_insert_with(new).commands_left += 1;
         command
+    }
+
+    /// Whether a command sets a topic.
+    pub(super) fn is_topic(&self, command: CommandId) -> bool {
+        let event = self.commands.get(&command).and_then(|key| self.events.get(key));
+        event.is_some_and(|event| event.origin.subject == Subject::Topic)
     }
 
     /// What became of a command. Once all of its event's commands are decided: the event, and why it failed if it did.
@@ -110,6 +135,26 @@ mod tests {
             event: ruma::event_id!("$a:x").to_owned(),
             room: ruma::room_id!("!r:x").to_owned(),
             sender: ruma::user_id!("@u:x").to_owned(),
+            subject: Subject::Message,
+        }
+    }
+
+    #[test]
+    fn r2_what_failed_is_called_what_it_is() {
+        for (kind, content, subject) in [
+            ("m.room.message", r#"{"body":"x"}"#, Subject::Message),
+            ("m.sticker", "{}", Subject::Message),
+            ("m.room.topic", r#"{"topic":"x"}"#, Subject::Topic),
+            ("m.room.member", r#"{"membership":"join"}"#, Subject::Join),
+            ("m.room.member", r#"{"membership":"leave"}"#, Subject::Kick),
+            ("m.room.member", r#"{"membership":"ban"}"#, Subject::Kick),
+            ("m.room.member", r#"{"membership":"invite"}"#, Subject::Invitation),
+        ] {
+            let json =
+                format!(r#"{{"type":"{kind}","event_id":"$1","room_id":"!a:b","sender":"@c:d","content":{content}}}"#);
+            let json = RawValue::from_string(json).unwrap();
+            let event = Event::read(&json).unwrap();
+            assert_eq!(Origin::of(origin(0).key, &event).subject, subject, "{kind} {content}");
         }
     }
 

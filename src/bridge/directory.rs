@@ -12,7 +12,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
 use super::{outbox::Lane, witnesses::Witnesses};
-use crate::model::{CaseMapping, Folded, LinkId, MatrixKey, NetworkId, Source};
+use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId, Source};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
 const BOT_RETRY: Duration = Duration::from_mins(5);
@@ -36,8 +36,7 @@ pub(super) struct Channel {
     pub(super) witnesses: Witnesses,
     /// Everyone else in it, as the observer sees it.
     pub(super) roster: HashMap<Folded, Source>,
-    /// The last topic that others set there or that we sent there.
-    pub(super) topic: Option<String>,
+    pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
 }
@@ -74,6 +73,51 @@ impl Trouble {
     /// The bot is in. A kick that follows is news, but it doesn't make the bot hurry.
     pub(super) fn over(&mut self) {
         self.told.clear();
+    }
+}
+
+/// A channel's topic: what is there, and what we have asked for and haven't been answered.
+#[derive(Debug, Default)]
+pub(super) struct Topic {
+    /// Unknown before anybody has told, and where what we asked for and what others set may have met in either order.
+    there: Option<String>,
+    asked: Vec<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    command: CommandId,
+    topic: String,
+    /// Whether others have set one since.
+    overtaken: bool,
+}
+
+impl Topic {
+    /// Whether this one is there, for all we know. While another is asked for, nobody knows what will be.
+    pub(super) fn is(&self, topic: &str) -> bool {
+        self.asked.is_empty() && self.there.as_deref() == Some(topic)
+    }
+
+    /// It is asked for.
+    pub(super) fn ask(&mut self, command: CommandId, topic: String) {
+        self.asked.push(Asked { command, topic, overtaken: false });
+    }
+
+    /// The server has answered, or can't any more.
+    fn decided(&mut self, command: CommandId, fate: &Fate) {
+        let Some(at) = self.asked.iter().position(|asked| asked.command == command) else { return };
+        let asked = self.asked.remove(at);
+        match fate {
+            Fate::Failed(failure) if failure.certain => {}
+            Fate::Delivered { .. } if !asked.overtaken => self.there = Some(asked.topic),
+            Fate::Delivered { .. } | Fate::Failed(_) => self.there = None,
+        }
+    }
+
+    /// IRC tells a topic that isn't ours. Whether that is news.
+    pub(super) fn told(&mut self, topic: &str) -> bool {
+        self.asked.iter_mut().for_each(|asked| asked.overtaken = true);
+        self.there.replace(topic.to_owned()).as_deref() != Some(topic)
     }
 }
 
@@ -221,7 +265,7 @@ impl Directory {
             observer: None,
             witnesses: Witnesses::default(),
             roster: HashMap::new(),
-            topic: None,
+            topic: Topic::default(),
             trouble: Trouble::default(),
         });
         entry.key = key.or(entry.key.take());
@@ -249,6 +293,11 @@ impl Directory {
         }
         self.queries.insert(key, query);
         old
+    }
+
+    /// What became of a command that was to set a topic. These are few, so it is looked for.
+    pub(super) fn topic_decided(&mut self, command: CommandId, fate: &Fate) {
+        self.channels.values_mut().for_each(|channel| channel.topic.decided(command, fate));
     }
 
     /// Gives a query the room that was made for it; false if it has another by now, or is over.
@@ -350,6 +399,50 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
+    use crate::model::{Failure, Reason};
+
+    #[test]
+    fn a_topic_that_was_refused_is_not_there() {
+        let refused = || Fate::Failed(Failure::certain(Reason::Refused));
+        let delivered = || Fate::Delivered { msgid: None };
+        let (one, two) = (CommandId(1), CommandId(2));
+        let mut topic = Topic::default();
+        assert!(!topic.is(""), "nobody has told yet");
+        assert!(topic.told("old") && !topic.told("old") && topic.is("old"));
+        topic.ask(one, "new".into());
+        assert!(!topic.is("old") && !topic.is("new"), "either may be what will be there");
+        topic.decided(one, &refused());
+        assert!(topic.is("old"));
+        // Two in a row, of which the second is refused, or the first.
+        for (first, second, there) in
+            [(delivered(), refused(), "a"), (refused(), delivered(), "b"), (refused(), refused(), "old")]
+        {
+            topic.told("old");
+            topic.ask(one, "a".into());
+            topic.ask(two, "b".into());
+            topic.decided(one, &first);
+            assert!(!topic.is(there));
+            topic.decided(two, &second);
+            assert!(topic.is(there), "{there}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_may_have_been_overtaken_is_unknown() {
+        let delivered = Fate::Delivered { msgid: None };
+        for (fate, there) in [
+            (delivered, None),
+            (Fate::Failed(Failure::uncertain(Reason::LinkLost)), None),
+            (Fate::Failed(Failure::certain(Reason::Refused)), Some("theirs")),
+        ] {
+            let mut topic = Topic::default();
+            topic.ask(CommandId(1), "ours".into());
+            topic.told("theirs");
+            topic.decided(CommandId(1), &fate);
+            assert_eq!(topic.there.as_deref(), there, "{fate:?}");
+            assert!(topic.told("theirs") == there.is_none());
+        }
+    }
 
     fn room() -> Room {
         Room {

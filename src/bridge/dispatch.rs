@@ -196,7 +196,7 @@ impl Core {
         if self.waits_for_room(key, &event, json) || self.waits_for_ghost(key, &event, json) {
             return;
         }
-        let origin = Origin { key, event: event.id.clone(), room: event.room_id.clone(), sender: event.sender.clone() };
+        let origin = Origin::of(key, &event);
         match (&*event.kind, event.state_key.as_deref()) {
             // What people see as something said. Reactions, answers in polls and the like need no telling.
             (
@@ -212,8 +212,7 @@ impl Core {
     /// An event that may or may not have reached IRC before we were stopped: never sent again, its sender is told.
     async fn on_interrupted(&mut self, key: MatrixKey, json: &RawValue) {
         let Some(event) = Event::read(json) else { return self.journal.settle_matrix(key).await };
-        let origin = Origin { key, event: event.id, room: event.room_id, sender: event.sender };
-        self.told(&origin, &Failure::uncertain(Reason::Interrupted));
+        self.told(&Origin::of(key, &event), &Failure::uncertain(Reason::Interrupted));
     }
 
     /// Tells the sender of an event that it failed, where they will see it, and settles it then.
@@ -232,7 +231,7 @@ impl Core {
             RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
             RoomKind::Control(_) | RoomKind::Unknown => None,
         };
-        let (sender, text) = (origin.sender.clone(), irc_to_matrix::failure_notice(failure));
+        let (sender, text) = (origin.sender.clone(), irc_to_matrix::failure_notice(origin.subject, failure));
         let events = vec![(origin.event.clone(), origin.key)];
         match here {
             Some(lane) => lane.push(Job::Failure { sender, text, events }),
@@ -257,6 +256,9 @@ impl Core {
 
     /// What became of a command.
     pub(super) async fn on_fate(&mut self, command: CommandId, fate: Fate) {
+        if self.delivery.is_topic(command) {
+            self.directory.topic_decided(command, &fate);
+        }
         match self.delivery.decided(command, fate) {
             Some((origin, None)) => {
                 metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);

@@ -152,7 +152,7 @@ impl Core {
             puppet.wanted.remove(&key.1);
         }
         for lane in self.lanes_with(&key, user) {
-            lane.push(Job::Remove { user: user.to_owned(), reason: format!("was {words} on IRC") });
+            lane.push(Job::Remove { user: user.to_owned(), words: words.clone(), at });
         }
     }
 

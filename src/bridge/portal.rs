@@ -145,8 +145,7 @@ impl Core {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
                 continue;
             };
-            // The last one sent counts, seen or not: of two in a row the second may be what is there still.
-            if channel.topic.as_deref().unwrap_or_default() == topic {
+            if channel.topic.is(&topic) {
                 continue;
             }
             let expires = match self.expires(network, event) {
@@ -163,7 +162,7 @@ impl Core {
             under_way = true;
             let command = self.delivery.command_for(origin);
             if let Some(channel) = self.directory.channels.get_mut(key) {
-                channel.topic = Some(topic.clone());
+                channel.topic.ask(command, topic.clone());
             }
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
@@ -188,11 +187,10 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let topiclen = network.isupport.topiclen;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        let before = channel.topic.replace(topic.clone()).unwrap_or_default();
-        // At our own join the topic is news only for rooms made for the channel; a plumbed room has its own.
-        if before == topic {
+        if !channel.topic.told(&topic) {
             return;
         }
+        // At our own join the topic is news only for rooms made for the channel; a plumbed room has its own.
         for room in &channel.rooms {
             let joined = self.directory.rooms.get(room).filter(|room| source.is_some() || room.follows_topic);
             if let Some(room) = joined {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{Failure, IrcAction, LinkId, MatrixKey, Reason, TextKind},
-    translate::irc_to_matrix,
+    translate::{irc_to_matrix, matrix_to_irc},
 };
 
 /// What the bot says to whoever writes to it on Matrix.
@@ -190,7 +190,7 @@ impl Core {
         let Some(Entering { invitation, waiting }) = query.entering else { return };
         for (key, json) in waiting {
             let Some(event) = Event::read(&json) else { continue };
-            let origin = Origin { key, event: event.id, room: event.room_id, sender: event.sender };
+            let origin = Origin::of(key, &event);
             self.told(&origin, &Failure::certain(Reason::NotBridged));
         }
         self.journal.settle_matrix(invitation).await;
@@ -235,10 +235,13 @@ impl Core {
         self.keeper.note(Fact::NoControlRoom(room.to_owned()));
     }
 
-    /// Something said to the bot.
+    /// Something said to the bot. Only what people say is answered: two bots that answer each other's notices never end.
     pub(super) async fn on_control_message(&mut self, event: &Event<'_>, origin: &Origin) {
-        let lane = self.control_lane(&event.sender);
-        lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
+        let said = matrix_to_irc::message(event.content, usize::MAX);
+        if matches!(said, Ok(Some(text)) if text.kind != TextKind::Notice) {
+            let lane = self.control_lane(&event.sender);
+            lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
+        }
         self.journal.settle_matrix(origin.key).await;
     }
 }

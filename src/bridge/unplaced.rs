@@ -94,10 +94,10 @@ impl Core {
             Event::read(json).is_none_or(|event| event.at().saturating_add(max_age) < now)
         };
         let old: Vec<_> = unplaced.matrix.extract_if(.., is_old).collect();
-        for (room, key, json) in old {
+        for (_, key, json) in old {
             match Event::read(&json) {
                 Some(event) if event.state_key.is_none() => {
-                    let origin = Origin { key, event: event.id.clone(), room, sender: event.sender.clone() };
+                    let origin = Origin::of(key, &event);
                     self.told(&origin, &Failure::certain(Reason::TooOld));
                 }
                 _ => self.journal.settle_matrix(key).await,

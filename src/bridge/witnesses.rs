@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn r1_without_ids_the_same_words_are_new_once_the_change_is_so_long_after() {
+        let (bot, puppet) = links();
+        for (pause, is_new) in [(0, false), (OVERLAP, false), (OVERLAP + 1, true)] {
+            let mut w = Witnesses::default();
+            w.begins(&bot, 0);
+            assert!(first(&mut w, &bot, "lol", 1_000));
+            // The puppet takes over; what it tells may be what the bot has told already.
+            w.begins(&puppet, 1_000 + pause);
+            assert_eq!(first(&mut w, &puppet, "lol", 1_001 + pause), is_new, "{pause} ms");
+        }
+    }
+
+    #[test]
     fn r1_what_two_links_told_before_a_crash_is_taken_once() {
         let (bot, puppet) = links();
         let mut w = Witnesses::default();

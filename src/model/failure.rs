@@ -24,11 +24,53 @@ pub struct Failure {
     pub reason: Reason,
     /// False: it was on its way when we lost sight of it; it may have arrived, and it is never sent twice.
     pub certain: bool,
+    /// What is known to have arrived all the same.
+    #[serde(default, skip_serializing_if = "Arrived::is_nothing")]
+    pub arrived: Arrived,
     /// More about it, in our words.
     pub detail: Option<String>,
     /// What the server said, where it said anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
+}
+
+/// How much of something that failed is known to have arrived: its author shouldn't send that again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrived {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The first lines, as its author wrote them, and nothing beyond.
+    Lines {
+        /// So many of them.
+        first: u32,
+        /// How many there are.
+        of: u32,
+    },
+    /// Something that can't be counted in lines from the first one on.
+    Part,
+}
+
+impl Arrived {
+    fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+}
+
+/// What it is that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Something said.
+    Message,
+    /// A topic to be set.
+    Topic,
+    /// Somebody to be removed from a channel.
+    Kick,
+    /// The user's own coming onto IRC.
+    Join,
+    /// Somebody on IRC invited to talk.
+    Invitation,
 }
 
 /// The kinds of failure, each with the sentence that its user is told.
@@ -95,13 +137,13 @@ impl Failure {
     /// A failure that is sure: the other side has not got it.
     #[must_use]
     pub const fn certain(reason: Reason) -> Self {
-        Self { reason, certain: true, detail: None, words: None }
+        Self { reason, certain: true, arrived: Arrived::Nothing, detail: None, words: None }
     }
 
     /// We lost sight of it.
     #[must_use]
     pub const fn uncertain(reason: Reason) -> Self {
-        Self { reason, certain: false, detail: None, words: None }
+        Self { reason, certain: false, arrived: Arrived::Nothing, detail: None, words: None }
     }
 
     /// Adds words of ours.
@@ -147,10 +189,10 @@ impl Reason {
             Self::QueueFull => "too many of your messages are waiting already",
             Self::TooLong => "it has more lines than IRC would bear",
             Self::PuppetLimit => "the bridge has as many users on this network as it may have",
-            Self::Unsupported => "this kind of message can't be sent to IRC",
+            Self::Unsupported => "it is of a kind that can't be sent to IRC",
             Self::Encrypted => "encrypted messages can't be sent to IRC",
             Self::BadName => "that is no name that IRC could know",
-            Self::Interrupted => "the bridge was stopped while your message was on its way",
+            Self::Interrupted => "the bridge was stopped while it was on its way",
             Self::NotBridged => "the room isn't bridged to IRC (any more)",
             Self::BotOut => "the bridge's bot was removed from the room; it comes back when it is invited",
         }

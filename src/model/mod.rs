@@ -12,7 +12,7 @@ mod irc_event;
 mod isupport;
 
 pub use clock::{Clock, Millis, SystemClock};
-pub use failure::{Failure, Fate, Reason};
+pub use failure::{Arrived, Failure, Fate, Reason, Subject};
 pub use folded::{CaseMapping, Folded};
 pub use ids::{CommandId, Epoch, InvalidNetworkId, IrcKey, LinkId, LinkOwner, MatrixKey, NetworkId};
 pub use irc_action::{ChannelKey, IrcAction};

@@ -13,7 +13,7 @@ use super::{
     clean::one_line,
     control::{escape, strip, to_html},
 };
-use crate::model::{Failure, TextKind, TextTarget};
+use crate::model::{Arrived, Failure, Subject, TextKind, TextTarget};
 
 /// The content of the `m.room.message` for a line of text from IRC.
 ///
@@ -44,15 +44,39 @@ pub fn notice(text: &str) -> Box<RawValue> {
     Message::new("m.notice", Cow::Borrowed(text), None).content()
 }
 
-/// What the sender of a message that failed is told (R2). It quotes the server's reason, never the message.
+/// What the sender of something that failed is told (R2). It quotes the server's reason, never the message.
 #[must_use]
-pub fn failure_notice(failure: &Failure) -> String {
-    let outcome = if failure.certain {
-        "Your message did not reach IRC"
-    } else {
-        "It isn't certain that your message reached IRC"
+pub fn failure_notice(subject: Subject, failure: &Failure) -> String {
+    let (failed, done) = match subject {
+        Subject::Message => ("Your message did not reach IRC", "your message reached IRC"),
+        Subject::Topic => ("Your topic was not set on IRC", "your topic was set on IRC"),
+        Subject::Kick => ("Your kick was not carried out on IRC", "your kick was carried out on IRC"),
+        Subject::Join => ("You could not be brought onto IRC", "you were brought onto IRC"),
+        Subject::Invitation => ("Your invitation did not reach IRC", "your invitation reached IRC"),
+    };
+    let outcome = match (failure.arrived, failure.certain) {
+        (Arrived::Nothing, true) => failed.to_owned(),
+        (Arrived::Nothing, false) => format!("It isn't certain that {done}"),
+        (Arrived::Lines { first, of }, true) => {
+            format!("Only the first {} of your message reached IRC", lines(first, of))
+        }
+        (Arrived::Lines { first, of }, false) => {
+            format!(
+                "The first {} of your message reached IRC, but it isn't certain that the rest did",
+                lines(first, of)
+            )
+        }
+        (Arrived::Part, true) => "Only a part of your message reached IRC".to_owned(),
+        (Arrived::Part, false) => {
+            "A part of your message reached IRC, but it isn't certain that the rest did".to_owned()
+        }
     };
     format!("{outcome}: {}.", one_line(&failure.to_string()))
+}
+
+/// "7 of 14 lines", "of 14 lines" where it is the first alone.
+fn lines(first: u32, of: u32) -> String {
+    if first == 1 { format!("of {of} lines") } else { format!("{first} of {of} lines") }
 }
 
 /// The content of `m.room.topic`, in its old form and its new one
@@ -171,14 +195,44 @@ mod tests {
     fn r2_failures_are_told_with_their_certainty_and_reason() {
         let refused = Failure::certain(Reason::CannotSend).with_words("\x02Cannot send\x02 to\r\nchannel");
         assert_eq!(
-            failure_notice(&refused),
+            failure_notice(Subject::Message, &refused),
             "Your message did not reach IRC: the channel doesn't let you speak (it may be moderated, or you may be muted \
              or banned) (the server said: Cannot send to channel)."
         );
-        assert_eq!(
-            failure_notice(&Failure::uncertain(Reason::LinkLost)),
-            "It isn't certain that your message reached IRC: your connection to IRC was lost."
-        );
+        let lost = Failure::uncertain(Reason::LinkLost);
+        let why = "your connection to IRC was lost.";
+        for (subject, failure, told) in [
+            (Subject::Message, lost.clone(), "It isn't certain that your message reached IRC"),
+            (Subject::Topic, lost.clone(), "It isn't certain that your topic was set on IRC"),
+            (Subject::Topic, Failure { certain: true, ..lost.clone() }, "Your topic was not set on IRC"),
+            (Subject::Kick, Failure { certain: true, ..lost.clone() }, "Your kick was not carried out on IRC"),
+            (Subject::Join, Failure { certain: true, ..lost.clone() }, "You could not be brought onto IRC"),
+            (Subject::Invitation, Failure { certain: true, ..lost }, "Your invitation did not reach IRC"),
+        ] {
+            assert_eq!(failure_notice(subject, &failure), format!("{told}: {why}"));
+        }
+    }
+
+    #[test]
+    fn r2_what_arrived_in_part_is_told_so() {
+        let (some, one) = (Arrived::Lines { first: 7, of: 14 }, Arrived::Lines { first: 1, of: 2 });
+        for (arrived, certain, told) in [
+            (some, true, "Only the first 7 of 14 lines of your message reached IRC"),
+            (
+                some,
+                false,
+                "The first 7 of 14 lines of your message reached IRC, but it isn't certain that the rest did",
+            ),
+            (one, true, "Only the first of 2 lines of your message reached IRC"),
+            (Arrived::Part, true, "Only a part of your message reached IRC"),
+            (Arrived::Part, false, "A part of your message reached IRC, but it isn't certain that the rest did"),
+        ] {
+            let failure = Failure { certain, arrived, ..Failure::certain(Reason::NotJoined) };
+            assert_eq!(
+                failure_notice(Subject::Message, &failure),
+                format!("{told}: you aren't in the channel on IRC.")
+            );
+        }
     }
 
     proptest! {

@@ -1,8 +1,19 @@
 //! What does not reach IRC is told to its sender, with the reason (R2).
 
-use crate::town::{Bridged, TEA, Town, expect_join, expect_notice, puppet};
+use crate::{
+    support::Network,
+    town::{Bridged, TEA, Town, expect_join, expect_notice, puppet},
+};
 
-on_both!(nobody_of_that_nick, a_moderated_channel, a_banned_user, a_channel_with_a_key, a_channel_with_another_key);
+on_both!(
+    nobody_of_that_nick,
+    a_moderated_channel,
+    a_banned_user,
+    a_channel_with_a_key,
+    a_channel_with_another_key,
+    one_user_too_many,
+    what_waited_too_long,
+);
 
 async fn nobody_of_that_nick(town: Town) {
     let bridged = town.bridged().await;
@@ -86,4 +97,38 @@ async fn a_channel_with_another_key(town: Town) {
     expect_notice(&alice, &room, &bot, "bot can't join").await;
     alice.say(&room, "hello?").await;
     expect_notice(&alice, &room, &bot, "did not reach IRC: the channel has a key").await;
+}
+
+async fn one_user_too_many(town: Town) {
+    let bridged = town.bridged_with(|network| network.set("puppets", "limit", "1"), |bridge| bridge).await;
+    bridged.alice_is_there().await;
+    let bob = bridged.town.person("bob").await;
+    bob.join(&bridged.room).await;
+    let told = bridged.expect_told("You could not be brought onto IRC: the bridge has as many users").await;
+    assert_eq!(told.content["m.mentions"]["user_ids"], serde_json::json!([bob.id()]));
+    let sent = bob.say(&bridged.room, "me too?").await;
+    let told = bridged.expect_told("Your message did not reach IRC: the bridge has as many users").await;
+    assert_eq!(told.content["footbridge.undelivered"], serde_json::json!([sent]));
+}
+
+async fn what_waited_too_long(town: Town) {
+    let short = |network: Network| network.set("puppets", "message_max_age_seconds", "2");
+    let mut bridged = town.bridged_with(short, |bridge| bridge).await;
+    bridged.town.kill_ircd();
+    let sent = bridged.alice.say(&bridged.room, "anybody?").await;
+    let told = bridged.expect_told("did not reach IRC: it waited too long").await;
+    assert_eq!(told.content["footbridge.undelivered"], serde_json::json!([sent]));
+}
+
+/// A ban from the network: whom it is about is told, and others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_whom_the_network_refuses() {
+    let bridged = Town::refusing("bob").bridged().await;
+    let bob = bridged.town.person("bob").await;
+    bob.join(&bridged.room).await;
+    let sent = bob.say(&bridged.room, "hello?").await;
+    let told = bridged.expect_told("did not reach IRC: the IRC network refuses your connection").await;
+    assert_eq!(told.content["footbridge.undelivered"], serde_json::json!([sent]));
+    assert!(told.body().contains("the server said: You're banned!"), "{told}");
+    bridged.alice_is_there().await;
 }

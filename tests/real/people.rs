@@ -114,7 +114,7 @@ async fn ghosts_are_removed_from_the_channel(town: Town) {
 
     // Who may not do it on IRC is told so, and nothing happens there.
     alice.kick(room, &town.ghost("erin"), "too early").await;
-    bridged.expect_told("did not reach IRC").await;
+    bridged.expect_told("Your kick was not carried out on IRC: ").await;
     dora.raw(&format!("MODE {TEA} +o {}", puppet("alice"))).await;
     dora.expect("the mode", |line| line.is("MODE") && line.param(2) == puppet("alice")).await;
     // Somebody who speaks is in the room again.

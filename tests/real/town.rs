@@ -97,7 +97,17 @@ pub(crate) struct Bridged {
 
 impl Town {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { ircd: Ircd::start(kind), own_synapse: None, registration: Synapse::shared().take_registration() }
+        Self::around(Ircd::start(kind))
+    }
+
+    fn around(ircd: Ircd) -> Self {
+        Self { ircd, own_synapse: None, registration: Synapse::shared().take_registration() }
+    }
+
+    /// A town with an `InspIRCd` that refuses whoever has this in their user name (a K-line).
+    pub(crate) fn refusing(user: &str) -> Self {
+        let ban = format!("<badhost host=\"*{user}*@*\" reason=\"not in this town\">");
+        Self::around(Ircd::Insp(InspIrcd::start_with(&ban)))
     }
 
     /// A town whose homeserver can be killed.

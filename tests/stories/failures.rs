@@ -10,6 +10,7 @@ use crate::support::{
 
 on_both_kinds_of_server!(
     r2_a_channel_that_refuses_words_is_told,
+    r2_a_message_that_arrives_in_part_is_told_so,
     r2_a_channel_that_refuses_people_is_told,
     r44_a_banned_puppet_is_told_and_dials_no_more,
     r44_r45_the_words_of_operators_are_not_the_servers,
@@ -40,6 +41,24 @@ async fn r2_a_channel_that_refuses_words_is_told(ircd: IrcdConfig) {
     world.ircd.refuse_speech(TEA, None);
     world.settle("allowed").await;
     assert_eq!(world.told().len(), 1);
+}
+
+async fn r2_a_message_that_arrives_in_part_is_told_so(ircd: IrcdConfig) {
+    let world =
+        World::with(ircd, |network| network.set("limits", "line_burst", "2").set("limits", "lines_per_second", "5"))
+            .await;
+    world.alice_speaks().await;
+    let lines: Vec<String> = (1..=14).map(|n| format!("line {n}")).collect();
+    let message = world.alice.say(&world.room, &lines.join("\n")).await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "line 4").await;
+    world.dora.raw(&format!("KICK {TEA} {ALICE} :enough")).await;
+    let told = world.expect_told(&message).await;
+    let heard = lines.iter().filter(|line| world.heard(line) == 1).count();
+    let words = format!("Only the first {heard} of 14 lines of your message reached IRC: ");
+    // Without echoes, a line that met the kick may have been any of those that nothing was known of yet.
+    let told_so =
+        told.body().starts_with(&words) || told.body().starts_with("Only a part of your message reached IRC: ");
+    assert!((4..14).contains(&heard) && told_so, "{heard} lines, but: {}", told.body());
 }
 
 async fn r2_a_channel_that_refuses_people_is_told(ircd: IrcdConfig) {

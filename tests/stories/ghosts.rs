@@ -13,6 +13,8 @@ on_both_kinds_of_server!(
     a_matrix_user_opens_a_private_chat,
     what_is_said_before_a_ghost_has_come_is_passed_on,
     an_irc_user_opens_a_private_chat,
+    r2_an_irc_user_is_told_of_a_private_message_that_has_no_room,
+    the_bot_explains_itself_to_people_and_answers_no_bot,
     both_sides_open_a_private_chat_at_once,
     a_second_ghost_has_no_place_in_a_private_chat,
     an_invited_ghost_keeps_its_name,
@@ -185,6 +187,44 @@ async fn an_irc_user_opens_a_private_chat(ircd: IrcdConfig) {
             timeline.iter().find(|event| event.sender == DORA && event.msgtype() == "m.notice").map(|_| ())
         })
         .await;
+}
+
+async fn r2_an_irc_user_is_told_of_a_private_message_that_has_no_room(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.homeserver.outage(Outage::ForbiddenAt("createRoom"));
+    world.dora.say(ALICE, "psst").await;
+    let told = world.dora.expect("the bad news", |line| line.is("NOTICE") && line.nick() == ALICE).await;
+    assert_eq!(told.text(), "Your private message could not be brought to Matrix.");
+    // The next one tries again.
+    world.homeserver.outage(None);
+    world.dora.say(ALICE, "are you there?").await;
+    let chat = world.alice.expect_invite(|from| from == DORA).await;
+    world.alice.join(&chat).await;
+    world.alice.expect_message(&chat, |from| from == DORA, "are you there?").await;
+}
+
+async fn the_bot_explains_itself_to_people_and_answers_no_bot(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    let chat = bob.create_room(json!({ "is_direct": true, "invite": ["@footbridge:hs.test"] })).await;
+    let explained = async |count: usize| {
+        bob.wait_for(&chat, &format!("{count} explanations"), |timeline| {
+            let said: Vec<_> = timeline.iter().filter(|event| event.sender == "@footbridge:hs.test").collect();
+            let explained = said.iter().filter(|event| event.body().starts_with("I am an IRC bridge.")).count();
+            (explained == count).then_some(())
+        })
+        .await;
+    };
+    explained(1).await;
+    bob.say(&chat, "hello?").await;
+    explained(2).await;
+    bob.notice(&chat, "beep").await;
+    bob.send_raw(&chat, "m.room.message", json!({ "msgtype": "m.image", "body": "a.png" })).await;
+    bob.send_raw(&chat, "m.sticker", json!({ "body": "a cat" })).await;
+    bob.emote(&chat, "waits").await;
+    explained(3).await;
+    assert_eq!(world.told(), []);
 }
 
 /// The homeserver doesn't make the room for what Dora says before Alice has one.

@@ -10,12 +10,14 @@ on_both_kinds_of_server!(
     in_large_channels_ghosts_join_when_they_speak,
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
+    a_kick_on_irc_that_the_bot_may_not_repeat_is_told,
     a_kick_on_matrix_is_a_kick_on_irc,
     r80_whoever_has_a_nick_that_only_servers_give_is_answered_and_kicked,
     r2_a_kick_of_somebody_who_is_not_there_is_told,
     a_ban_lifted_or_an_invitation_withdrawn_is_no_kick,
     the_topic_follows_both_ways,
     a_topic_that_is_set_and_set_back_is_set_back,
+    a_topic_that_irc_refused_is_set_by_who_may,
     a_room_of_our_making_lets_people_set_the_topic,
     the_bot_comes_back_into_its_channel_and_room,
     a_room_without_the_bot_is_told_so_until_it_is_invited,
@@ -131,6 +133,20 @@ async fn a_kick_on_irc_is_a_kick_on_matrix(ircd: IrcdConfig) {
     world.dora.expect_text(TEA, |from| from == "bob[m]", "sorry").await;
 }
 
+async fn a_kick_on_irc_that_the_bot_may_not_repeat_is_told(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("KICK {TEA} bob[m] :off topic")).await;
+    let words =
+        "On IRC @bob:hs.test was kicked by dora: off topic. The bridge's bot may not remove them from this room.";
+    world.alice.expect_message(&world.room, |from| from == "@footbridge:hs.test", words).await;
+    world.settle("end").await;
+    assert_eq!(world.read(words), 1);
+    assert!(world.alice.joined_members(&world.room).await.iter().any(|member| member == bob.id()));
+}
+
 async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
     let world = World::new(ircd).await;
     world.alice_speaks().await;
@@ -145,7 +161,8 @@ async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
     world.dora.raw(&format!("MODE {TEA} -o {ALICE}")).await;
     world.alice.kick(&world.room, DORA, "you too").await;
     let kick = world.alice.expect_membership(&world.room, DORA, "leave").await;
-    world.expect_told(&kick.event_id).await;
+    let told = world.expect_told(&kick.event_id).await;
+    assert!(told.body().starts_with("Your kick was not carried out on IRC: "), "{}", told.body());
 }
 
 /// InspIRCd calls who has no nick by a number of its own.
@@ -233,6 +250,30 @@ async fn a_topic_that_is_set_and_set_back_is_set_back(ircd: IrcdConfig) {
     world.expect_told(&bad).await;
     world.settle("three").await;
     assert_eq!(topics(&world).len(), 3);
+}
+
+async fn a_topic_that_irc_refused_is_set_by_who_may(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice.set_state(&world.room, "m.room.power_levels", "", serde_json::json!({ "state_default": 0 })).await;
+    world.alice_speaks().await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("MODE {TEA} +t")).await;
+    world.dora.sync().await;
+    let topic = serde_json::json!({ "topic": "the same" });
+    let refused = world.alice.set_state(&world.room, "m.room.topic", "", topic.clone()).await;
+    let told = world.expect_told(&refused).await;
+    assert!(told.body().starts_with("Your topic was not set on IRC: "), "{}", told.body());
+    world.dora.raw(&format!("MODE {TEA} +o bob[m]")).await;
+    world.dora.sync().await;
+    bob.set_state(&world.room, "m.room.topic", "", topic).await;
+    let set = world.dora.expect("the topic", |line| line.is("TOPIC")).await;
+    assert_eq!((set.nick(), set.text()), ("bob[m]", "the same"));
+    // Now it is there.
+    world.alice.set_topic(&world.room, "the same").await;
+    world.settle("end").await;
+    assert_eq!((topics(&world), world.told().len()), (vec!["the same".to_owned()], 1));
 }
 
 async fn a_room_of_our_making_lets_people_set_the_topic(ircd: IrcdConfig) {

@@ -362,6 +362,9 @@ async fn r2_one_puppet_too_many_is_told() {
     world.alice_speaks().await;
     let bob = world.homeserver.user("bob");
     bob.join(&world.room).await;
+    let join = world.alice.expect_membership(&world.room, bob.id(), "join").await;
+    let told = world.expect_told(&join.event_id).await;
+    assert!(told.body().starts_with("You could not be brought onto IRC: "), "{}", told.body());
     let message = bob.say(&world.room, "me too").await;
     let told = world.expect_told(&message).await;
     assert!(told.body().contains("as many users"), "{}", told.body());

@@ -13,8 +13,8 @@ use footbridge::{
         wire::Line,
     },
     model::{
-        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey, Reason,
-        Source, TextKind, TextTarget,
+        Arrived, ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey,
+        Reason, Source, TextKind, TextTarget,
     },
 };
 
@@ -398,9 +398,14 @@ fn fate_words(fate: &Fate) -> String {
 
 fn failure_words(failure: &Failure) -> String {
     let certain = if failure.certain { "" } else { " uncertain" };
+    let arrived = match failure.arrived {
+        Arrived::Nothing => String::new(),
+        Arrived::Lines { first, of } => format!(" after {first} of {of} lines"),
+        Arrived::Part => " in part".to_owned(),
+    };
     let detail =
         failure.words.as_ref().or(failure.detail.as_ref()).map(|words| format!(" ({words})")).unwrap_or_default();
-    format!("{:?}{certain}{detail}", failure.reason)
+    format!("{:?}{certain}{arrived}{detail}", failure.reason)
 }
 
 /// `\xff`, `\n`, `\r`, `\0` and `\\`; and `*100` after a character in braces: `{x*100}`.

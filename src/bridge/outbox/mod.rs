@@ -50,8 +50,8 @@ pub(super) enum Job {
     Rename(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.
     TurnDown(Arc<Ghost>),
-    /// A Matrix user was removed from the channel.
-    Remove { user: OwnedUserId, reason: String },
+    /// A Matrix user was removed from the channel: in these words, by this event.
+    Remove { user: OwnedUserId, words: String, at: IrcKey },
 }
 
 /// Settles an IRC line in the journal once every room that it went to has it.

@@ -178,9 +178,11 @@ impl Worker {
             Job::Topic { topic, topiclen } => {
                 let out = &self.out;
                 let now = || out.matrix.state(&self.room, "m.room.topic", "", None);
+                let is_set = |now: Option<Box<RawValue>>| {
+                    now.map_or(topic.is_empty(), |now| matrix_to_irc::is_topic(&now, &topic, topiclen))
+                };
                 // Where that can't be read, it is set.
-                let now = self.ask(now).await.ok().flatten();
-                if now.is_some_and(|now| matrix_to_irc::is_topic(&now, &topic, topiclen)) {
+                if self.ask(now).await.is_ok_and(is_set) {
                     return;
                 }
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
@@ -200,10 +202,18 @@ impl Worker {
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
             }
-            Job::Remove { user, reason } => {
+            Job::Remove { user, words, at } => {
                 let out = &self.out;
+                let reason = format!("was {words} on IRC");
                 let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                report(&self.room, "remove a user who was kicked on IRC", &self.ask(kick).await);
+                let removed = self.ask(kick).await;
+                report(&self.room, "remove a user who was kicked on IRC", &removed);
+                if matches!(removed, Err(MatrixError::Forbidden { .. })) {
+                    let text =
+                        format!("On IRC {user} was {words}. The bridge's bot may not remove them from this room.");
+                    let told = self.send(&format!("fbn{at}"), &notice(&text)).await;
+                    report(&self.room, "say that a user was kicked on IRC", &told);
+                }
             }
         }
     }

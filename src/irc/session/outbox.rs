@@ -79,6 +79,8 @@ pub(super) struct Current {
     /// Its lines to come, as the author wrote them. Never empty. They are cut as they go out, as how much fits in a line
     /// depends on our name then.
     pub(super) lines: VecDeque<String>,
+    /// How many there were.
+    pub(super) of: u32,
     /// How many bytes of the first of them have gone out.
     pub(super) said: usize,
 }

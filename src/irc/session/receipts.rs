@@ -8,12 +8,13 @@
 //! Where only the barrier proves anything, it may be any line's that it could mean: it is kept until the barrier has
 //! come back, and if fewer errors came than there are such lines, all of these are uncertain.
 //!
-//! A command is decided when all of its lines are: delivered only if each was. Its fate is told exactly once.
+//! A command is decided when all of its lines are: delivered only if each was; else its failure says how many lines of
+//! its author's arrived, and it is certain only if that of each line is. Its fate is told exactly once.
 
 use std::collections::VecDeque;
 
 use super::Output;
-use crate::model::{CaseMapping, CommandId, Failure, Fate, Reason};
+use crate::model::{Arrived, CaseMapping, CommandId, Failure, Fate, Reason};
 
 /// How long an echo or a labelled answer may take before we ask. In milliseconds.
 const PATIENCE: u64 = 10_000;
@@ -62,11 +63,28 @@ impl Verb {
     }
 }
 
+/// What of a command a line is, counted in lines as its author wrote them: one may need several of ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    /// The line that it is of, or a part of.
+    pub(super) line: u32,
+    /// How many lines are out in full after it.
+    pub(super) out: u32,
+    /// How many there are.
+    pub(super) of: u32,
+}
+
+impl Piece {
+    /// All of a command.
+    pub(super) const WHOLE: Self = Self { line: 0, out: 1, of: 1 };
+}
+
 /// A line on its way.
 #[derive(Debug)]
 struct Sent {
     serial: u64,
     command: CommandId,
+    line: u32,
     verb: Verb,
     target: Box<str>,
     /// Whom it is about besides its target: who is to be kicked.
@@ -102,6 +120,50 @@ struct Tally {
     complete: bool,
     failure: Option<Failure>,
     msgid: Option<String>,
+    /// How many lines its author wrote.
+    of: u32,
+    /// How many of them have gone out in full.
+    out: u32,
+    /// The first of them that has failed.
+    first_lost: u32,
+    /// The last of them of which something has arrived.
+    last_arrived: Option<u32>,
+}
+
+impl Tally {
+    const fn new(command: CommandId) -> Self {
+        Self {
+            command,
+            undecided: 0,
+            complete: false,
+            failure: None,
+            msgid: None,
+            of: 0,
+            out: 0,
+            first_lost: u32::MAX,
+            last_arrived: None,
+        }
+    }
+
+    /// A line, or what there was to come, failed.
+    fn failed(&mut self, failure: Failure) {
+        match &mut self.failure {
+            Some(first) => first.certain &= failure.certain,
+            None => self.failure = Some(failure),
+        }
+    }
+
+    /// What became of it all.
+    fn fate(self) -> Fate {
+        let Some(failure) = self.failure else { return Fate::Delivered { msgid: self.msgid } };
+        let first = self.first_lost.min(self.out);
+        let arrived = match self.last_arrived {
+            None => Arrived::Nothing,
+            Some(last) if last < first => Arrived::Lines { first, of: self.of },
+            Some(_) => Arrived::Part,
+        };
+        Fate::Failed(Failure { arrived, ..failure })
+    }
 }
 
 /// The lines on their way, and what is known of their commands.
@@ -143,30 +205,31 @@ impl Receipts {
         self.next
     }
 
-    /// A line goes out. `last` if it is the command's last.
+    /// A line goes out: this piece of the command.
     pub(super) fn sent(
         &mut self,
         command: CommandId,
         verb: Verb,
         target: &str,
         about: Option<&str>,
-        last: bool,
+        piece: Piece,
         now: u64,
     ) {
         let (serial, target, about) = (self.next, target.into(), about.map(Into::into));
         self.next += 1;
-        self.sent.push_back(Sent { serial, command, verb, target, about, at: now });
+        self.sent.push_back(Sent { serial, command, line: piece.line, verb, target, about, at: now });
         let tally = self.tally(command);
         tally.undecided += 1;
-        tally.complete = last;
+        (tally.out, tally.of) = (piece.out, piece.of);
+        tally.complete = piece.out == piece.of;
     }
 
     /// No more lines of the command will go out. With a failure, it has failed.
     pub(super) fn complete(&mut self, command: CommandId, failure: Option<Failure>, out: &mut Vec<Output>) {
         let tally = self.tally(command);
         tally.complete = true;
-        if tally.failure.is_none() {
-            tally.failure = failure;
+        if let Some(failure) = failure {
+            tally.failed(failure);
         }
         self.conclude(command, out);
     }
@@ -304,7 +367,7 @@ impl Receipts {
 
     fn tally(&mut self, command: CommandId) -> &mut Tally {
         let at = self.commands.iter().position(|tally| tally.command == command).unwrap_or_else(|| {
-            self.commands.push(Tally { command, undecided: 0, complete: false, failure: None, msgid: None });
+            self.commands.push(Tally::new(command));
             self.commands.len() - 1
         });
         &mut self.commands[at]
@@ -315,10 +378,13 @@ impl Receipts {
         let tally = self.tally(sent.command);
         tally.undecided -= 1;
         match verdict {
-            Ok(Some(msgid)) => tally.msgid = Some(msgid),
-            Ok(None) => {}
+            Ok(msgid) => {
+                tally.msgid = msgid.or(tally.msgid.take());
+                tally.last_arrived = tally.last_arrived.max(Some(sent.line));
+            }
             Err(failure) => {
-                tally.failure.get_or_insert(failure);
+                tally.first_lost = tally.first_lost.min(sent.line);
+                tally.failed(failure);
             }
         }
         self.conclude(sent.command, out);
@@ -329,8 +395,7 @@ impl Receipts {
         let done = self.commands.iter().position(|t| t.command == command && t.complete && t.undecided == 0);
         if let Some(at) = done {
             let tally = self.commands.remove(at);
-            let fate = tally.failure.map_or(Fate::Delivered { msgid: tally.msgid }, Fate::Failed);
-            out.push(Output::Fate(command, fate));
+            out.push(Output::Fate(command, tally.fate()));
         }
         if self.sent.is_empty() && self.commands.is_empty() && self.sent.capacity() > 16 {
             // A quiet link keeps nothing of its busy hour.

@@ -6,7 +6,7 @@ use super::{
     connection::Connection,
     nicks,
     outbox::{Command, Current, What},
-    receipts::{Proof, Receipts, Verb},
+    receipts::{Piece, Proof, Receipts, Verb},
 };
 use crate::{
     irc::{
@@ -249,18 +249,19 @@ fn begin(
     let receipts = &mut connection.receipts;
     let written = match command.what {
         What::Say { target, kind, lines } => {
-            *current = Some(Box::new(Current { id, kind, target, lines: lines.into(), said: 0 }));
+            let of = count(lines.len());
+            *current = Some(Box::new(Current { id, kind, target, lines: lines.into(), of, said: 0 }));
             return false;
         }
         What::Topic { channel, topic } => {
             let topic = cut(&topic, isupport.topiclen);
             let written = labelled(wire, receipts, isupport).topic(&channel, topic);
-            written.map(|()| receipts.sent(id, Verb::Topic, &channel, None, true, now))
+            written.map(|()| receipts.sent(id, Verb::Topic, &channel, None, Piece::WHOLE, now))
         }
         What::Kick { channel, nick, reason } => {
             let reason = reason.as_deref().map(|reason| cut(reason, isupport.kicklen));
             let written = labelled(wire, receipts, isupport).kick(&channel, &nick, reason);
-            written.map(|()| receipts.sent(id, Verb::Kick, &channel, Some(&nick), true, now))
+            written.map(|()| receipts.sent(id, Verb::Kick, &channel, Some(&nick), Piece::WHOLE, now))
         }
         What::Part { channel, reason } => {
             channels.leaving(&channel, isupport.casemapping);
@@ -282,6 +283,7 @@ fn next_line(
     wire: &mut Vec<u8>,
 ) -> Result<(), Illegal> {
     let budget = translate::budget(isupport.linelen, &connection.me, current.kind, &current.target);
+    let number = current.of - count(current.lines.len());
     let line = current.lines.pop_front().unwrap_or_default();
     let (piece, rest) = translate::first_piece(&line[current.said..], budget);
     let writer = labelled(wire, &connection.receipts, isupport);
@@ -294,8 +296,13 @@ fn next_line(
     if current.said > 0 {
         current.lines.push_front(line);
     }
-    connection.receipts.sent(current.id, verb, &current.target, None, current.lines.is_empty(), now);
+    let piece = Piece { line: number, out: current.of - count(current.lines.len()), of: current.of };
+    connection.receipts.sent(current.id, verb, &current.target, None, piece, now);
     Ok(())
+}
+
+fn count(lines: usize) -> u32 {
+    u32::try_from(lines).unwrap_or(u32::MAX)
 }
 
 fn labelled<'w>(wire: &'w mut Vec<u8>, receipts: &Receipts, isupport: &Isupport) -> LineWriter<'w> {

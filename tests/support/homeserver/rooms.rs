@@ -256,13 +256,13 @@ impl State {
 
     /// Adds an event to a room if the rules allow it, and answers with its id.
     ///
-    /// State that says what is already so makes no new event, as on Synapse.
+    /// State that says once more what its sender said makes no new event, as on Synapse.
     pub fn append(&mut self, room_id: &str, draft: Draft) -> Result<String, Refusal> {
         let event_id = format!("$event{}", self.fresh());
         let room = self.room(room_id)?;
         if let Some(key) = &draft.state_key
             && let Some(now) = room.state.get(&(draft.kind.clone(), key.clone()))
-            && now.content == draft.content
+            && (&now.sender, &now.content) == (&draft.sender, &draft.content)
         {
             return Ok(now.event_id.clone());
         }

@@ -29,6 +29,7 @@ use super::{
     FakeHomeserver,
     api::{self, Call, Query, Refusal},
 };
+use crate::support::process::POLL;
 
 /// The largest request that a homeserver takes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -48,6 +49,10 @@ pub enum Outage {
     RateLimited(u64),
     /// The same to every request whose address has this text, and a pause of an hour; all others work.
     RateLimitedAt(&'static str),
+    /// 403 `M_FORBIDDEN` to every request whose address has this text; all others work.
+    ForbiddenAt(&'static str),
+    /// Every request whose address has this text waits until the outage is over; all others work.
+    HeldAt(String),
     /// Everything works, but each answer takes this much longer.
     Latency(Duration),
     /// 500 `M_UNKNOWN` to every request.
@@ -132,13 +137,30 @@ async fn front(
         Some(Outage::Latency(extra)) => tokio::time::sleep(*extra).await,
         Some(Outage::BadGateway) => return html(StatusCode::BAD_GATEWAY),
         Some(Outage::RateLimited(seconds)) => return rate_limited(*seconds),
+        Some(Outage::ForbiddenAt(text)) if request.uri().to_string().contains(text) => {
+            let refusal = Refusal::forbidden("You may not do that.");
+            return json_response(StatusCode::FORBIDDEN, &refusal.body());
+        }
+        Some(held @ Outage::HeldAt(text)) if request.uri().to_string().contains(&**text) => {
+            while homeserver.next_outage().as_ref() == Some(held) {
+                tokio::time::sleep(POLL).await;
+            }
+        }
         Some(Outage::RateLimitedAt(text)) if request.uri().to_string().contains(text) => return rate_limited(3600),
         Some(Outage::DropConnections) => {
             connection.0.store(true, Ordering::Relaxed);
             return html(StatusCode::BAD_GATEWAY);
         }
         Some(Outage::Fails) => return refused(&internal_error()),
-        Some(Outage::LoseAnswers | Outage::StumblesOver(_) | Outage::Blocks(_) | Outage::RateLimitedAt(_)) | None => {}
+        Some(
+            Outage::LoseAnswers
+            | Outage::StumblesOver(_)
+            | Outage::Blocks(_)
+            | Outage::RateLimitedAt(_)
+            | Outage::ForbiddenAt(_)
+            | Outage::HeldAt(_),
+        )
+        | None => {}
     }
     let (parts, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, MAX_BODY).await else {

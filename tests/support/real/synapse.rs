@@ -30,7 +30,7 @@ pub struct Synapse {
 }
 
 /// How many bridges the shared server knows beforehand.
-const SHARED_BRIDGES: usize = 64;
+const SHARED_BRIDGES: usize = 80;
 
 impl Synapse {
     /// The homeserver's name.

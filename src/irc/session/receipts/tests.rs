@@ -17,7 +17,15 @@ fn failed(command: u64, failure: Failure) -> Output {
 }
 
 fn say(receipts: &mut Receipts, command: u64, target: &str, last: bool, now: u64) {
-    receipts.sent(CommandId(command), Verb::Privmsg, target, None, last, now);
+    let piece = if last { Piece::WHOLE } else { Piece { line: 0, out: 1, of: 2 } };
+    receipts.sent(CommandId(command), Verb::Privmsg, target, None, piece, now);
+}
+
+/// Sends one line after the other of a command, each as a piece of one of `of` lines.
+fn say_lines(receipts: &mut Receipts, pieces: &[(u32, u32)], of: u32) {
+    for &(line, out) in pieces {
+        receipts.sent(CommandId(1), Verb::Privmsg, "#a", None, Piece { line, out, of }, 0);
+    }
 }
 
 #[test]
@@ -101,7 +109,49 @@ fn a_command_is_delivered_only_if_all_its_lines_were() {
     receipts.echo(Verb::Privmsg, "#a", ASCII, None, &mut out);
     assert_eq!(out, []);
     receipts.refused(Some("#a"), Verb::ANY, ASCII, refusal(), &mut out);
-    assert_eq!(out, [failed(1, refusal())]);
+    assert_eq!(out, [failed(1, Failure { arrived: Arrived::Part, ..refusal() })]);
+}
+
+#[test]
+fn r2_a_command_that_failed_says_which_of_its_authors_lines_arrived() {
+    let whole = &[(0, 1), (1, 2), (2, 3), (3, 4)][..];
+    let long_second = &[(0, 1), (1, 1), (1, 1), (1, 2)][..];
+    let stopped_in_second = &[(0, 1), (1, 1), (1, 1)][..];
+    let first_three = Arrived::Lines { first: 3, of: 4 };
+    let only_first = Arrived::Lines { first: 1, of: 4 };
+    for (pieces, refused, arrived) in [
+        (whole, &[3][..], first_three),
+        (whole, &[2, 3], Arrived::Lines { first: 2, of: 4 }),
+        (&whole[..3], &[0, 1, 2], Arrived::Nothing),
+        (whole, &[1], Arrived::Part),
+        (whole, &[0], Arrived::Part),
+        (&whole[..3], &[], first_three),
+        (long_second, &[1, 2, 3], only_first),
+        (long_second, &[3], Arrived::Part),
+        (stopped_in_second, &[], Arrived::Part),
+        (stopped_in_second, &[1, 2], only_first),
+    ] {
+        let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+        say_lines(&mut receipts, pieces, 4);
+        for serial in refused {
+            receipts.labelled(*serial, Err(refusal()), &mut out);
+        }
+        receipts.complete(CommandId(1), Some(refusal()), &mut out);
+        let question = receipts.ask(0);
+        receipts.answered(question, 1, &mut out);
+        assert_eq!(out, [failed(1, Failure { arrived, ..refusal() })], "{pieces:?} {refused:?}");
+    }
+}
+
+#[test]
+fn r2_where_the_fate_of_one_line_is_uncertain_the_commands_is() {
+    let (mut receipts, mut out) = (Receipts::new(), Vec::new());
+    say_lines(&mut receipts, &[(0, 1), (1, 2), (2, 3)], 3);
+    receipts.labelled(0, Ok(None), &mut out);
+    receipts.labelled(1, Err(refusal()), &mut out);
+    receipts.abandon(&Failure::uncertain(Reason::LinkLost), &mut out);
+    let arrived = Arrived::Lines { first: 1, of: 3 };
+    assert_eq!(out, [failed(1, Failure { arrived, certain: false, ..refusal() })]);
 }
 
 #[test]
@@ -109,7 +159,7 @@ fn echoes_count_in_order_per_target_and_kind() {
     let (mut receipts, mut out) = (Receipts::new(), Vec::new());
     receipts.proof = Proof::Echo;
     say(&mut receipts, 1, "#a", true, 0);
-    receipts.sent(CommandId(2), Verb::Notice, "#a", None, true, 0);
+    receipts.sent(CommandId(2), Verb::Notice, "#a", None, Piece::WHOLE, 0);
     say(&mut receipts, 3, "bob", true, 0);
     assert!(receipts.echo(Verb::Privmsg, "BOB", ASCII, Some("id".into()), &mut out));
     assert!(receipts.echo(Verb::Notice, "#a", ASCII, None, &mut out));
@@ -121,7 +171,7 @@ fn echoes_count_in_order_per_target_and_kind() {
 fn a_kick_is_refused_by_its_channel_or_by_whom_it_is_about() {
     for name in ["#a", "bob"] {
         let (mut receipts, mut out) = (Receipts::new(), Vec::new());
-        receipts.sent(CommandId(1), Verb::Kick, "#a", Some("bob"), true, 0);
+        receipts.sent(CommandId(1), Verb::Kick, "#a", Some("bob"), Piece::WHOLE, 0);
         assert!(receipts.refused(Some(name), Verb::ANY, ASCII, refusal(), &mut out), "{name}");
     }
 }
