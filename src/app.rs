@@ -2,9 +2,9 @@
 
 mod probes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use probes::{check_database, check_homeserver, check_server};
@@ -12,7 +12,7 @@ pub(crate) use probes::{check_database, check_homeserver, check_server};
 use crate::{
     bridge::{Bridge, JournalAhead, Parts, Pings},
     config::Config,
-    irc::pool::local::LocalPool,
+    irc::pool::{ConnectionPool, local::LocalPool},
     lifecycle,
     matrix::{
         HomeserverClient, HomeserverSettings, MatrixApi,
@@ -25,6 +25,11 @@ use crate::{
 
 /// What is said on every link when the bridge stops.
 const QUIT_REASON: &str = "The bridge is stopping";
+
+/// How long the links may take to say it where something else has broken.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the journal's last handles may take to be dropped.
+const LAST_HANDLES: Duration = Duration::from_secs(1);
 
 /// Runs the bridge until it is told to stop.
 ///
@@ -39,6 +44,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let client = homeserver(&config, &registration)?;
     let matrix: Arc<dyn MatrixApi> = Arc::new(client.clone());
     let pool = LocalPool::new(clock.clone(), Arc::new(JournalAhead(journal.clone())));
+    let links = pool.clone();
     let pings = Pings::new(matrix.clone(), clock.clone());
     let bind = config.appservice.bind;
     let listener = TcpListener::bind(bind).await.map_err(|error| probes::explain_bind(bind, &error))?;
@@ -74,9 +80,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         () = lifecycle::stop_requested() => {}
         // The service manager starts us anew; the journal has everything.
-        () = bridge.broken() => anyhow::bail!("a part of the bridge has ended by a fault, which the lines above tell"),
+        () = bridge.broken() => {
+            goodbye(&*links).await;
+            anyhow::bail!("a part of the bridge has ended by a fault, which the lines above tell");
+        }
         // It has said why; nothing can be accepted without it.
-        _ = &mut writer => anyhow::bail!("the journal has ended, and the bridge with it, as the lines above tell"),
+        _ = &mut writer => {
+            goodbye(&*links).await;
+            anyhow::bail!("the journal has ended, and the bridge with it, as the lines above tell");
+        }
     }
     lifecycle::stopping();
     tracing::info!("stopping");
@@ -87,12 +99,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let _ = server.await;
         bridge.stop(QUIT_REASON).await;
         drop(journal);
-        let _ = writer.await;
+        // A request that was never sent to its end still holds the journal, which has nothing left to write.
+        let _ = timeout(LAST_HANDLES, writer).await;
         store.close().await;
     };
     lifecycle::or_hard_stop(finish).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says QUIT on every link, as far as that works.
+async fn goodbye(links: &dyn ConnectionPool) {
+    if timeout(GOODBYE, links.shutdown(QUIT_REASON)).await.is_err() {
+        tracing::warn!("not all links could say goodbye");
+    }
 }
 
 /// The homeserver's client, as the registration says who we are.

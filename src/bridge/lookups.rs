@@ -206,6 +206,9 @@ impl Core {
         }
         self.opening.insert(key.clone(), vec![answer]);
         let known = self.directory.channels.get(&key).and_then(|channel| channel.rooms.first().cloned());
+        // A plumbed room's name is its own people's affair.
+        let is_plumbed = |room: &OwnedRoomId| self.directory.rooms.get(room).is_some_and(|room| !room.follows_topic);
+        let is_ours = !known.as_ref().is_some_and(is_plumbed);
         let (outbox, input, alias) = (self.outbox.clone(), self.input.clone(), alias.to_owned());
         // On its own: making a room may take longer than the homeserver's patience, and must not be left half done.
         tokio::spawn(async move {
@@ -215,12 +218,13 @@ impl Core {
                     Some(room) => room,
                     None => portal.insert(make_room(&outbox, &key).await?).room.clone(),
                 };
-                outbox.matrix.put_alias(&alias, &room).await
+                outbox.matrix.put_alias(&alias, &room).await?;
+                if is_ours {
+                    name_room(&outbox, &room, &alias).await;
+                }
+                Ok::<_, MatrixError>(())
             };
             let made = made.await;
-            if let (Ok(()), Some(portal)) = (&made, &portal) {
-                name_room(&outbox, &portal.room, &alias).await;
-            }
             if let Err(error) = &made {
                 tracing::warn!(portal.channel = %key.1, %error, "could not make a room for an alias");
             }

@@ -26,7 +26,10 @@ impl Nicks {
                 self.holders.remove(&before);
             }
         }
-        self.holders.insert(mapping.fold(nick), user.to_owned());
+        let loser = self.holders.insert(mapping.fold(nick), user.to_owned());
+        if let Some(loser) = loser.filter(|loser| loser != user) {
+            self.kept.remove(&loser);
+        }
     }
 
     /// Whether `user` may ask for a nick: it isn't kept for somebody else.
@@ -61,5 +64,11 @@ mod tests {
         nicks.keep(bob, "Alice[m]", CaseMapping::Rfc1459);
         nicks.keep(alice, "Alex[m]", CaseMapping::Rfc1459);
         assert!(!nicks.is_free_for(alice, "Alice[m]", CaseMapping::Rfc1459));
+        let carol = user_id!("@carol:hs.test");
+        nicks.keep(carol, "Alice[m]", CaseMapping::Rfc1459);
+        for mapping in [CaseMapping::Ascii, CaseMapping::Rfc1459] {
+            nicks.refold(mapping);
+            assert!(nicks.is_free_for(carol, "Alice[m]", mapping) && !nicks.is_free_for(bob, "Alice[m]", mapping));
+        }
     }
 }

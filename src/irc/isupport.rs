@@ -34,7 +34,9 @@ fn apply_token(to: &mut Isupport, name: &str, value: &str) {
         "PREFIX" => to.prefix = prefix(value).unwrap_or_else(|| std::mem::take(&mut to.prefix)),
         "CHANMODES" => to.chanmodes = chanmodes(value),
         "STATUSMSG" => to.statusmsg = punctuation(value),
-        "NICKLEN" | "MAXNICKLEN" => to.nicklen = number(value, 1, 512).or(to.nicklen),
+        "NICKLEN" => to.nicklen = number(value, 1, 512).or(to.nicklen),
+        // The longest nick that anybody may have, for instance on another server of the network; ours may be shorter.
+        "MAXNICKLEN" => to.nicklen = to.nicklen.or(number(value, 1, 512)),
         "USERLEN" => to.userlen = number(value, 1, 512).or(to.userlen),
         "NAMELEN" => to.namelen = number(value, 1, 4096).or(to.namelen),
         "CHANNELLEN" => to.channellen = number(value, 2, 512).unwrap_or(to.channellen),

@@ -61,6 +61,8 @@ const BATCH_LINES: u64 = 256;
 /// How long what comes for a link that only listens gathers in its socket. Hundreds of puppets hear each line of a channel in
 /// the same moment; meanwhile whoever has to act on it does so, and where much is said they read it in one go.
 const GATHER: Duration = Duration::from_millis(10);
+/// Reads after which what had gathered is read, whatever has followed it.
+const CATCH_UP: u8 = 4;
 /// Bytes pulled for one write, more or less.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -80,6 +82,19 @@ enum Phase {
     Dialing(Later<Result<Stream, Failure>>, Arc<Notify>),
     /// With a socket.
     Connected(Box<Wire>),
+}
+
+/// When the socket is read.
+#[derive(Clone, Copy)]
+enum Reading {
+    /// As soon as there is something.
+    OnArrival,
+    /// It was read to its end; a link that only listens may let gather what comes next.
+    Drained,
+    /// What has come gathers until then.
+    At(Instant),
+    /// What has gathered is being read, in so many reads at the most.
+    CatchingUp(u8),
 }
 
 /// Lines that go out as soon as the journal has answered.
@@ -103,8 +118,7 @@ pub(in crate::irc) struct Link {
     /// When the line budget allows another line; set while one waits for it.
     next_line: Option<Instant>,
     held: Option<Box<Held>>,
-    /// When to read what has come for a link that only listens.
-    read_at: Option<Instant>,
+    reading: Reading,
     outbox: Outbox,
     /// The key of the next event.
     key: IrcKey,
@@ -158,7 +172,7 @@ impl Link {
             stage: None,
             next_line: None,
             held: None,
-            read_at: None,
+            reading: Reading::OnArrival,
             dialled: false,
             alarm: Alarm::default(),
             retired: false,
@@ -254,12 +268,13 @@ impl Link {
             return false;
         }
         if self.session.only_listens() && !wire.is_leaving() {
-            let at = match self.read_at {
-                Some(at) => at,
-                None if wire.is_readable(cx) => *self.read_at.insert(Instant::now() + GATHER),
-                None => return false,
-            };
-            if Instant::now() < at {
+            if matches!(self.reading, Reading::Drained) {
+                if !wire.is_readable(cx) {
+                    return false;
+                }
+                self.reading = Reading::At(Instant::now() + GATHER);
+            }
+            if matches!(self.reading, Reading::At(at) if Instant::now() < at) {
                 return false;
             }
         }
@@ -278,10 +293,17 @@ impl Link {
         OUTPUTS.set(outputs);
         match read {
             Poll::Pending => {
-                self.read_at = None;
+                self.reading = Reading::Drained;
                 false
             }
-            Poll::Ready(Read::Some) => true,
+            Poll::Ready(Read::Some) => {
+                self.reading = match self.reading {
+                    Reading::At(_) => Reading::CatchingUp(CATCH_UP),
+                    Reading::CatchingUp(left) if left > 1 => Reading::CatchingUp(left - 1),
+                    _ => Reading::OnArrival,
+                };
+                true
+            }
             Poll::Ready(Read::End(reason)) => {
                 self.lose(&reason);
                 true
@@ -293,7 +315,7 @@ impl Link {
     fn lose(&mut self, reason: &str) {
         let Phase::Connected(wire) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         self.held = None;
-        self.read_at = None;
+        self.reading = Reading::OnArrival;
         if !wire.is_leaving() {
             info!(link.id = %self.id, reason, "lost the connection");
             self.step(Input::Disconnected(reason));
@@ -334,7 +356,10 @@ impl Link {
             Phase::Idle | Phase::Dialing(..) => None,
         };
         // While we don't listen, what has come is none of our business.
-        let read_at = self.read_at.filter(|_| !self.outbox.is_full());
+        let read_at = match self.reading {
+            Reading::At(at) if !self.outbox.is_full() => Some(at),
+            _ => None,
+        };
         [timer, wire, self.next_line, read_at].into_iter().flatten().min()
     }
 
@@ -354,7 +379,7 @@ impl Link {
     fn pull(&mut self) -> bool {
         let Phase::Connected(wire) = &mut self.phase else { return false };
         // What was left to gather may end with the end of the connection.
-        if self.read_at.is_some()
+        if matches!(self.reading, Reading::At(_) | Reading::CatchingUp(_))
             || self.held.is_some()
             || self.next_line.is_some()
             || !wire.is_idle()

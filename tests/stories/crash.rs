@@ -41,6 +41,16 @@ impl Database {
         stage.start(bridge).await
     }
 
+    /// Waits until all that Dora said is recorded as arrived, and its text erased.
+    async fn all_of_dora_settled(&self, world: &World) {
+        let all_settled = async {
+            while !self.accepted_of_dora(world).await.is_empty() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, all_settled).await.expect("what has arrived is settled, and its text erased");
+    }
+
     /// What Dora said that the bridge has accepted and the homeserver has not got, in order.
     async fn accepted_of_dora(&self, world: &World) -> Vec<String> {
         const SQL: &str = "SELECT body FROM journal_lines WHERE settled_at IS NULL AND body IS NOT NULL ORDER BY n";
@@ -177,6 +187,7 @@ async fn what_was_accepted_from_irc_survives(database: Database) {
     const LINES: usize = 100;
     let mut world = database.world(IrcdConfig::modern()).await;
     world.settle("start").await;
+    database.all_of_dora_settled(&world).await;
     world.homeserver.outage(Outage::BadGateway);
     let said: Vec<String> = (0..LINES).map(|n| format!("line {n}")).collect();
     for line in &said {
@@ -201,12 +212,7 @@ async fn what_was_accepted_from_irc_survives(database: Database) {
     let read: Vec<String> =
         world.homeserver.messages(&world.room).into_iter().filter(|body| said.contains(body)).collect();
     assert_same(&read, &said);
-    let all_settled = async {
-        while !database.accepted_of_dora(&world).await.is_empty() {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, all_settled).await.expect("what has arrived is settled, and its text erased");
+    database.all_of_dora_settled(&world).await;
 }
 
 /// The same person on both sides, with the same user name: what she says on IRC isn't her puppet's.

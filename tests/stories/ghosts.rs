@@ -12,6 +12,7 @@ on_both_kinds_of_server!(
     who_speaks_and_leaves_at_once_is_not_left_behind,
     a_matrix_user_opens_a_private_chat,
     what_is_said_before_a_ghost_has_come_is_passed_on,
+    a_private_chat_whose_beginning_is_unknown_says_so_and_goes_on,
     an_irc_user_opens_a_private_chat,
     r2_an_irc_user_is_told_of_a_private_message_that_has_no_room,
     the_bot_explains_itself_to_people_and_answers_no_bot,
@@ -144,6 +145,23 @@ async fn what_is_said_before_a_ghost_has_come_is_passed_on(ircd: IrcdConfig) {
     world.bridge.restart().await;
     world.dora.expect_text(ALICE_HEARD_BY_DORA, |from| from == ALICE, "line 119").await;
     assert_eq!(heard(&world)[3..], many);
+}
+
+async fn a_private_chat_whose_beginning_is_unknown_says_so_and_goes_on(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.homeserver.outage(Some(Outage::ForbiddenAt("/messages")));
+    world.homeserver.pause();
+    let chat =
+        world.alice.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    world.alice.say(&chat, "first").await;
+    world.homeserver.resume();
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world.alice.say(&chat, "can you hear me?").await;
+    world.dora.expect_text(ALICE_HEARD_BY_DORA, |from| from == ALICE, "can you hear me?").await;
+    let told = world.alice.wait_for(&chat, "what couldn't be read", |timeline| {
+        timeline.iter().find(|event| event.body().contains("before I came could not be read")).cloned()
+    });
+    assert_eq!(told.await.sender, DORA);
 }
 
 async fn an_irc_user_opens_a_private_chat(ircd: IrcdConfig) {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
-    Destination, Outbox,
+    Destination, Job, Outbox,
     missed::said_since_invitation,
     queue::{Queue, Waited},
     worker::{PRIVATE_ONLY, report, settle_text},
@@ -101,7 +101,16 @@ pub(super) async fn come_in(out: &Arc<Outbox>, queue: &Queue, room: &RoomId, voi
         Voice::Ghost(ghost, user) => {
             accept_query(out, room, ghost, user).await?;
             queue.load(HashSet::from([ghost.user.clone()]));
-            Ok(())
+            let (missed, problem) = said_since_invitation(out, room, ghost).await?;
+            if let Some(problem) = problem {
+                let text = format!(
+                    "What was written here before I came could not be read ({problem}). It did not reach IRC, unless you \
+                     hear otherwise."
+                );
+                queue.push(Job::Notice { text, txn: format!("fbm{:032x}", rand::random::<u128>()) });
+            }
+            let (ghost, user, room) = (ghost.clone(), user.clone(), room.to_owned());
+            tell_core(out, Input::QueryEntered { ghost, user, room, missed }).await
         }
     }
 }
@@ -167,20 +176,20 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
         let members = out.persist(|| out.matrix.members(room, Some(&ghost.user))).await?;
         if members.iter().any(|member| member.user != *user && member.user != ghost.user) {
             out.persist(|| out.matrix.leave(room, Some(&ghost.user), Some(PRIVATE_ONLY))).await?;
-            return Ok(None);
+            return Ok(false);
         }
         keep_query(out, room, ghost, user).await.map_err(|Stopped| MatrixError::Stopped)?;
-        said_since_invitation(out, room, ghost).await.map(Some)
+        Ok(true)
     };
     match out.as_ghost(ghost, accept).await {
-        Ok(Some(missed)) => {
-            let (ghost, user, room) = (ghost.clone(), user.to_owned(), room.to_owned());
-            return tell_core(out, Input::QueryEntered { ghost, user, room, missed }).await;
-        }
-        Ok(None) => {}
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
         Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
         Err(error) => {
             report(room, "accept the invitation to a query", &Err(error));
+            // It may have come in before that failed, and must not look as if it listened.
+            let left = out.matrix.leave(room, Some(&ghost.user), Some("I can't talk here")).await;
+            report(room, "leave a query that could not be entered", &left);
         }
     }
     let refused = Input::QueryRefused { ghost: ghost.clone(), user: user.to_owned(), room: Some(room.to_owned()) };

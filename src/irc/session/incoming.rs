@@ -74,7 +74,8 @@ impl Session {
     }
 
     fn numeric(&mut self, number: u16, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
-        if matches!(number, numeric::ERR_YOUREBANNEDCREEP | numeric::ERR_YOUWILLBEBANNED) {
+        // 466 only warns of it: the connection may go on for days and end otherwise.
+        if number == numeric::ERR_YOUREBANNEDCREEP {
             return self.ban_verdict(line);
         }
         if self.login_numeric(number, line, now, out) {

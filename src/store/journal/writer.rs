@@ -143,7 +143,9 @@ impl Writer {
         self.report();
         while !self.replaced && give_up_at.is_none_or(|at| self.has_work() && Instant::now() < at) {
             let commit_at = self.outage.as_ref().filter(|_| self.has_work()).map(|o| o.retry_at).or(self.settle_at);
-            let wake_at = commit_at.map_or(self.tidy_at, |at| at.min(self.tidy_at));
+            // At the end there is nothing to tidy, only to write.
+            let tidy_at = give_up_at.unwrap_or(self.tidy_at);
+            let wake_at = commit_at.map_or(tidy_at, |at| at.min(tidy_at));
             tokio::select! {
                 biased;
                 count = self.requests.recv_many(&mut received, BURST), if give_up_at.is_none() => {
