@@ -2,7 +2,7 @@
 //!
 //! Owner of what isn't written yet. Whoever may not wait hands a [`Fact`] over ([`Keeper::note`]); a lane that made a
 //! room waits until that is kept ([`Keeper::keep`]), since what is said in a room that nobody knows after a restart is
-//! said into the void. To keep another fact: a variant, and its arm in [`write`].
+//! said into the void. To keep another fact: a variant, and its arm in [`write()`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
