@@ -195,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_nick_of_others_is_not_ours() {
+        for tokens in ["NICKLEN=16 MAXNICKLEN=30", "MAXNICKLEN=30 NICKLEN=16"] {
+            assert_eq!(read(tokens).nicklen, Some(16), "{tokens}");
+        }
+        assert_eq!(read("MAXNICKLEN=30").nicklen, Some(30));
+    }
+
+    #[test]
     fn what_is_taken_back_or_makes_no_sense_leaves_the_default() {
         assert_eq!(read("NICKLEN=9 -NICKLEN WHOX -WHOX LINELEN=1024 -LINELEN"), Isupport::default());
         assert_eq!(
