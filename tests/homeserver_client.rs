@@ -531,9 +531,11 @@ async fn raw_server(bytes: &'static [u8]) -> String {
 
 #[tokio::test]
 async fn broken_connections_mean_later_and_say_what_broke() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound and not listening: nobody answers there, and nobody else is given the port meanwhile.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let table = [
-        (format!("http://{nobody}"), "refused"),
+        (format!("http://{}", nobody.local_addr().unwrap()), "refused"),
         (raw_server(b"").await, "closed"),
         (raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{\"user_id\"").await, "body"),
         (raw_server(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"us").await, "body"),
