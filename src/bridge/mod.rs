@@ -10,7 +10,7 @@
 //! | `private` | queries and control rooms |
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `membership` | people's comings and goings, on IRC and on Matrix |
-//! | `puppets` | the links that act for Matrix users |
+//! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
 //! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |

@@ -73,8 +73,6 @@ numerics! {
     ERR_PASSWDMISMATCH = R::ERR_PASSWDMISMATCH as u16;
     /// Banned from the server.
     ERR_YOUREBANNEDCREEP = R::ERR_YOUREBANNEDCREEP as u16;
-    /// About to be banned.
-    ERR_YOUWILLBEBANNED = R::ERR_YOUWILLBEBANNED as u16;
     /// The channel is full.
     ERR_CHANNELISFULL = R::ERR_CHANNELISFULL as u16;
     /// The channel is invite-only.
