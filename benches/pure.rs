@@ -13,7 +13,7 @@ use footbridge::{
         session::{Input, Now, Output, Session},
         wire::Line,
     },
-    model::{ChannelKey, CommandId, IrcAction, LinkId, MatrixKey, TextKind},
+    model::{ChannelKey, CommandId, IrcAction, LinkId, MatrixKey, Role, TextKind},
     translate::{self, matrix_to_irc},
 };
 use serde_json::value::RawValue;
@@ -73,7 +73,7 @@ fn session(network: &Arc<NetworkSpec>, observes: bool) -> Session {
         while session.pull(NOW, &mut Vec::new(), &mut Vec::new()) {}
     }
     if observes {
-        let observe = IrcAction::Observe { channel: "#footbridge".into(), on: true };
+        let observe = IrcAction::Observe { channel: "#footbridge".into(), role: Role::Observer };
         session.step(Input::Action(CommandId(0), observe), NOW, &mut out);
         while session.pull(NOW, &mut Vec::new(), &mut Vec::new()) {}
     }

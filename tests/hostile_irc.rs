@@ -8,7 +8,7 @@ mod harness;
 
 use footbridge::{
     irc::session::Input,
-    model::{ChannelKey, CommandId, IrcAction, TextKind},
+    model::{ChannelKey, CommandId, IrcAction, Role, TextKind},
 };
 use harness::Play;
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ enum Happening {
     Kick(String, String, String),
     Join(String, Option<String>),
     Part(String, String),
-    Observe(String, bool),
+    Observe(String, Role),
     Nick(String),
     Start,
     Close,
@@ -37,6 +37,10 @@ fn word() -> impl Strategy<Value = String> {
         1 => "[^ \r\n\0]{0,12}",
         1 => any::<String>(),
     ]
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop::sample::select(vec![Role::Member, Role::Standby, Role::Observer])
 }
 
 fn numeric() -> impl Strategy<Value = String> {
@@ -125,7 +129,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (word(), word(), any::<String>()).prop_map(|(channel, nick, reason)| Happening::Kick(channel, nick, reason)),
         1 => (word(), prop::option::of(word())).prop_map(|(channel, key)| Happening::Join(channel, key)),
         1 => (word(), any::<String>()).prop_map(|(channel, reason)| Happening::Part(channel, reason)),
-        1 => (word(), any::<bool>()).prop_map(|(channel, on)| Happening::Observe(channel, on)),
+        1 => (word(), role()).prop_map(|(channel, role)| Happening::Observe(channel, role)),
         1 => word().prop_map(Happening::Nick),
     ]
 }
@@ -159,7 +163,7 @@ fn happen(play: &mut Play, happening: Happening, asked: &mut u64) {
         }
         Happening::Join(name, key) => (none, IrcAction::Join { channels: vec![ChannelKey { name, key }] }),
         Happening::Part(channel, reason) => (none, IrcAction::Part { channel, reason: Some(reason) }),
-        Happening::Observe(channel, on) => (none, IrcAction::Observe { channel, on }),
+        Happening::Observe(channel, role) => (none, IrcAction::Observe { channel, role }),
         Happening::Nick(nick) => (none, IrcAction::Nick { nick }),
     };
     play.input(Input::Action(id, action));

@@ -11,7 +11,7 @@ use footbridge::{
     },
     model::{
         ChannelKey, CommandId, Epoch, Failure, Fate, IrcAction, IrcEvent, IrcKey, Isupport, LinkId, LinkState,
-        MatrixKey, Reason, RosterMember, Source, TextKind, TextTarget,
+        MatrixKey, Reason, Role, RosterMember, Source, TextKind, TextTarget,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -54,7 +54,7 @@ macro_rules! variants {
 }
 
 variants!(IrcAction: Join Part Observe Say Topic Kick Nick);
-variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Invited OwnJoined OwnParted OwnKicked
+variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Recalls Invited OwnJoined OwnParted OwnKicked
     JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
@@ -251,7 +251,10 @@ fn actions() {
             IrcAction::Part { channel: channel(), reason: Some("bye".into()) },
             json!({"part": {"channel": "#a", "reason": "bye"}}),
         ),
-        (IrcAction::Observe { channel: channel(), on: true }, json!({"observe": {"channel": "#a", "on": true}})),
+        (
+            IrcAction::Observe { channel: channel(), role: Role::Standby },
+            json!({"observe": {"channel": "#a", "role": "standby"}}),
+        ),
         (
             IrcAction::Say { target: channel(), kind: TextKind::Action, lines: vec!["x".into()], expires: 9, journal },
             json!({"say": {"target": "#a", "kind": "action", "lines": ["x"], "expires": 9, "journal": journal_form}}),
@@ -322,6 +325,10 @@ fn events_of_irc() {
             json!({"roster": {
                 "channel": "#a", "members": [{"source": bob_form(), "prefixes": "@+", "account": null}],
             }}),
+        ),
+        (
+            IrcEvent::Recalls { channel: channel(), since: 1_700_000_000_000 },
+            json!({"recalls": {"channel": "#a", "since": 1_700_000_000_000_i64}}),
         ),
         (
             IrcEvent::Invited { source: bob(), channel: channel() },

@@ -11,7 +11,7 @@ use footbridge::{
         session::{Input, Now, Output, Session},
         wire::Line,
     },
-    model::{ChannelKey, CommandId, IrcAction, LinkId, TextKind},
+    model::{ChannelKey, CommandId, IrcAction, LinkId, Role, TextKind},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +21,7 @@ enum Step<'a> {
     Line(&'a [u8]),
     Join(Vec<(&'a str, Option<&'a str>)>),
     Part(&'a str, Option<&'a str>),
-    Observe(&'a str, bool),
+    Observe(&'a str, Attention),
     Say(&'a str, Kind, Vec<&'a str>),
     Topic(&'a str, &'a str),
     Kick(&'a str, &'a str, Option<&'a str>),
@@ -31,6 +31,13 @@ enum Step<'a> {
     Wait(u16),
     Disconnected(&'a str),
     Close(&'a str),
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Attention {
+    Member,
+    Standby,
+    Observer,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -210,7 +217,14 @@ fuzz_target!(|input: Story<'_>| {
                     .collect(),
             },
             Step::Part(channel, reason) => IrcAction::Part { channel: channel.to_owned(), reason: owned(reason) },
-            Step::Observe(channel, on) => IrcAction::Observe { channel: channel.to_owned(), on },
+            Step::Observe(channel, attention) => {
+                let role = match attention {
+                    Attention::Member => Role::Member,
+                    Attention::Standby => Role::Standby,
+                    Attention::Observer => Role::Observer,
+                };
+                IrcAction::Observe { channel: channel.to_owned(), role }
+            }
             Step::Say(target, kind, lines) => {
                 let kind = match kind {
                     Kind::Privmsg => TextKind::Privmsg,

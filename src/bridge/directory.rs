@@ -11,7 +11,7 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use super::{outbox::Lane, witnesses::Witnesses};
+use super::{observer::Watch, outbox::Lane, witnesses::Witnesses};
 use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId, Source};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
@@ -31,7 +31,7 @@ pub(super) struct Channel {
     pub(super) rooms: Vec<OwnedRoomId>,
     /// Our links that are in it, in the order in which they came.
     pub(super) present: Vec<LinkId>,
-    pub(super) observer: Option<LinkId>,
+    pub(super) watch: Watch,
     /// Who has told which line, where several links tell.
     pub(super) witnesses: Witnesses,
     /// Everyone else in it, as the observer sees it.
@@ -262,7 +262,7 @@ impl Directory {
             key: None,
             rooms: Vec::new(),
             present: Vec::new(),
-            observer: None,
+            watch: Watch::default(),
             witnesses: Witnesses::default(),
             roster: HashMap::new(),
             topic: Topic::default(),

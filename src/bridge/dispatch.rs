@@ -319,6 +319,7 @@ impl Core {
             IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
+            IrcEvent::Recalls { channel, since } => self.on_recalls(link, &channel, since),
             // Text has its own way, and invitations to channels aren't followed.
             IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}
             IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,

@@ -9,11 +9,10 @@ use super::{
     dispatch::{Core, Input},
     keeper::Fact,
     network::BotState,
-    observer,
     outbox::{Job, Lane},
 };
 use crate::{
-    model::{ChannelKey, Failure, IrcAction, IrcKey, Isupport, LinkId, Source},
+    model::{ChannelKey, Failure, IrcAction, IrcKey, Isupport, LinkId, Millis, Source},
     translate,
 };
 
@@ -90,22 +89,30 @@ impl Core {
     /// Lets the right link observe a channel.
     async fn observe(&mut self, key: &ChannelRef) {
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
-        let chosen = observer::choose(&channel.present, channel.observer.as_ref()).cloned();
-        if chosen == channel.observer {
+        let watch = channel.watch.next(&channel.present);
+        if watch == channel.watch {
             return;
         }
         let name = channel.name.clone();
-        let before = std::mem::replace(&mut channel.observer, chosen.clone());
-        let before = before.filter(|link| channel.present.contains(link));
-        if let Some(puppet) = chosen.as_ref().filter(|link| !link.is_bot()) {
-            channel.witnesses.begins(puppet, self.clock.now());
+        let before = std::mem::replace(&mut channel.watch, watch.clone());
+        if watch.observer != before.observer {
+            if let Some(puppet) = watch.observer.as_ref().filter(|link| !link.is_bot()) {
+                channel.witnesses.begins(puppet, self.clock.now());
+            }
+            let (from, to) = (&before.observer, &watch.observer);
+            tracing::info!(portal.channel = %name, ?from, ?to, "another link observes the channel");
         }
-        tracing::info!(portal.channel = %name, from = ?before, to = ?chosen, "another link observes the channel");
-        let changes = before.into_iter().map(|link| (link, false)).chain(chosen.map(|link| (link, true)));
-        // The bot observes wherever it is, unasked: between its JOIN and our hearing of it nothing may be missed.
-        for (link, on) in changes.filter(|(link, _)| !link.is_bot()) {
+        for (link, role) in watch.changes(&before) {
             let command = self.delivery.command();
-            self.act(&link, command, IrcAction::Observe { channel: name.clone(), on }).await;
+            self.act(link, command, IrcAction::Observe { channel: name.clone(), role }).await;
+        }
+    }
+
+    /// An observer that stood by tells what it has heard since then.
+    pub(super) fn on_recalls(&mut self, link: &LinkId, channel: &str, since: Millis) {
+        let channel = self.channel_ref(link, channel).and_then(|key| self.directory.channels.get_mut(&key));
+        if let Some(channel) = channel {
+            channel.witnesses.begins(link, since);
         }
     }
 

@@ -266,7 +266,7 @@ impl Core {
     pub(super) fn observed(&self, link: &LinkId, channel: &str) -> Option<ChannelRef> {
         let network = self.networks.get(link.network())?;
         let key = (network.id.clone(), network.fold(channel));
-        let observer = self.directory.channels.get(&key)?.observer.as_ref()?;
+        let observer = self.directory.channels.get(&key)?.watch.observer.as_ref()?;
         (observer == link).then_some(key)
     }
 

@@ -120,7 +120,7 @@ impl Core {
         let Some(network) = self.networks.get(link.network()) else { return Vec::new() };
         let folded = network.fold(&source.nick);
         let channels = self.directory.channels.iter();
-        let channels = channels.filter(|(_, channel)| channel.observer.as_ref() == Some(link));
+        let channels = channels.filter(|(_, channel)| channel.watch.observer.as_ref() == Some(link));
         channels.filter(|(_, channel)| channel.roster.contains_key(&folded)).map(|(key, _)| key.clone()).collect()
     }
 }

@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::portal::Said;
-use crate::model::{LinkId, Millis};
+use crate::model::{LinkId, Millis, RECALL};
 
-/// How far apart two links may be with the same line; in milliseconds.
-const APART: Millis = 30_000;
+/// How far apart two links may be with the same line; in milliseconds. One that stood by tells late what it heard.
+const APART: Millis = RECALL + 30_000;
 /// What was taken so long before a link began to tell is nothing that it tells too; in milliseconds.
 const OVERLAP: Millis = 2_000;
 /// Lines remembered at the most.

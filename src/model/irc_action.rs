@@ -13,6 +13,23 @@ pub struct ChannelKey {
     pub key: Option<String>,
 }
 
+/// How closely a link follows a channel that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It tells what concerns itself.
+    Member,
+    /// And remembers what is said for [`RECALL`], to tell it if it becomes the observer: the one before may have been
+    /// deaf for a while.
+    Standby,
+    /// It tells everything, beginning with what it remembers, a roster and the topic.
+    Observer,
+}
+
+/// How long a link that stands by remembers what was said: longer than it takes to notice that a connection is dead.
+/// In milliseconds.
+pub const RECALL: Millis = 240_000;
+
 /// Something to do on IRC. Parameters are what users wrote: the line writer refuses or mends what can't be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,13 +47,12 @@ pub enum IrcAction {
         /// What to say.
         reason: Option<String>,
     },
-    /// Tell everything of this channel (`true`, beginning with a roster and the topic), or only what concerns
-    /// the link itself (`false`).
+    /// Follow a channel so closely from now on.
     Observe {
         /// The channel.
         channel: String,
-        /// Whether to.
-        on: bool,
+        /// How closely.
+        role: Role,
     },
     /// Say something. It waits until the link is on the network and, if the target is a channel, in it; it is
     /// split into as many lines as the exact byte budget asks for. Answered by a fate.

@@ -135,6 +135,14 @@ pub enum IrcEvent {
         /// Everyone.
         members: Vec<RosterMember>,
     },
+    /// This link stood by and is the observer now: the text that follows is what it has heard since then, which others
+    /// may have told. In milliseconds since the Unix epoch, by our clock.
+    Recalls {
+        /// The channel.
+        channel: String,
+        /// Since when.
+        since: Millis,
+    },
     /// Somebody invites this link to a channel.
     Invited {
         /// By whom.

@@ -7,11 +7,17 @@ use std::{
 };
 
 use crate::{
-    support::{Bridge, process::POLL, wait::DEADLINE},
+    support::{Bridge, Relay, process::POLL, wait::DEADLINE},
     town::{Bridged, Kind, TEA, Town, bodies, expect_join, puppet},
 };
 
-on_both!(the_homeserver_is_away, the_homeserver_counts_anew, the_irc_server_is_away, the_bridge_is_killed_in_bursts);
+on_both!(
+    the_homeserver_is_away,
+    the_homeserver_counts_anew,
+    the_irc_server_is_away,
+    the_bots_connection_dies_without_a_word,
+    the_bridge_is_killed_in_bursts,
+);
 
 /// Waits until `GET /health` answers so, and returns what it says.
 async fn expect_health(bridge: &Bridge, status: u16) -> serde_json::Value {
@@ -50,6 +56,29 @@ async fn the_homeserver_is_away(town: Town) {
     expected.push("welcome back".to_owned());
     assert_eq!(bodies(&alice.timeline(room).await, &ghost), expected, "each once, in order");
     expect_health(bridge, 200).await;
+}
+
+/// What it doesn't hear, alice's puppet does.
+async fn the_bots_connection_dies_without_a_word(town: Town) {
+    let relay = Relay::before(town.bridge_address()).await;
+    let bridged = town.bridged_with(|network| network.by_way_of(relay.address()), |bridge| bridge).await;
+    bridged.alice_is_there().await;
+    bridged.matrix_has_heard("both hear it").await;
+    relay.kill(0);
+    let lines: Vec<String> = (0..5).map(|n| format!("is anybody there, {n}?")).collect();
+    for line in &lines {
+        bridged.dora.say(TEA, line).await;
+    }
+    bridged.alice_is_there().await;
+    relay.cut(0);
+    bridged.matrix_has_heard("so it was").await;
+    let Bridged { town, alice, room, .. } = &bridged;
+    let timeline = alice.timeline(room).await;
+    let said = bodies(&timeline, &town.ghost("dora"));
+    let expected: Vec<&str> =
+        ["both hear it"].into_iter().chain(lines.iter().map(String::as_str)).chain(["so it was"]).collect();
+    assert_eq!(said, expected, "each once, in order");
+    assert_eq!(bodies(&timeline, &town.ghost("alice=5bm=5d")), [""; 0], "our own is no news");
 }
 
 /// Synapse on SQLite numbers transactions from 1 again when it starts.

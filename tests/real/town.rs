@@ -142,6 +142,11 @@ impl Town {
         self.ircd.network(self.network_id())
     }
 
+    /// Where the bridge connects.
+    pub(crate) fn bridge_address(&self) -> SocketAddr {
+        self.ircd.bridge_address()
+    }
+
     /// A bridge between the homeserver and this network.
     pub(crate) fn bridge(&self, network: Network) -> BridgeBuilder {
         Bridge::of(&self.synapse().url(), &self.registration).network(network)

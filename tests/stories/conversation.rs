@@ -16,6 +16,7 @@ on_both_kinds_of_server!(
     an_impostor_with_a_puppets_old_nick_is_heard,
     nothing_comes_back_where_the_server_renames_users,
     nothing_comes_back_under_a_nick_that_its_own_link_has_not_heard_of,
+    r1_what_a_dead_observer_did_not_hear_is_told_by_its_standby,
 );
 
 /// Where nobody gets the user name that they ask for, as by Ergo's `coerce-ident`.
@@ -75,6 +76,37 @@ async fn r1_the_same_words_after_a_change_of_observer_are_new() {
     world.dora.say(TEA, "lol").await;
     world.settle("three").await;
     assert_eq!(world.read("lol"), 2);
+}
+
+/// The bot's connection dies, and nobody knows that for a while.
+async fn r1_what_a_dead_observer_did_not_hear_is_told_by_its_standby(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.settle("both hear it").await;
+    world.dora.say(TEA, "lol").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "lol").await;
+    world.ircd.freeze(BOT);
+    for text in ["lol", "only the puppet hears it", "lol"] {
+        world.dora.say(TEA, text).await;
+    }
+    world.alice.say(&world.room, "the puppet's own").await;
+    world.dora.expect_text(TEA, |from| from == ALICE, "the puppet's own").await;
+    world.ircd.cut(BOT);
+    world.settle("end").await;
+    let read = world.homeserver.messages(&world.room);
+    let read: Vec<&str> = read.iter().map(String::as_str).skip_while(|text| *text != "lol").collect();
+    let (own, read): (Vec<&str>, Vec<&str>) =
+        read.into_iter().partition(|text| text.contains("own") || text.contains("from"));
+    assert_eq!(read, ["lol", "lol", "only the puppet hears it", "lol"]);
+    assert_eq!(own, ["the puppet's own", "from alice: end", "from dora: end"]);
+    // And so on, now that the bot is back and the puppet stands by again.
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.settle("the bot is back").await;
+    world.ircd.freeze(BOT);
+    world.dora.say(TEA, "once more").await;
+    world.ircd.cut(BOT);
+    world.settle("the end").await;
+    assert_eq!((world.read("once more"), world.read("only the puppet hears it")), (1, 1));
 }
 
 async fn people_talk_both_ways(ircd: IrcdConfig) {

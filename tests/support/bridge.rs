@@ -44,7 +44,7 @@ impl Network {
     pub fn new(id: &str, server: SocketAddr) -> Self {
         let this = Self { id: id.to_owned(), sections: BTreeMap::new(), plumbs: Vec::new(), certificate_pem: None };
         this.set("", "name", &quote(id))
-            .set("", "servers", &format!("[{}]", quote(&server.to_string())))
+            .by_way_of(server)
             .set("", "tls", "false")
             .set("bot", "nick", &quote("footbridge"))
             .set("limits", "connects_per_minute", "0")
@@ -57,6 +57,12 @@ impl Network {
     pub fn set(mut self, section: &str, key: &str, value: &str) -> Self {
         self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         self
+    }
+
+    /// Connects to `server` instead.
+    #[must_use]
+    pub fn by_way_of(self, server: SocketAddr) -> Self {
+        self.set("", "servers", &format!("[{}]", quote(&server.to_string())))
     }
 
     /// Connects with TLS and trusts this certificate.

@@ -5,6 +5,7 @@
 //! | [`homeserver`] | [`FakeHomeserver`]: the client-server API a bridge uses, and the push to an application service, in this process |
 //! | [`ircd`] | [`FakeIrcd`]: an IRC server in this process, plain or TLS, with or without capabilities, that fails on demand |
 //! | [`scripted`] | [`ScriptedIrcd`]: the test itself reads and writes the lines of one connection |
+//! | [`relay`] | [`Relay`]: a wire to any server that fails without a word |
 //! | [`matrix_user`] | [`MatrixUser`]: a person on Matrix, on the fake or on Synapse, with the same methods |
 //! | [`irc_client`] | [`IrcClient`]: a person on IRC, on the fake or on a real server, with the same methods |
 //! | [`real`] | Synapse, `InspIRCd`, `ngIRCd` and `PostgreSQL` as children that end with the test |
@@ -30,6 +31,7 @@ pub mod matrix_user;
 pub mod process;
 pub mod real;
 pub mod registration;
+pub mod relay;
 pub mod scripted;
 pub mod tls;
 pub mod wait;
@@ -42,4 +44,5 @@ pub use irc_line::IrcLine;
 pub use ircd::{FakeIrcd, IrcdConfig};
 pub use matrix_user::MatrixUser;
 pub use registration::Registration;
+pub use relay::Relay;
 pub use scripted::ScriptedIrcd;

@@ -14,7 +14,7 @@ use footbridge::{
     },
     model::{
         Arrived, ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey,
-        Reason, Source, TextKind, TextTarget,
+        Reason, Role, Source, TextKind, TextTarget,
     },
 };
 
@@ -316,8 +316,9 @@ impl Play {
                 let (channel, reason) = (next(), [next(), next()].join(" ").trim_end().to_owned());
                 (CommandId(0), IrcAction::Part { channel, reason: Some(reason).filter(|r| !r.is_empty()) })
             }
-            "observe" => (CommandId(0), IrcAction::Observe { channel: next(), on: true }),
-            "unobserve" => (CommandId(0), IrcAction::Observe { channel: next(), on: false }),
+            "observe" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Observer }),
+            "stand-by" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Standby }),
+            "unobserve" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Member }),
             "nick" => (CommandId(0), IrcAction::Nick { nick: next() }),
             _ => panic!("`{word}` is no directive"),
         };
@@ -366,6 +367,7 @@ fn event_words(event: &IrcEvent) -> String {
                 members.iter().map(|member| format!("{}{}", member.prefixes, who(&member.source))).collect();
             format!("roster {channel} {}", members.join(" "))
         }
+        IrcEvent::Recalls { channel, since } => format!("recalls {channel} since {}", since - UNIX),
         IrcEvent::Invited { source, channel } => format!("invited to {channel} by {}", who(source)),
         IrcEvent::OwnJoined { channel } => format!("own joined {channel}"),
         IrcEvent::OwnParted { channel } => format!("own parted {channel}"),

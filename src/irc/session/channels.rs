@@ -4,10 +4,10 @@
 //! each look, never stored folded, so that a server that changes it needs no rebuilding. A puppet is in few
 //! channels, so a look is a walk through a short list.
 
-use super::Output;
+use super::{Output, heard::Heard};
 use crate::{
     irc::{roster::Roster, wire::LineWriter},
-    model::{CaseMapping, Failure, IrcEvent, Isupport, Reason},
+    model::{CaseMapping, Failure, IrcEvent, Isupport, Millis, Reason, Role},
 };
 
 /// How long a JOIN may stay without an answer. In milliseconds.
@@ -79,7 +79,9 @@ pub(super) struct Channel {
     pub(super) name: Box<str>,
     pub(super) key: Option<Box<str>>,
     pub(super) wish: Wish,
-    pub(super) observed: bool,
+    pub(super) role: Role,
+    /// What it has heard while it stands by.
+    heard: Option<Box<Heard>>,
     pub(super) place: Place,
     pub(super) names: Names,
     pub(super) topic: Topic,
@@ -88,7 +90,7 @@ pub(super) struct Channel {
 impl Channel {
     /// Whether everything of it is to be told: it is observed, and we are in it.
     pub(super) fn is_watched(&self) -> bool {
-        self.observed && matches!(self.place, Place::In | Place::Leaving)
+        self.role == Role::Observer && matches!(self.place, Place::In | Place::Leaving)
     }
 
     /// Our JOIN came to nothing; so has what was to be said before leaving.
@@ -101,13 +103,15 @@ impl Channel {
 }
 
 /// All of a link's channels.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channels {
     list: Vec<Channel>,
     /// Channels that the server forwarded us to; to be left at once.
     forwards: Vec<Box<str>>,
-    /// Whether every channel is observed, from our JOIN on.
-    observes_all: bool,
+    /// What we are in a channel from our JOIN on, before we are told anything else.
+    role: Role,
+    /// Whether we stand by in any.
+    stands_by: bool,
     /// Whether any may have something for [`Self::pull`].
     pub(super) busy: bool,
     /// No JOIN's patience ends before this.
@@ -115,10 +119,9 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// The channels of a link. One that `observes_all` tells what happens in each from its JOIN on, without being asked:
-    /// what is said before it could be asked would be lost.
-    pub(super) fn new(observes_all: bool) -> Self {
-        Self { observes_all, ..Self::default() }
+    /// The channels of a link that is this in each from its JOIN on, before it is told anything else.
+    pub(super) const fn new(role: Role) -> Self {
+        Self { list: Vec::new(), forwards: Vec::new(), role, stands_by: false, busy: false, due: None }
     }
 
     pub(super) fn get(&self, name: &[u8], mapping: CaseMapping) -> Option<&Channel> {
@@ -145,18 +148,19 @@ impl Channels {
 
     /// Whether we are in all of them, nothing is on its way about any, and another link observes each.
     pub(super) fn all_at_rest(&self) -> bool {
-        !self.busy && self.list.iter().all(|channel| channel.place == Place::In && !channel.observed)
+        !self.busy && self.list.iter().all(|channel| channel.place == Place::In && channel.role != Role::Observer)
     }
 
     fn entry(&mut self, name: &str, mapping: CaseMapping) -> &mut Channel {
-        let observed = self.observes_all;
+        let role = self.role;
         let at = self.list.iter().position(|channel| mapping.same(&channel.name, name)).unwrap_or_else(|| {
             self.list.reserve_exact(1);
             self.list.push(Channel {
                 name: name.into(),
                 key: None,
                 wish: Wish::No,
-                observed,
+                role,
+                heard: None,
                 place: Place::Out,
                 names: Names::Idle,
                 topic: Topic::Untold,
@@ -191,18 +195,32 @@ impl Channels {
         place
     }
 
-    /// Whether to observe the channel from now on.
-    pub(super) fn observe(&mut self, name: &str, on: bool, mapping: CaseMapping) {
+    /// How closely to follow the channel from now on. Returns what we have heard while we stood by.
+    pub(super) fn observe(&mut self, name: &str, role: Role, mapping: CaseMapping) -> Option<Box<Heard>> {
         let channel = self.entry(name, mapping);
-        if channel.observed != on {
-            channel.observed = on;
-            (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
-            if on && channel.place == Place::In {
+        let mut heard = None;
+        if channel.role != role {
+            channel.role = role;
+            (channel.names, channel.topic, heard) = (Names::Idle, Topic::Untold, channel.heard.take());
+            if role == Role::Observer && channel.place == Place::In {
                 (channel.names, channel.topic) = (Names::Wanted, Topic::Wanted);
                 self.busy = true;
             }
         }
         self.forget_unused();
+        self.stands_by = self.list.iter().any(|channel| channel.role == Role::Standby);
+        heard.filter(|_| role == Role::Observer)
+    }
+
+    /// Remembers a line of a channel, if we stand by there.
+    pub(super) fn hear(&mut self, name: &[u8], line: &[u8], mapping: CaseMapping, now: Millis) {
+        if !self.stands_by {
+            return;
+        }
+        let channel = self.list.iter_mut().find(|channel| mapping.same_bytes(channel.name.as_bytes(), name));
+        if let Some(channel) = channel.filter(|channel| channel.role == Role::Standby && channel.place == Place::In) {
+            channel.heard.get_or_insert_with(|| Box::new(Heard::since(now))).keep(line, now);
+        }
     }
 
     /// We are in the channel now, by our own JOIN.
@@ -225,7 +243,7 @@ impl Channels {
         }
         channel.place = Place::In;
         channel.topic = Topic::Untold;
-        if channel.observed {
+        if channel.role == Role::Observer {
             channel.names = if names_follow { Names::Gathering(Box::default()) } else { Names::Wanted };
             self.busy |= !names_follow;
         }
@@ -249,7 +267,7 @@ impl Channels {
         } else {
             (channel.place, channel.wish) = (Place::Out, Wish::No);
         }
-        channel.names = Names::Idle;
+        (channel.names, channel.heard) = (Names::Idle, None);
         self.busy |= again;
         self.forget_unused();
         again
@@ -263,7 +281,8 @@ impl Channels {
     /// We were thrown out of the channel.
     pub(super) fn thrown_out(&mut self, name: &str, mapping: CaseMapping) {
         if let Some(channel) = self.get_mut(name, mapping) {
-            (channel.wish, channel.place, channel.names) = (Wish::No, Place::Out, Names::Idle);
+            (channel.wish, channel.place) = (Wish::No, Place::Out);
+            (channel.names, channel.heard) = (Names::Idle, None);
         }
         self.forget_unused();
     }
@@ -293,7 +312,7 @@ impl Channels {
                 channel.wish = Wish::No;
             }
             channel.place = if channel.wish == Wish::No { Place::Out } else { Place::Wanted };
-            (channel.names, channel.topic) = (Names::Idle, Topic::Untold);
+            (channel.names, channel.topic, channel.heard) = (Names::Idle, Topic::Untold, None);
         }
         self.forwards = Vec::new();
         (self.busy, self.due) = (true, None);
@@ -307,7 +326,7 @@ impl Channels {
             let (before, rest) = self.list.split_at_mut(at);
             if let Some(same) = before.iter_mut().find(|channel| mapping.same(&channel.name, &rest[0].name)) {
                 same.wish = same.wish.max(rest[0].wish);
-                same.observed |= rest[0].observed;
+                same.role = same.role.max(rest[0].role);
                 self.list.remove(at);
             } else {
                 at += 1;
@@ -407,7 +426,7 @@ impl Channels {
 
     /// Forgets channels that nobody wants, in which we aren't.
     fn forget_unused(&mut self) {
-        let asked_for = |channel: &Channel| channel.observed && !self.observes_all;
+        let asked_for = |channel: &Channel| channel.role != self.role;
         self.list.retain(|channel| channel.wish != Wish::No || asked_for(channel) || channel.place != Place::Out);
     }
 }

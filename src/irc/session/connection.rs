@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// A server that has said nothing for so long is asked whether it lives. In milliseconds.
-const IDLE: u64 = 60_000;
+pub(super) const IDLE: u64 = 60_000;
 /// How long it may take to answer that. In milliseconds.
-const ANSWER: u64 = 120_000;
+pub(super) const ANSWER: u64 = 120_000;
 
 /// How far a connection has come.
 #[derive(Debug)]

@@ -28,6 +28,10 @@ impl Session {
         connection.heard = now.monotonic;
         let Ok(line) = Line::parse(bytes) else { return false };
         if connection.is_ready() && skim::is_noise(&line, connection, &self.channels, &self.isupport) {
+            if matches!(line.command, b"PRIVMSG" | b"NOTICE") && !connection.is_old(&line) {
+                let channel = skim::channel_of(line.param(0), &self.isupport);
+                self.channels.hear(channel, bytes, self.isupport.casemapping, now.unix);
+            }
             return false;
         }
         if connection.is_old(&line) {

@@ -7,14 +7,16 @@
 //!
 //! One file per reason to change: `lifecycle` (dial, lose, close, wait), `registration` (CAP, SASL, nick, 001),
 //! `incoming` (which line is for whom), `skim` (the lines that don't concern us, dropped first), `text` (what people
-//! say), `presence` (who comes and goes), `answers` (what answers us), `channels` (joins), `sending` (actions and pull), `outbox` (what waits), `receipts`
-//! (what became of what went out). To react to another command, add it to `incoming` (and to `skim`, if most links
+//! say), `presence` (who comes and goes), `answers` (what answers us), `channels` (joins),
+//! `heard` (what a standby remembers), `sending` (actions and pull), `outbox` (what waits), `receipts` (what became of
+//! what went out). To react to another command, add it to `incoming` (and to `skim`, if most links
 //! needn't see it), and a transcript to `tests/transcripts`.
 
 mod answers;
 mod backoff;
 mod channels;
 mod connection;
+mod heard;
 mod incoming;
 mod lifecycle;
 mod nicks;
@@ -44,7 +46,7 @@ use crate::{
         pool::protocol::{LinkSpec, NetworkSpec},
         wire::numeric,
     },
-    model::{CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkState, MatrixKey, Millis},
+    model::{CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkState, MatrixKey, Millis, Role},
 };
 
 /// Now: for measuring and for telling.
@@ -145,7 +147,8 @@ impl Session {
         let isupport = isupports.latest();
         let encoding = codec::encoding(&network.encoding);
         let mut session = Self {
-            channels: Channels::new(spec.link.is_bot()),
+            // What is said before the bot could be told to observe would be lost.
+            channels: Channels::new(if spec.link.is_bot() { Role::Observer } else { Role::Member }),
             spec,
             network,
             isupports,

@@ -1,6 +1,6 @@
 //! What people say to us, and to channels that we observe.
 
-use super::{Now, Output, Session, State, incoming::tell, receipts::Verb, skim};
+use super::{Now, Output, Session, State, heard::Heard, incoming::tell, receipts::Verb, skim};
 use crate::{
     irc::{
         codec::decode,
@@ -49,6 +49,23 @@ impl Session {
             let (msgid, account) = (self.tag(line, "msgid"), self.tag(line, "account"));
             let text = text.to_owned();
             tell(line, IrcEvent::Text { source, target, kind, text, msgid, account }, out);
+        }
+    }
+
+    /// Tells what was said in a channel while we stood by: we observe it now.
+    pub(super) fn recall(&mut self, channel: String, mut heard: Heard, now: Now, out: &mut Vec<Output>) {
+        heard.forget(now.unix);
+        out.push(Output::Event(IrcEvent::Recalls { channel, since: heard.from() }, None));
+        for (at, line) in heard.into_lines() {
+            let Ok(line) = Line::parse(&line) else { continue };
+            let verb = if line.command == b"NOTICE" { Verb::Notice } else { Verb::Privmsg };
+            let told = out.len();
+            self.text(&line, verb, now, out);
+            for output in &mut out[told..] {
+                if let Output::Event(_, time @ None) = output {
+                    *time = Some(at);
+                }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ fn pull(channels: &mut Channels, isupport: &Isupport) -> Option<String> {
 
 #[test]
 fn joins_are_packed_with_keys_first() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     channels.want("#a", None, ASCII);
     channels.want("#b", Some("kb"), ASCII);
     channels.want("#c", None, ASCII);
@@ -24,7 +24,7 @@ fn joins_are_packed_with_keys_first() {
 
 #[test]
 fn joins_are_packed_into_lines_that_fit() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     for n in 0..100 {
         channels.want(&format!("#{}{n}", "x".repeat(40)), Some(&"k".repeat(20)), ASCII);
     }
@@ -39,7 +39,7 @@ fn joins_are_packed_into_lines_that_fit() {
 
 #[test]
 fn what_is_wanted_survives_a_reconnect_and_what_was_left_does_not() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     channels.want("#a", None, ASCII);
     channels.want("#b", None, ASCII);
     assert!(pull(&mut channels, &Isupport::default()).is_some());
@@ -53,7 +53,7 @@ fn what_is_wanted_survives_a_reconnect_and_what_was_left_does_not() {
 
 #[test]
 fn a_forward_is_not_taken_for_what_was_wanted() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     channels.want("#a", None, ASCII);
     assert!(pull(&mut channels, &Isupport::default()).is_some());
     channels.forwarded("##a");
@@ -65,7 +65,7 @@ fn a_forward_is_not_taken_for_what_was_wanted() {
 
 #[test]
 fn a_join_without_an_answer_counts_as_refused() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     channels.want("#a", None, ASCII);
     assert!(pull(&mut channels, &Isupport::default()).is_some());
     assert_eq!(channels.timer(), Some(30_000));
@@ -76,21 +76,21 @@ fn a_join_without_an_answer_counts_as_refused() {
 
 #[test]
 fn names_that_become_one_are_kept_once() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     channels.want("#a[", None, ASCII);
-    channels.observe("#a{", true, ASCII);
+    channels.observe("#a{", Role::Observer, ASCII);
     channels.refold(CaseMapping::Rfc1459);
     assert_eq!(channels.list.len(), 1);
-    assert!(channels.list[0].wish == Wish::Yes && channels.list[0].observed);
+    assert!(channels.list[0].wish == Wish::Yes && channels.list[0].role == Role::Observer);
 }
 
 #[test]
 fn nothing_is_remembered_of_channels_that_nobody_wants() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     channels.want("#a", None, ASCII);
     channels.unwant("#a", false, ASCII);
-    channels.observe("#b", true, ASCII);
-    channels.observe("#b", false, ASCII);
+    channels.observe("#b", Role::Observer, ASCII);
+    channels.observe("#b", Role::Member, ASCII);
     assert!(channels.list.is_empty());
 }
 
@@ -119,7 +119,7 @@ fn every_refusal_of_a_join_has_its_reason() {
 
 #[test]
 fn a_server_that_puts_us_everywhere_is_ignored_but_for_what_we_want() {
-    let mut channels = Channels::default();
+    let mut channels = Channels::new(Role::Member);
     for n in 0..1000 {
         let joined = channels.joined(&format!("#{n}"), true, ASCII);
         assert_eq!(joined, if n < MOST_UNWANTED { Joined::Stay } else { Joined::Ignore });
