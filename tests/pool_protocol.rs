@@ -11,7 +11,7 @@ use footbridge::{
     },
     model::{
         ChannelKey, CommandId, Epoch, Failure, Fate, IrcAction, IrcEvent, IrcKey, Isupport, LinkId, LinkState,
-        MatrixKey, Reason, Role, RosterMember, Source, TextKind, TextTarget,
+        MatrixKey, ModeChange, ModeKind, Reason, Role, RosterMember, Source, TextKind, TextTarget,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -54,7 +54,7 @@ macro_rules! variants {
 }
 
 variants!(IrcAction: Join Part Observe Say Topic Kick Nick);
-variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Recalls Invited OwnJoined OwnParted OwnKicked
+variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Modes Settings List Accounts Account Rehosted Recalls Invited OwnJoined OwnParted OwnKicked
     JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
@@ -70,6 +70,14 @@ fn link() -> LinkId {
 
 fn bob() -> Source {
     Source { nick: "bob".into(), user: Some("~b".into()), host: None }
+}
+
+fn op() -> ModeChange {
+    ModeChange { set: true, letter: 'o', kind: ModeKind::Membership, arg: Some("bob".into()) }
+}
+
+fn op_form() -> Value {
+    json!({"set": true, "letter": "o", "kind": "membership", "arg": "bob"})
 }
 
 fn bob_form() -> Value {
@@ -325,6 +333,33 @@ fn events_of_irc() {
             json!({"roster": {
                 "channel": "#a", "members": [{"source": bob_form(), "prefixes": "@+", "account": null}],
             }}),
+        ),
+        (
+            IrcEvent::Modes { channel: channel(), source: bob(), changes: vec![op()] },
+            json!({"modes": {"channel": "#a", "source": bob_form(), "changes": [op_form()]}}),
+        ),
+        (
+            IrcEvent::Settings { channel: channel(), modes: vec![op()] },
+            json!({"settings": {"channel": "#a", "modes": [op_form()]}}),
+        ),
+        (
+            IrcEvent::List { channel: channel(), letter: 'b', masks: vec!["*!*@h".into()] },
+            json!({"list": {"channel": "#a", "letter": "b", "masks": ["*!*@h"]}}),
+        ),
+        (
+            IrcEvent::Accounts {
+                channel: channel(),
+                accounts: vec![("bob".into(), Some("b".into())), ("eve".into(), None)],
+            },
+            json!({"accounts": {"channel": "#a", "accounts": [["bob", "b"], ["eve", null]]}}),
+        ),
+        (
+            IrcEvent::Account { source: bob(), account: None },
+            json!({"account": {"source": bob_form(), "account": null}}),
+        ),
+        (
+            IrcEvent::Rehosted { source: bob(), user: "u".into(), host: "h2".into() },
+            json!({"rehosted": {"source": bob_form(), "user": "u", "host": "h2"}}),
         ),
         (
             IrcEvent::Recalls { channel: channel(), since: 1_700_000_000_000 },

@@ -11,8 +11,8 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use super::{observer::Watch, outbox::Lane, witnesses::Witnesses};
-use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId, Source};
+use super::{channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, witnesses::Witnesses};
+use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
 const BOT_RETRY: Duration = Duration::from_mins(5);
@@ -34,8 +34,8 @@ pub(super) struct Channel {
     pub(super) watch: Watch,
     /// Who has told which line, where several links tell.
     pub(super) witnesses: Witnesses,
-    /// Everyone else in it, as the observer sees it.
-    pub(super) roster: HashMap<Folded, Source>,
+    pub(super) roster: Roster,
+    pub(super) modes: ChannelModes,
     pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
@@ -264,7 +264,8 @@ impl Directory {
             present: Vec::new(),
             watch: Watch::default(),
             witnesses: Witnesses::default(),
-            roster: HashMap::new(),
+            roster: Roster::default(),
+            modes: ChannelModes::default(),
             topic: Topic::default(),
             trouble: Trouble::default(),
         });
@@ -325,7 +326,8 @@ impl Directory {
     /// made of a Matrix id, and counts only if somebody has it now.
     pub(super) fn spelling(&self, network: &NetworkId, nick: &Folded) -> Option<&str> {
         let channels = self.channels.iter().filter(|((of, _), _)| of == network);
-        let present = channels.filter_map(|(_, channel)| channel.roster.get(nick)).map(|source| source.nick.as_str());
+        let present =
+            channels.filter_map(|(_, channel)| channel.roster.get(nick)).map(|person| person.source.nick.as_str());
         let queries = self.queries.iter().filter(|((of, _, with), _)| of == network && with == nick);
         let talked_with = queries.map(|(_, query)| query.nick.as_str()).filter(|spelt| *spelt != nick.as_str());
         present.chain(talked_with).next()
@@ -367,7 +369,7 @@ impl Directory {
         let theirs: Vec<ChannelRef> = self.channels.keys().filter(|channel| channel.0 == *network).cloned().collect();
         for old in theirs {
             let Some(mut channel) = self.channels.remove(&old) else { continue };
-            channel.roster = channel.roster.into_values().map(|source| (mapping.fold(&source.nick), source)).collect();
+            channel.roster.refold(mapping);
             let new = (network.clone(), mapping.fold(&channel.name));
             for room in &channel.rooms {
                 let portals = self.rooms.get_mut(room).into_iter().flat_map(|room| &mut room.channels);
@@ -398,8 +400,8 @@ impl Directory {
 mod tests {
     use ruma::user_id;
 
-    use super::*;
-    use crate::model::{Failure, Reason};
+    use super::{super::people::Person, *};
+    use crate::model::{Failure, Reason, Source};
 
     #[test]
     fn a_topic_that_was_refused_is_not_there() {
@@ -553,10 +555,10 @@ mod tests {
         }
         let dora = Source { nick: "Dora[x]".into(), user: None, host: None };
         let channel = directory.channels.get_mut(&(network.clone(), before.fold("#a[b]"))).unwrap();
-        channel.roster.insert(before.fold(&dora.nick), dora);
+        channel.roster.insert(before.fold(&dora.nick), Person::new(dora, None));
         directory.refold(&network, CaseMapping::Ascii);
         let key = (network.clone(), CaseMapping::Ascii.fold("#a[b]"));
-        assert!(directory.channels[&key].roster.contains_key(&CaseMapping::Ascii.fold("dora[x]")));
+        assert!(directory.channels[&key].roster.get(&CaseMapping::Ascii.fold("dora[x]")).is_some());
         let room: &RoomId = "!a:x".try_into().unwrap();
         assert_eq!(directory.rooms[room].channels, [key]);
         directory.refold(&network, before);

@@ -310,7 +310,7 @@ impl Core {
 
     async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
         match event {
-            IrcEvent::Joined { channel, source, .. } => self.on_joined(link, &channel, source),
+            IrcEvent::Joined { channel, source, account } => self.on_joined(link, &channel, source, account),
             IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason.as_deref()),
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
@@ -319,6 +319,12 @@ impl Core {
             IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
+            IrcEvent::Modes { channel, source: _, changes } => self.on_modes(link, &channel, changes),
+            IrcEvent::Settings { channel, modes } => self.on_settings(link, &channel, modes),
+            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks),
+            IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts),
+            IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref()),
+            IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host),
             IrcEvent::Recalls { channel, since } => self.on_recalls(link, &channel, since),
             // Text has its own way, and invitations to channels aren't followed.
             IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}

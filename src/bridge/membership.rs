@@ -144,7 +144,7 @@ impl Core {
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
             let action = IrcAction::Kick {
                 channel: channel.name.clone(),
-                nick: who.nick.clone(),
+                nick: who.source.nick.clone(),
                 reason,
                 expires: self.too_old_after(network, event),
                 journal: Some(origin.key),

@@ -9,7 +9,7 @@
 //! | `portal` | what is said in channels and rooms, and topics |
 //! | `private` | queries and control rooms |
 //! | `links` | our own links' comings and goings |
-//! | `rosters`, `membership` | people's comings and goings, on IRC and on Matrix |
+//! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
@@ -18,6 +18,7 @@
 //! | `lookups`, `health` | what others ask of us |
 //! | `start`, `unplaced` | loading, what the last run left undone, and what waits for rooms that are looked for |
 
+mod channel_modes;
 mod delivery;
 mod directory;
 mod dispatch;
@@ -35,6 +36,7 @@ mod nicks;
 mod observer;
 mod ours;
 mod outbox;
+mod people;
 mod portal;
 mod private;
 mod puppets;

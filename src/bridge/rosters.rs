@@ -2,43 +2,52 @@
 
 use std::sync::Arc;
 
-use super::{directory::ChannelRef, dispatch::Core, ghosts::Ghost, links::kick_words, outbox::Job};
+use super::{
+    directory::ChannelRef,
+    dispatch::Core,
+    ghosts::Ghost,
+    links::kick_words,
+    outbox::Job,
+    people::{Person, Roster},
+};
 use crate::{
-    model::{LinkId, RosterMember, Source},
+    model::{LinkId, ModeChange, ModeKind, RosterMember, Source},
     translate,
 };
 
 impl Core {
     pub(super) fn on_roster(&mut self, link: &LinkId, channel: &str, members: Vec<RosterMember>) {
         let Some(key) = self.observed(link, channel) else { return };
-        let others: Vec<Source> = members
-            .into_iter()
-            .map(|member| member.source)
-            .filter(|source| self.link_of(&key.0, source).is_none())
-            .collect();
         let Some(network) = self.networks.get(&key.0) else { return };
-        let all = others.len() < network.config.ghosts.join_below as usize;
-        let ghosts: Vec<Arc<Ghost>> = others.iter().filter_map(|source| network.ghost_of(source)).collect();
+        let letter = |prefix: char| network.isupport.prefix.iter().find(|rank| rank.1 == prefix).map(|rank| rank.0);
+        let person = |member: RosterMember| {
+            let ours = self.link_of(&key.0, &member.source).cloned();
+            let ranks = member.prefixes.chars().filter_map(letter).collect();
+            (network.fold(&member.source.nick), Person { source: member.source, ranks, account: member.account, ours })
+        };
+        let mut roster: Roster = members.into_iter().map(person).collect();
+        let all = roster.others() < network.config.ghosts.join_below as usize;
+        let others = roster.iter().filter(|(_, person)| person.ours.is_none());
+        let ghosts: Vec<Arc<Ghost>> = others.filter_map(|(_, person)| network.ghost_of(&person.source)).collect();
         for lane in self.lanes(&key) {
             lane.roster(ghosts.clone(), all);
         }
-        let roster = others.into_iter().map(|source| (network.fold(&source.nick), source)).collect();
         if let Some(channel) = self.directory.channels.get_mut(&key) {
+            // The account isn't in NAMES.
+            roster.learn_accounts(&channel.roster);
             channel.roster = roster;
         }
     }
 
-    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source) {
+    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source, account: Option<String>) {
         let Some(key) = self.observed(link, channel) else { return };
-        if self.link_of(&key.0, &source).is_some() {
-            return;
-        }
         let Some(network) = self.networks.get(&key.0) else { return };
-        let (ghost, folded) = (network.ghost_of(&source), network.fold(&source.nick));
+        let ours = self.link_of(&key.0, &source).cloned();
+        let (ghost, folded) = (network.ghost_of(&source).filter(|_| ours.is_none()), network.fold(&source.nick));
         let join_below = network.config.ghosts.join_below as usize;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        channel.roster.insert(folded, source);
-        if channel.roster.len() < join_below
+        channel.roster.insert(folded, Person { account, ..Person::new(source, ours) });
+        if channel.roster.others() < join_below
             && let Some(ghost) = ghost
         {
             self.lanes(&key).iter().for_each(|lane| lane.arrive(ghost.clone()));
@@ -56,7 +65,11 @@ impl Core {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let known = self.directory.channels.get(&key).and_then(|channel| channel.roster.get(&network.fold(nick)));
-        let who = known.cloned().unwrap_or_else(|| Source { nick: nick.to_owned(), user: None, host: None });
+        let who = known.map(|person| person.source.clone()).unwrap_or_else(|| Source {
+            nick: nick.to_owned(),
+            user: None,
+            host: None,
+        });
         self.left(&key, &who, Some(&kick_words(by, reason)));
     }
 
@@ -74,7 +87,7 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
-        let was_there = channel.roster.remove(&folded).is_some();
+        let was_there = channel.roster.remove(&folded).is_some_and(|person| person.ours.is_none());
         if let (true, Some(ghost)) = (was_there, ghost) {
             self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
         }
@@ -84,8 +97,14 @@ impl Core {
         let Some(network) = self.networks.get(link.network()) else { return };
         if let Some(ours) = self.link_of(&network.id, source).cloned() {
             // Its own link tells the same, but perhaps later than this one tells what is said under the new nick.
-            if self.echo.holds(&ours, &network.fold(&source.nick)) {
+            let (old, new) = (network.fold(&source.nick), network.fold(nick));
+            if self.echo.holds(&ours, &old) {
                 self.is_called(&ours, nick);
+            }
+            for key in self.observed_with(link, source) {
+                if let Some(channel) = self.directory.channels.get_mut(&key) {
+                    channel.roster.rename(&old, nick, new.clone());
+                }
             }
             return;
         }
@@ -95,9 +114,8 @@ impl Core {
         let join_below = network.config.ghosts.join_below as usize;
         for key in self.observed_with(link, source) {
             let Some(channel) = self.directory.channels.get_mut(&key) else { continue };
-            channel.roster.remove(&old);
-            channel.roster.insert(new.clone(), renamed.clone());
-            let all = channel.roster.len() < join_below;
+            channel.roster.rename(&old, nick, new.clone());
+            let all = channel.roster.others() < join_below;
             for lane in self.lanes(&key) {
                 match (&before, &after) {
                     // The same ghost, written another way.
@@ -115,12 +133,77 @@ impl Core {
         }
     }
 
+    /// Modes of a channel have changed: ranks of people, settings, lists.
+    pub(super) fn on_modes(&mut self, link: &LinkId, channel: &str, changes: Vec<ModeChange>) {
+        let Some(key) = self.observed(link, channel) else { return };
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        for change in changes {
+            match (change.kind, &change.arg) {
+                (ModeKind::Membership, Some(nick)) => {
+                    if let Some(person) = channel.roster.get_mut(&network.fold(nick)) {
+                        person.rank(change.letter, change.set);
+                    }
+                }
+                _ => channel.modes.change(change),
+            }
+        }
+    }
+
+    pub(super) fn on_settings(&mut self, link: &LinkId, channel: &str, modes: Vec<ModeChange>) {
+        let Some(key) = self.observed(link, channel) else { return };
+        if let Some(channel) = self.directory.channels.get_mut(&key) {
+            channel.modes.are(modes);
+        }
+    }
+
+    pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>) {
+        let Some(key) = self.observed(link, channel) else { return };
+        if let Some(channel) = self.directory.channels.get_mut(&key) {
+            channel.modes.list_is(letter, masks);
+        }
+    }
+
+    pub(super) fn on_accounts(&mut self, link: &LinkId, channel: &str, accounts: Vec<(String, Option<String>)>) {
+        let Some(key) = self.observed(link, channel) else { return };
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        for (nick, account) in accounts {
+            if let Some(person) = channel.roster.get_mut(&network.fold(&nick)) {
+                person.account = account;
+            }
+        }
+    }
+
+    /// Somebody has logged in or out.
+    pub(super) fn on_account(&mut self, link: &LinkId, source: &Source, account: Option<&str>) {
+        self.with_person(link, source, |person| person.account = account.map(ToOwned::to_owned));
+    }
+
+    /// Somebody is seen under another user name and host.
+    pub(super) fn on_rehosted(&mut self, link: &LinkId, source: &Source, user: &str, host: &str) {
+        self.with_person(link, source, |person| {
+            (person.source.user, person.source.host) = (Some(user.to_owned()), Some(host.to_owned()));
+        });
+    }
+
+    /// Changes what is known of somebody, in every channel that the link observes.
+    fn with_person(&mut self, link: &LinkId, source: &Source, change: impl Fn(&mut Person)) {
+        let Some(folded) = self.networks.get(link.network()).map(|network| network.fold(&source.nick)) else { return };
+        for key in self.observed_with(link, source) {
+            let channel = self.directory.channels.get_mut(&key);
+            if let Some(person) = channel.and_then(|channel| channel.roster.get_mut(&folded)) {
+                change(person);
+            }
+        }
+    }
+
     /// The channels that a link observes and that somebody is in.
     fn observed_with(&self, link: &LinkId, source: &Source) -> Vec<ChannelRef> {
         let Some(network) = self.networks.get(link.network()) else { return Vec::new() };
         let folded = network.fold(&source.nick);
         let channels = self.directory.channels.iter();
         let channels = channels.filter(|(_, channel)| channel.watch.observer.as_ref() == Some(link));
-        channels.filter(|(_, channel)| channel.roster.contains_key(&folded)).map(|(key, _)| key.clone()).collect()
+        channels.filter(|(_, channel)| channel.roster.get(&folded).is_some()).map(|(key, _)| key.clone()).collect()
     }
 }

@@ -14,6 +14,8 @@ pub enum Cap {
     ServerTime,
     /// Who is logged in to which account, on each of their lines.
     AccountTag,
+    /// Told when somebody logs in or out. Asked for by the bot alone, which observes.
+    AccountNotify,
     /// The account in JOIN.
     ExtendedJoin,
     /// Our own messages come back, which proves that they were taken.
@@ -43,6 +45,7 @@ const NAMES: &[(&str, Cap)] = &[
     ("message-tags", Cap::MessageTags),
     ("server-time", Cap::ServerTime),
     ("account-tag", Cap::AccountTag),
+    ("account-notify", Cap::AccountNotify),
     ("extended-join", Cap::ExtendedJoin),
     ("echo-message", Cap::EchoMessage),
     ("labeled-response", Cap::LabeledResponse),
@@ -136,11 +139,11 @@ impl Offer {
                 .is_none_or(|m| m.is_empty() || m.split(',').any(|m| m.eq_ignore_ascii_case("PLAIN")))
     }
 
-    /// What to ask for: the arguments of as many `CAP REQ` lines as needed. SASL only `with_sasl`.
+    /// What to ask for, of what is `wanted`: the arguments of as many `CAP REQ` lines as needed.
     #[must_use]
-    pub fn requests(&self, with_sasl: bool) -> Vec<String> {
+    pub fn requests(&self, wanted: impl Fn(Cap) -> bool) -> Vec<String> {
         let mut requests: Vec<String> = Vec::new();
-        for name in self.names.iter().filter(|name| with_sasl || by_name(name) != Some(Cap::Sasl)) {
+        for name in self.names.iter().filter(|name| by_name(name).is_some_and(&wanted)) {
             match requests.last_mut() {
                 Some(request) if request.len() + 1 + name.len() <= MAX_REQUEST => {
                     request.push(' ');
@@ -173,8 +176,8 @@ mod tests {
         let mut offer = Offer::default();
         offer.add("away-notify draft/no-implicit-names sasl=EXTERNAL,PLAIN server-time");
         offer.add("no-implicit-names draft/chathistory=1000 message-tags");
-        assert_eq!(offer.requests(false), ["draft/no-implicit-names server-time message-tags"]);
-        assert_eq!(offer.requests(true), ["draft/no-implicit-names sasl server-time message-tags"]);
+        assert_eq!(offer.requests(|cap| cap != Cap::Sasl), ["draft/no-implicit-names server-time message-tags"]);
+        assert_eq!(offer.requests(|_| true), ["draft/no-implicit-names sasl server-time message-tags"]);
         assert!(offer.has_sasl_plain());
     }
 
@@ -193,9 +196,9 @@ mod tests {
     fn requests_are_cut_into_lines_that_the_answer_fits_in() {
         let mut offer = Offer::default();
         offer.add(&NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" "));
-        let requests = offer.requests(true);
+        let requests = offer.requests(|_| true);
         assert!(requests.iter().all(|r| r.len() <= MAX_REQUEST));
-        assert_eq!(requests.join(" ").split(' ').count(), 14);
+        assert_eq!(requests.join(" ").split(' ').count(), 15);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Isupport, Millis};
+use super::{Failure, Isupport, Millis, ModeChange};
 
 /// Who sent a line: `nick!user@host`, or a server's name alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,6 +134,54 @@ pub enum IrcEvent {
         channel: String,
         /// Everyone.
         members: Vec<RosterMember>,
+    },
+    /// Modes of an observed channel were changed.
+    Modes {
+        /// The channel.
+        channel: String,
+        /// By whom.
+        source: Source,
+        /// What was changed, in order.
+        changes: Vec<ModeChange>,
+    },
+    /// The settings of an observed channel, all of them, but no lists (RPL_CHANNELMODEIS).
+    Settings {
+        /// The channel.
+        channel: String,
+        /// What is set.
+        modes: Vec<ModeChange>,
+    },
+    /// A list of an observed channel, complete.
+    List {
+        /// The channel.
+        channel: String,
+        /// The list mode's letter, such as `b`.
+        letter: char,
+        /// What is in it.
+        masks: Vec<String>,
+    },
+    /// The accounts of people in an observed channel (WHOX).
+    Accounts {
+        /// The channel.
+        channel: String,
+        /// Nicks and accounts; without one they aren't logged in.
+        accounts: Vec<(String, Option<String>)>,
+    },
+    /// Somebody has logged in or out. Told by a link that observes any channel.
+    Account {
+        /// Who.
+        source: Source,
+        /// Their account now.
+        account: Option<String>,
+    },
+    /// Somebody is seen under another user name and host now. Told by a link that observes any channel.
+    Rehosted {
+        /// Who, as they were seen before.
+        source: Source,
+        /// The user name now.
+        user: String,
+        /// The host now.
+        host: String,
     },
     /// This link stood by and is the observer now: the text that follows is what it has heard since then, which others
     /// may have told. In milliseconds since the Unix epoch, by our clock.

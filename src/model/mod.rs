@@ -10,6 +10,7 @@ mod ids;
 mod irc_action;
 mod irc_event;
 mod isupport;
+mod modes;
 
 pub use clock::{Clock, Millis, SystemClock};
 pub use failure::{Arrived, Failure, Fate, Reason, Subject};
@@ -18,3 +19,4 @@ pub use ids::{CommandId, Epoch, InvalidNetworkId, IrcKey, LinkId, LinkOwner, Mat
 pub use irc_action::{ChannelKey, IrcAction, RECALL, Role};
 pub use irc_event::{IrcEvent, LinkState, RosterMember, Source, TextKind, TextTarget};
 pub use isupport::Isupport;
+pub use modes::{ModeChange, ModeKind};

@@ -3,48 +3,14 @@
 //! Which letter takes an argument differs between networks; one wrong guess shifts all arguments after it, and the
 //! wrong person is taken for an operator.
 
-use crate::model::Isupport;
-
-/// What kind of mode a letter is (<https://modern.ircdocs.horse/#chanmodes-parameter>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ModeKind {
-    /// A rank of somebody in the channel (PREFIX); always has an argument, the nick.
-    Membership,
-    /// Adds to or removes from a list, such as bans; without an argument it asks for the list.
-    List,
-    /// A setting that always has an argument, such as the key.
-    Always,
-    /// A setting that has an argument only when it is set, such as the limit.
-    WhenSet,
-    /// A setting without an argument.
-    Never,
-    /// A letter the server didn't tell of; taken to have no argument.
-    Unknown,
-}
-
-/// One mode of a MODE line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModeChange<'a> {
-    /// Set (`+`) or unset (`-`).
-    pub set: bool,
-    /// The mode's letter.
-    pub letter: char,
-    /// What kind of mode it is.
-    pub kind: ModeKind,
-    /// Its argument, if it takes one and the line has one.
-    pub arg: Option<&'a str>,
-}
+use crate::model::{Isupport, ModeChange, ModeKind};
 
 /// Reads the modes of a MODE line: `modes` is its first argument (`+ov-k`), `args` are those after it.
 ///
 /// Nothing is too malformed: missing arguments are `None`, superfluous ones are ignored.
 #[must_use]
-pub fn parse_modes<'a>(
-    isupport: &Isupport,
-    modes: &str,
-    args: impl IntoIterator<Item = &'a str>,
-) -> Vec<ModeChange<'a>> {
-    let mut args = args.into_iter();
+pub fn parse_modes<'a>(isupport: &Isupport, modes: &str, args: impl IntoIterator<Item = &'a str>) -> Vec<ModeChange> {
+    let mut args = args.into_iter().map(ToOwned::to_owned);
     let mut set = true;
     let mut changes = Vec::new();
     for letter in modes.chars() {
@@ -91,8 +57,8 @@ mod tests {
     fn shown(isupport: &Isupport, line: &str) -> Vec<String> {
         let mut words = line.split(' ');
         let modes = words.next().unwrap_or_default();
-        let show = |change: ModeChange<'_>| {
-            format!("{}{}={}", if change.set { '+' } else { '-' }, change.letter, change.arg.unwrap_or("?"))
+        let show = |change: ModeChange| {
+            format!("{}{}={}", if change.set { '+' } else { '-' }, change.letter, change.arg.as_deref().unwrap_or("?"))
         };
         parse_modes(isupport, modes, words).into_iter().map(show).collect()
     }
@@ -139,7 +105,7 @@ mod tests {
         fn r57_twenty_ranks_in_a_line_keep_their_order(nicks in proptest::collection::vec("[a-z]{1,5}", 0..20)) {
             let modes = format!("+{}", "o".repeat(nicks.len()));
             let changes = parse_modes(&libera(), &modes, nicks.iter().map(String::as_str));
-            let opped: Vec<&str> = changes.iter().filter_map(|change| change.arg).collect();
+            let opped: Vec<&str> = changes.iter().filter_map(|change| change.arg.as_deref()).collect();
             prop_assert_eq!(opped, nicks.iter().map(String::as_str).collect::<Vec<_>>());
         }
 

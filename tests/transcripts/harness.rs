@@ -14,7 +14,7 @@ use footbridge::{
     },
     model::{
         Arrived, ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey,
-        Reason, Role, Source, TextKind, TextTarget,
+        ModeChange, Reason, Role, Source, TextKind, TextTarget,
     },
 };
 
@@ -336,6 +336,12 @@ pub(crate) fn legal(wire: &[u8]) -> String {
     String::from_utf8_lossy(body).replace('\x01', "\\x01")
 }
 
+fn mode(change: &ModeChange) -> String {
+    let sign = if change.set { '+' } else { '-' };
+    let arg = change.arg.as_ref().map(|arg| format!("({arg})")).unwrap_or_default();
+    format!("{sign}{}{arg}", change.letter)
+}
+
 fn event_words(event: &IrcEvent) -> String {
     match event {
         IrcEvent::Text { source, target, kind, text, msgid, account } => {
@@ -367,6 +373,22 @@ fn event_words(event: &IrcEvent) -> String {
                 members.iter().map(|member| format!("{}{}", member.prefixes, who(&member.source))).collect();
             format!("roster {channel} {}", members.join(" "))
         }
+        IrcEvent::Modes { channel, source, changes } => {
+            format!("modes {channel} by {}: {}", who(source), changes.iter().map(mode).collect::<Vec<_>>().join(" "))
+        }
+        IrcEvent::Settings { channel, modes } => {
+            format!("settings {channel}: {}", modes.iter().map(mode).collect::<Vec<_>>().join(" "))
+        }
+        IrcEvent::List { channel, letter, masks } => format!("list {channel} {letter}: {}", masks.join(" ")),
+        IrcEvent::Accounts { channel, accounts } => {
+            let accounts =
+                accounts.iter().map(|(nick, account)| format!("{nick}={}", account.as_deref().unwrap_or("*")));
+            format!("accounts {channel} {}", accounts.collect::<Vec<_>>().join(" "))
+        }
+        IrcEvent::Account { source, account } => {
+            format!("account of {}: {}", who(source), account.as_deref().unwrap_or("*"))
+        }
+        IrcEvent::Rehosted { source, user, host } => format!("{} is now {user}@{host}", who(source)),
         IrcEvent::Recalls { channel, since } => format!("recalls {channel} since {}", since - UNIX),
         IrcEvent::Invited { source, channel } => format!("invited to {channel} by {}", who(source)),
         IrcEvent::OwnJoined { channel } => format!("own joined {channel}"),

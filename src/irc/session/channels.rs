@@ -72,6 +72,25 @@ pub(super) enum Topic {
     Told,
 }
 
+/// What is gathered of the answer to a question about an observed channel.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// A list: its letter, and what is in it.
+    List(char, Vec<String>),
+    /// Nicks and their accounts.
+    Accounts(Vec<(String, Option<String>)>),
+}
+
+impl Answer {
+    pub(super) fn is_list(&self, letter: char) -> bool {
+        matches!(self, Self::List(of, _) if *of == letter)
+    }
+
+    pub(super) const fn is_accounts(&self) -> bool {
+        matches!(self, Self::Accounts(_))
+    }
+}
+
 /// One channel.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -85,12 +104,19 @@ pub(super) struct Channel {
     pub(super) place: Place,
     pub(super) names: Names,
     pub(super) topic: Topic,
+    /// Answers that are coming.
+    pub(super) answers: Vec<Answer>,
 }
 
 impl Channel {
     /// Whether everything of it is to be told: it is observed, and we are in it.
     pub(super) fn is_watched(&self) -> bool {
         self.role == Role::Observer && matches!(self.place, Place::In | Place::Leaving)
+    }
+
+    /// We aren't in it any more: nothing is heard there, and no answer will be complete.
+    fn no_more(&mut self) {
+        (self.names, self.heard, self.answers) = (Names::Idle, None, Vec::new());
     }
 
     /// Our JOIN came to nothing; so has what was to be said before leaving.
@@ -164,6 +190,7 @@ impl Channels {
                 place: Place::Out,
                 names: Names::Idle,
                 topic: Topic::Untold,
+                answers: Vec::new(),
             });
             self.list.len() - 1
         });
@@ -202,6 +229,7 @@ impl Channels {
         if channel.role != role {
             channel.role = role;
             (channel.names, channel.topic, heard) = (Names::Idle, Topic::Untold, channel.heard.take());
+            channel.answers = Vec::new();
             if role == Role::Observer && channel.place == Place::In {
                 (channel.names, channel.topic) = (Names::Wanted, Topic::Wanted);
                 self.busy = true;
@@ -267,7 +295,7 @@ impl Channels {
         } else {
             (channel.place, channel.wish) = (Place::Out, Wish::No);
         }
-        (channel.names, channel.heard) = (Names::Idle, None);
+        channel.no_more();
         self.busy |= again;
         self.forget_unused();
         again
@@ -282,7 +310,7 @@ impl Channels {
     pub(super) fn thrown_out(&mut self, name: &str, mapping: CaseMapping) {
         if let Some(channel) = self.get_mut(name, mapping) {
             (channel.wish, channel.place) = (Wish::No, Place::Out);
-            (channel.names, channel.heard) = (Names::Idle, None);
+            channel.no_more();
         }
         self.forget_unused();
     }
@@ -312,7 +340,8 @@ impl Channels {
                 channel.wish = Wish::No;
             }
             channel.place = if channel.wish == Wish::No { Place::Out } else { Place::Wanted };
-            (channel.names, channel.topic, channel.heard) = (Names::Idle, Topic::Untold, None);
+            channel.no_more();
+            channel.topic = Topic::Untold;
         }
         self.forwards = Vec::new();
         (self.busy, self.due) = (true, None);

@@ -72,6 +72,9 @@ impl Session {
             b"NICK" => self.nick(line, now, out),
             b"TOPIC" => self.topic_changed(line, out),
             b"INVITE" => self.invite(line, out),
+            b"MODE" => self.mode_changed(line, out),
+            b"ACCOUNT" if self.channels.any_watched() && !self.is_me(line.nick()) => self.account_changed(line, out),
+            b"CHGHOST" if self.channels.any_watched() && !self.is_me(line.nick()) => self.rehosted(line, out),
             b"KILL" if self.is_me(line.param(0)) => self.kill_verdict(line),
             _ => {}
         }
@@ -115,6 +118,7 @@ impl Session {
                 }
             }
             numeric::RPL_ENDOFNAMES => self.names_end(line, out),
+            _ if self.told_more(number, line, out) => {}
             _ => self.answer_numeric(number, line, now, out),
         }
     }

@@ -154,8 +154,11 @@ impl Session {
             let (channel, topic) = (channel.clone(), String::new());
             tell(line, IrcEvent::Topic { channel, source: None, topic }, out);
         }
-        if !gathered.is_empty() {
-            tell(line, IrcEvent::Roster { channel, members: gathered.into_members() }, out);
+        let members = gathered.into_members();
+        if !members.is_empty() {
+            let count = members.len();
+            tell(line, IrcEvent::Roster { channel: channel.clone(), members }, out);
+            self.ask_more(&channel, count);
         }
     }
 

@@ -42,6 +42,15 @@ pub(super) struct Login {
     chunks: Vec<String>,
 }
 
+/// Whether a link asks for what a server offers.
+const fn is_wanted(cap: Cap, bot: bool, login: bool) -> bool {
+    match cap {
+        Cap::AccountNotify => bot,
+        Cap::Sasl => login,
+        _ => true,
+    }
+}
+
 impl Session {
     /// Whether we have been let in: 001 has come.
     pub(super) fn is_registered(&self) -> bool {
@@ -96,7 +105,8 @@ impl Session {
             b"NEW" | b"new" if connection.is_registered() => {
                 let mut offer = Offer::default();
                 offer.add(&list);
-                for request in offer.requests(false) {
+                let bot = self.spec.link.is_bot();
+                for request in offer.requests(|cap| is_wanted(cap, bot, false)) {
                     self.urgent(out, |line| line.cap("REQ", Some(&request)));
                 }
             }
@@ -118,7 +128,8 @@ impl Session {
         if login && !negotiation.offer.has_sasl_plain() {
             return self.no_login(now, out);
         }
-        let requests = negotiation.offer.requests(login);
+        let bot = self.spec.link.is_bot();
+        let requests = negotiation.offer.requests(|cap| is_wanted(cap, bot, login));
         let names = requests.iter().flat_map(|request| caps::listed(request));
         negotiation.awaited = names.map(|(cap, _)| cap).collect();
         for request in &requests {

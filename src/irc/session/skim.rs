@@ -27,7 +27,7 @@ pub(super) fn is_noise(line: &Line<'_>, connection: &Connection, channels: &Chan
             // Our own lines come back as receipts, wherever they went.
             !watched(channels, channel_of(target, isupport), mapping) && !own()
         }
-        b"TAGMSG" | b"MODE" | b"ACCOUNT" | b"AWAY" | b"SETNAME" | b"WALLOPS" | b"GLOBOPS" => true,
+        b"TAGMSG" | b"AWAY" | b"SETNAME" | b"WALLOPS" | b"GLOBOPS" => true,
         b"JOIN" | b"PART" | b"TOPIC" => {
             !line.param(0).split(|b| *b == b',').any(|name| watched(channels, name, mapping)) && !own()
         }
@@ -35,12 +35,15 @@ pub(super) fn is_noise(line: &Line<'_>, connection: &Connection, channels: &Chan
             let kicked = |nick| mapping.same_bytes(nick, connection.me.nick.as_bytes());
             !watched(channels, line.param(0), mapping) && !line.param(1).split(|b| *b == b',').any(kicked) && !own()
         }
+        // Nobody but an observer's channel is of interest: what we are, others may know.
+        b"MODE" => !watched(channels, line.param(0), mapping),
+        b"ACCOUNT" => !channels.any_watched(),
         b"QUIT" | b"NICK" => !channels.any_watched() && !connection.regain.is_waiting() && !own(),
-        b"CHGHOST" => !own(),
+        b"CHGHOST" => !channels.any_watched() && !own(),
         _ => match line.numeric() {
             // Rosters and topics come unasked after each JOIN.
             Some(numeric::RPL_NAMREPLY) => !watched(channels, line.param(2), mapping),
-            Some(numeric::RPL_ENDOFNAMES | numeric::RPL_TOPIC | numeric::RPL_NOTOPIC) => {
+            Some(numeric::RPL_ENDOFNAMES | numeric::RPL_TOPIC | numeric::RPL_NOTOPIC | numeric::RPL_CHANNELMODEIS) => {
                 !watched(channels, line.param(1), mapping)
             }
             _ => false,

@@ -19,6 +19,18 @@ numerics! {
     RPL_ISUPPORT = R::RPL_ISUPPORT as u16;
     /// WHOIS: user and host.
     RPL_WHOISUSER = R::RPL_WHOISUSER as u16;
+    /// That was all of WHO.
+    RPL_ENDOFWHO = R::RPL_ENDOFWHO as u16;
+    /// A channel's settings.
+    RPL_CHANNELMODEIS = R::RPL_CHANNELMODEIS as u16;
+    /// A mask of an exception list (+e).
+    RPL_EXCEPTLIST = R::RPL_EXCEPTLIST as u16;
+    /// That was all of an exception list.
+    RPL_ENDOFEXCEPTLIST = R::RPL_ENDOFEXCEPTLIST as u16;
+    /// A mask of a ban list.
+    RPL_BANLIST = R::RPL_BANLIST as u16;
+    /// That was all of a ban list.
+    RPL_ENDOFBANLIST = R::RPL_ENDOFBANLIST as u16;
     /// The channel has no topic.
     RPL_NOTOPIC = R::RPL_NOTOPIC as u16;
     /// The channel's topic.
@@ -111,6 +123,12 @@ numerics! {
     ERR_NOCOLORSONCHAN = 408;
     /// Our line was too long.
     ERR_INPUTTOOLONG = 417;
+    /// An answer to WHO with fields of our choice (WHOX).
+    RPL_WHOSPCRPL = 354;
+    /// A mask of a quiet list (Solanum).
+    RPL_QUIETLIST = 728;
+    /// That was all of a quiet list (Solanum).
+    RPL_ENDOFQUIETLIST = 729;
     /// Nick change refused: banned from a channel that we are in.
     ERR_BANNICKCHANGE = 435;
     /// Nick changes too fast.

@@ -82,6 +82,21 @@ impl<'w> LineWriter<'w> {
         self.line("NAMES", &[channel], None)
     }
 
+    /// `MODE channel` asks for its settings, `MODE channel +b` for a list.
+    pub fn ask_modes(self, channel: &str, list: Option<char>) -> Result<(), Illegal> {
+        name(channel)?;
+        match list {
+            None => self.line("MODE", &[channel], None),
+            Some(letter) => self.line("MODE", &[channel, &format!("+{letter}")], None),
+        }
+    }
+
+    /// `WHO channel %tcna,token`: everyone's nick and account (WHOX).
+    pub fn who_accounts(self, channel: &str, token: u16) -> Result<(), Illegal> {
+        name(channel)?;
+        self.line("WHO", &[channel, &format!("%tcna,{token}")], None)
+    }
+
     /// `KICK channel nick :reason`; a reason that is too long is cut.
     pub fn kick(self, channel: &str, nick: &str, reason: Option<&str>) -> Result<(), Illegal> {
         name(channel)?;
