@@ -307,6 +307,26 @@ async fn history_is_read_backwards_page_by_page() {
 }
 
 #[tokio::test]
+async fn creators_are_those_who_may_not_be_named_in_the_power_levels() {
+    let fake = Fake::start().await;
+    let new = json!({ "room_version": "12", "additional_creators": ["@b:x"] });
+    for (content, expected) in [
+        (new, &["@root:x", "@b:x"][..]),
+        (json!({ "room_version": "11" }), &[]),
+        (json!({}), &[]),
+        (json!({ "room_version": "org.example.new" }), &[]),
+    ] {
+        fake.script.answers.lock().unwrap().clear();
+        fake.answer(ok(&json!({ "type": "m.room.create", "sender": "@root:x", "state_key": "", "content": content })));
+        assert_eq!(fake.client.creators(room(), Some(ghost())).await.unwrap(), expected, "{content}");
+        fake.saw(
+            &format!("GET /_matrix/client/v3/rooms/!r:x/state/m.room.create/?format=event&{AS_GHOST}"),
+            &Value::Null,
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_list_of_members_leaves_out_who_is_neither_in_nor_asked_in() {
     let fake = Fake::start().await;
     let event = |user: &str, content: Value| json!({ "type": "m.room.member", "state_key": user, "content": content });

@@ -34,5 +34,7 @@ mod operator;
 mod portals;
 #[path = "stories/puppets.rs"]
 mod puppets;
+#[path = "stories/ranks.rs"]
+mod ranks;
 #[path = "stories/world.rs"]
 mod world;

@@ -82,6 +82,10 @@ impl Core {
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
         if let Some(place) = channel.present.iter().position(|present| present == link) {
             channel.present.remove(place);
+            // We know it before whoever observes the channel tells it, if anybody does.
+            if let Some(person) = channel.roster.remove_link(link).filter(|person| !person.ranks.is_empty()) {
+                self.rank_changed(key, &person);
+            }
             self.observe(key).await;
         }
     }

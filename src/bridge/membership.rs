@@ -22,6 +22,7 @@ impl Core {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
+        channels.iter().for_each(|key| self.ranks_known(key));
         for user in gone {
             self.leave_channels(&channels, &user, None).await;
         }
@@ -94,6 +95,7 @@ impl Core {
         match member.membership.as_str() {
             "join" => {
                 room.came(target, member.displayname.clone());
+                self.rank_of_member(&event.room_id, target);
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
@@ -105,6 +107,7 @@ impl Core {
             }
             "leave" | "ban" if room.went(target) => {
                 let reason = leave_words(target, member, event);
+                self.rank_of_member(&event.room_id, target);
                 self.leave_channels(&channels, target, reason.as_deref()).await;
             }
             _ => {}

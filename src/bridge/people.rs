@@ -21,8 +21,8 @@ pub(super) struct Person {
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     people: HashMap<Folded, Person>,
-    /// How many of them aren't ours.
-    others: usize,
+    /// Under which nick each of our links is there.
+    ours: HashMap<LinkId, Folded>,
 }
 
 impl Roster {
@@ -34,9 +34,14 @@ impl Roster {
         self.people.get_mut(nick)
     }
 
+    /// One of our links.
+    pub(super) fn link(&self, link: &LinkId) -> Option<&Person> {
+        self.people.get(self.ours.get(link)?)
+    }
+
     /// How many people of others are there.
-    pub(super) const fn others(&self) -> usize {
-        self.others
+    pub(super) fn others(&self) -> usize {
+        self.people.len() - self.ours.len()
     }
 
     /// Everyone, ourselves included.
@@ -46,16 +51,28 @@ impl Roster {
 
     /// Somebody is there; whoever had that nick isn't any more.
     pub(super) fn insert(&mut self, nick: Folded, person: Person) {
-        self.others += usize::from(person.ours.is_none());
-        if let Some(before) = self.people.insert(nick, person) {
-            self.others -= usize::from(before.ours.is_none());
+        if let Some(link) = &person.ours {
+            self.remove_link(link);
         }
+        self.remove(&nick);
+        if let Some(link) = &person.ours {
+            self.ours.insert(link.clone(), nick.clone());
+        }
+        self.people.insert(nick, person);
     }
 
     pub(super) fn remove(&mut self, nick: &Folded) -> Option<Person> {
         let person = self.people.remove(nick)?;
-        self.others -= usize::from(person.ours.is_none());
+        if let Some(link) = &person.ours {
+            self.ours.remove(link);
+        }
         Some(person)
+    }
+
+    /// One of our links isn't there any more.
+    pub(super) fn remove_link(&mut self, link: &LinkId) -> Option<Person> {
+        let nick = self.ours.remove(link)?;
+        self.people.remove(&nick)
     }
 
     /// Somebody is called otherwise now.
@@ -79,10 +96,10 @@ impl Roster {
 
     /// Folds all nicks anew.
     pub(super) fn refold(&mut self, mapping: CaseMapping) {
+        self.ours.clear();
         for person in std::mem::take(&mut self.people).into_values() {
-            self.people.insert(mapping.fold(&person.source.nick), person);
+            self.insert(mapping.fold(&person.source.nick), person);
         }
-        self.others = self.people.values().filter(|person| person.ours.is_none()).count();
     }
 }
 
@@ -138,8 +155,13 @@ mod tests {
         roster.remove(&nora);
         assert_eq!(roster.others(), 1);
         let (key, ours) = person("bot", true);
-        roster.insert(key, ours);
+        let link = ours.ours.clone().unwrap();
+        roster.insert(key, ours.clone());
         assert_eq!(roster.others(), 0);
+        // Ours under another nick is the same one.
+        roster.insert(person("bot2", true).0, ours);
+        assert_eq!((roster.iter().count(), roster.link(&link).is_some()), (1, true));
+        assert!(roster.remove_link(&link).is_some() && roster.link(&link).is_none());
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl Core {
             roster.learn_accounts(&channel.roster);
             channel.roster = roster;
         }
+        self.ranks_known(&key);
     }
 
     pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source, account: Option<String>) {
@@ -87,8 +88,11 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
-        let was_there = channel.roster.remove(&folded).is_some_and(|person| person.ours.is_none());
-        if let (true, Some(ghost)) = (was_there, ghost) {
+        let Some(person) = channel.roster.remove(&folded) else { return };
+        if !person.ranks.is_empty() {
+            self.rank_changed(key, &person);
+        }
+        if let (true, Some(ghost)) = (person.ours.is_none(), ghost) {
             self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
         }
     }
@@ -114,7 +118,9 @@ impl Core {
         let join_below = network.config.ghosts.join_below as usize;
         for key in self.observed_with(link, source) {
             let Some(channel) = self.directory.channels.get_mut(&key) else { continue };
+            let person = channel.roster.get(&old).filter(|person| !person.ranks.is_empty()).cloned();
             channel.roster.rename(&old, nick, new.clone());
+            let now = channel.roster.get(&new).filter(|person| !person.ranks.is_empty()).cloned();
             let all = channel.roster.others() < join_below;
             for lane in self.lanes(&key) {
                 match (&before, &after) {
@@ -130,6 +136,9 @@ impl Core {
                     }
                 }
             }
+            for person in person.iter().chain(&now) {
+                self.rank_changed(&key, person);
+            }
         }
     }
 
@@ -138,15 +147,21 @@ impl Core {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        let mut ranked = Vec::new();
         for change in changes {
             match (change.kind, &change.arg) {
                 (ModeKind::Membership, Some(nick)) => {
-                    if let Some(person) = channel.roster.get_mut(&network.fold(nick)) {
-                        person.rank(change.letter, change.set);
+                    let nick = network.fold(nick);
+                    if channel.roster.get_mut(&nick).is_some_and(|person| person.rank(change.letter, change.set)) {
+                        ranked.push(nick);
                     }
                 }
                 _ => channel.modes.change(change),
             }
+        }
+        let Some(channel) = self.directory.channels.get(&key) else { return };
+        for person in ranked.iter().filter_map(|nick| channel.roster.get(nick)) {
+            self.rank_changed(&key, person);
         }
     }
 

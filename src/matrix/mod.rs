@@ -114,6 +114,9 @@ pub trait MatrixApi: Send + Sync {
         as_user: Option<&UserId>,
     ) -> Result<Option<Box<RawValue>>, MatrixError>;
 
+    /// Those whose power has no bounds and who are not named in the power levels: from room version 12 on, its creators.
+    async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError>;
+
     /// Who has joined or is invited. Members that can't be read are left out.
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError>;
 

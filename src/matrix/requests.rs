@@ -21,10 +21,13 @@ use ruma::{
             message::{get_message_events, send_message_event},
             profile::{get_profile_field, set_profile_field},
             room::{aliases, create_room},
-            state::{get_state_event_for_key, send_state_event},
+            state::{
+                get_state_event_for_key::{self, v3::StateEventFormat},
+                send_state_event,
+            },
         },
     },
-    events::room::member::MembershipState,
+    events::{StateEventType, room::member::MembershipState},
     profile::{ProfileFieldName, ProfileFieldValue},
     serde::Raw,
 };
@@ -174,6 +177,14 @@ impl MatrixApi for HomeserverClient {
         Ok(answer.map(|answer| answer.event_or_content))
     }
 
+    async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError> {
+        let kind = StateEventType::RoomCreate;
+        let mut request = get_state_event_for_key::v3::Request::new(in_path(room), kind, String::new());
+        request.format = StateEventFormat::Event;
+        let answer = self.call(request, as_user, || format!("read who made {room}")).await?;
+        Ok(creators(&answer.event_or_content))
+    }
+
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError> {
         let mut request = get_member_events::v3::Request::new(in_path(room));
         // Only one kind can be left out, and who has left is by far the most numerous.
@@ -307,6 +318,26 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
         request.initial_state.extend(Raw::new(&state).ok().map(Raw::cast_unchecked));
     }
     request
+}
+
+/// Who may not be named in the power levels, by the event that made the room. The versions before 12 are numbers; of
+/// what else there may be, nothing is known.
+fn creators(event: &RawValue) -> Vec<OwnedUserId> {
+    #[derive(Deserialize)]
+    struct Event {
+        sender: OwnedUserId,
+        content: Content,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        room_version: Option<String>,
+        #[serde(default)]
+        additional_creators: Vec<OwnedUserId>,
+    }
+    let Ok(Event { sender, content }) = serde_json::from_str(event.get()) else { return Vec::new() };
+    let version: u32 = content.room_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(1);
+    if version < 12 { Vec::new() } else { std::iter::once(sender).chain(content.additional_creators).collect() }
 }
 
 /// Reads a member event, or tells that it is none (of somebody joined or invited).

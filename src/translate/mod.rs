@@ -18,6 +18,7 @@ mod modes;
 mod names;
 mod nick;
 mod palette;
+mod powers;
 mod split;
 mod template;
 
@@ -29,5 +30,6 @@ pub use identity::{realname, username_base};
 pub use modes::parse_modes;
 pub use names::{possible_nick, valid_channel, valid_nick};
 pub use nick::{NickTemplate, nick_number};
+pub use powers::PowerLevels;
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;

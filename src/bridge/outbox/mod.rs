@@ -6,10 +6,12 @@
 
 mod entrance;
 mod missed;
+mod powers;
 mod queue;
 mod worker;
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -127,6 +129,16 @@ impl Lane {
     /// These are all who are in the channel. Others leave; these join too if `all` says so.
     pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
         self.queue.roster(ghosts, all);
+    }
+
+    /// Somebody's rank on IRC is worth this much power; 0: they have none.
+    pub(super) fn rank(&self, user: OwnedUserId, level: i64) {
+        self.queue.rank(user, level);
+    }
+
+    /// These are all whose ranks on IRC are worth anything.
+    pub(super) fn ranks(&self, ranks: HashMap<OwnedUserId, i64>) {
+        self.queue.ranks(ranks);
     }
 
     /// Somebody on Matrix removed the ghost from the room.

@@ -12,11 +12,16 @@ use std::{
 use ruma::{OwnedUserId, UserId};
 use tokio::{
     sync::Notify,
-    time::{Duration, timeout},
+    time::{Duration, Instant, sleep_until, timeout},
 };
 
 use super::{Job, Receipt, Waiting};
 use crate::bridge::ghosts::Ghost;
+
+/// How long ranks are gathered, so that those given one after the other are one event.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long a change of ranks may wait for further ones, or for those who are still coming.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a ghost should do about the room.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub(super) enum Wish {
 pub(super) enum Next {
     Job(Job),
     Wish(OwnedUserId, Wish),
+    /// The power that people have by their ranks on IRC may not be what it should be.
+    Powers,
     /// Whoever speaks for the bridge here was invited: they are in the room no more.
     Invited,
     /// The lane is closed and empty.
@@ -59,6 +66,10 @@ struct State {
     moving: Option<OwnedUserId>,
     /// The latest roster, while it isn't known yet who is joined.
     roster: Option<(Vec<Arc<Ghost>>, bool)>,
+    /// What those with a rank on IRC are worth here.
+    ranks: HashMap<OwnedUserId, i64>,
+    /// When that, or who is here to have it, first and last changed since it was seen to.
+    ranks_changed: Option<(Instant, Instant)>,
     loaded: bool,
     closed: bool,
     invited: bool,
@@ -76,6 +87,18 @@ impl State {
         } else if self.wishes.insert(user.clone(), wish).is_none() {
             self.order.push_back(user);
         }
+    }
+
+    /// Somebody's rank, or whether they are here to have it, has changed.
+    fn rank_changed(&mut self) {
+        let now = Instant::now();
+        self.ranks_changed = Some((self.ranks_changed.map_or(now, |(first, _)| first), now));
+    }
+
+    /// When to see to the powers. Those who are still coming may bring ranks with them, but can't be waited for long.
+    fn powers_due(&self) -> Option<Instant> {
+        let (first, last) = self.ranks_changed.filter(|_| self.loaded)?;
+        Some(if self.order.is_empty() { (last + GATHER).min(first + PATIENCE) } else { first + PATIENCE })
     }
 
     /// Whoever may be in the room.
@@ -193,13 +216,18 @@ impl Queue {
     pub(super) fn joined(&self, user: OwnedUserId) {
         let mut state = self.lock();
         state.unsure.remove(&user);
+        if state.ranks.contains_key(&user) {
+            state.rank_changed();
+        }
         state.joined.insert(user);
     }
 
     pub(super) fn left(&self, user: &UserId) {
         let mut state = self.lock();
         state.unsure.remove(user);
-        state.joined.remove(user);
+        if state.joined.remove(user) && state.ranks.contains_key(user) {
+            state.rank_changed();
+        }
     }
 
     /// A wish that was taken could not be seen to its end: it comes next, unless it was overtaken.
@@ -239,6 +267,10 @@ impl Queue {
             }
             return Some(Next::Job(job));
         }
+        if state.powers_due().is_some_and(|at| at <= Instant::now()) {
+            state.ranks_changed = None;
+            return Some(Next::Powers);
+        }
         while let Some(user) = state.order.pop_front() {
             match state.wishes.remove(&user) {
                 None => {}
@@ -259,8 +291,44 @@ impl Queue {
             if let Some(next) = self.take() {
                 return next;
             }
-            changed.await;
+            let due = self.lock().powers_due();
+            match due {
+                None => changed.await,
+                Some(at) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(at) => {}
+                },
+            }
         }
+    }
+
+    /// Somebody in the channel is worth so much; 0: they have no rank (any more).
+    pub(super) fn rank(&self, user: OwnedUserId, level: i64) {
+        self.change(|state| {
+            let before = if level == 0 { state.ranks.remove(&user) } else { state.ranks.insert(user, level) };
+            if before.unwrap_or(0) != level {
+                state.rank_changed();
+            }
+        });
+    }
+
+    /// These are all who are worth something.
+    pub(super) fn ranks(&self, ranks: HashMap<OwnedUserId, i64>) {
+        self.change(|state| {
+            state.ranks = ranks;
+            state.rank_changed();
+        });
+    }
+
+    /// What those with a rank are worth, and of our ghosts who is in the room.
+    pub(super) fn powers(&self) -> (HashMap<OwnedUserId, i64>, HashSet<OwnedUserId>) {
+        let state = self.lock();
+        (state.ranks.clone(), state.joined.clone())
+    }
+
+    /// The powers could not be seen to: they will be later.
+    pub(super) fn powers_interrupted(&self) {
+        self.change(State::rank_changed);
     }
 
     /// Waits until there is a job.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::OnceCell;
 
 use super::{
     Destination, Job, Outbox, Receipt,
@@ -25,12 +26,14 @@ pub(super) const PRIVATE_ONLY: &str = "I talk in private only: invite me to a ro
 /// An event that clients don't show.
 const PROBE: &str = "footbridge.probe";
 
-struct Worker {
-    out: Arc<Outbox>,
-    queue: Arc<Queue>,
-    room: OwnedRoomId,
-    voice: Voice,
+pub(super) struct Worker {
+    pub(super) out: Arc<Outbox>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) room: OwnedRoomId,
+    pub(super) voice: Voice,
     is_control: bool,
+    /// Those whose power nobody changes, once known.
+    pub(super) creators: OnceCell<Vec<OwnedUserId>>,
 }
 
 /// Works until the lane is closed or the bridge stops. What is then undone stays in the journal.
@@ -40,7 +43,8 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
         let is_control = matches!(destination, Destination::Control { .. } | Destination::NewControl(_));
         let entered = match enter(&out, &queue, destination).await {
             Ok((room, voice)) => {
-                Worker { out: out.clone(), queue: queue.clone(), room, voice, is_control }.work().await
+                let (out, queue) = (out.clone(), queue.clone());
+                Worker { out, queue, room, voice, is_control, creators: OnceCell::new() }.work().await
             }
             Err(no_room) => Err(no_room),
         };
@@ -70,7 +74,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                 }
                 queue.done();
             }
-            Next::Wish(..) | Next::Invited => {}
+            Next::Wish(..) | Next::Powers | Next::Invited => {}
             Next::End => return,
         }
     }
@@ -110,7 +114,7 @@ impl Probe for Worker {
 
 impl Worker {
     /// Asks for something of the room's until the homeserver answers, or fails over this very thing.
-    async fn ask<T, F, A>(&self, call: F) -> Result<T, MatrixError>
+    pub(super) async fn ask<T, F, A>(&self, call: F) -> Result<T, MatrixError>
     where
         F: FnMut() -> A,
         A: Future<Output = Result<T, MatrixError>>,
@@ -131,6 +135,11 @@ impl Worker {
                     biased;
                     () = self.wish(&user, &wish) => {}
                     () = self.queue.job() => self.queue.interrupted(user, wish),
+                },
+                Next::Powers => tokio::select! {
+                    biased;
+                    () = self.set_powers() => {}
+                    () = self.queue.job() => self.queue.powers_interrupted(),
                 },
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),

@@ -101,12 +101,31 @@ impl Room {
             let problem = format!("Creator user {creator} must not appear in content.users");
             return Err(Refusal::new(400, "M_INVALID_PARAM", problem));
         }
+        if draft.kind == "m.room.power_levels" {
+            self.authorise_levels(sender, &draft.content)?;
+        }
         let own = |id: &str| self.event(id).is_some_and(|event| event.sender == sender);
         let required = match draft.kind.as_str() {
             "m.room.redaction" if !draft.content["redacts"].as_str().is_some_and(own) => self.required("redact"),
             kind => self.required_to_send(kind, draft.state_key.is_some()),
         };
         self.demand(sender, required, &draft.kind)
+    }
+
+    /// Nobody gives more power than they have, or takes any from who has as much.
+    fn authorise_levels(&self, sender: &str, content: &Value) -> Result<(), Refusal> {
+        let power = self.power(sender);
+        let empty = Map::new();
+        let users = |content: &Value| content["users"].as_object().unwrap_or(&empty).clone();
+        let (old, new) = (users(self.content("m.room.power_levels", "").unwrap_or(&Value::Null)), users(content));
+        for user in old.keys().chain(new.keys()) {
+            let (before, after) = (old.get(user).and_then(Value::as_i64), new.get(user).and_then(Value::as_i64));
+            let too_high = before.is_some_and(|before| before >= power && user != sender);
+            if before != after && (too_high || after.is_some_and(|after| after > power)) {
+                return Err(Refusal::forbidden(format!("{sender} may not change the power of {user}")));
+            }
+        }
+        Ok(())
     }
 
     fn authorise_membership(&self, sender: &str, target: &str, content: &Value) -> Result<(), Refusal> {
