@@ -47,5 +47,7 @@ mod outages;
 mod people;
 #[path = "real/queries.rs"]
 mod queries;
+#[path = "real/ranks.rs"]
+mod ranks;
 #[path = "real/town.rs"]
 mod town;

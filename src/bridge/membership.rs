@@ -22,7 +22,9 @@ impl Core {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
-        channels.iter().for_each(|key| self.ranks_known(key));
+        for key in &channels {
+            self.ranks_known(key);
+        }
         for user in gone {
             self.leave_channels(&channels, &user, None).await;
         }

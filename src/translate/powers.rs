@@ -147,8 +147,8 @@ mod tests {
 
     use super::*;
 
-    fn levels(content: Value) -> PowerLevels {
-        PowerLevels::read(&to_raw_value(&content).unwrap()).unwrap()
+    fn levels(content: &Value) -> PowerLevels {
+        PowerLevels::read(&to_raw_value(content).unwrap()).unwrap()
     }
 
     #[test]
@@ -166,10 +166,12 @@ mod tests {
             (Some(50), vec![50, 0], 50),
             (Some(-1), vec![1, 0], -1),
         ] {
-            let mut before = levels(json!({ "users": { "@root:x": 100 }, "events": { "m.room.name": 30 } }));
+            let mut before = levels(&json!({ "users": { "@root:x": 100 }, "events": { "m.room.name": 30 } }));
             before.name(alice, own);
             let mut after = before.clone();
-            wanted.iter().for_each(|wanted| after.give(alice, *wanted));
+            for wanted in &wanted {
+                after.give(alice, *wanted);
+            }
             assert_eq!(after.of(alice), expected, "{own:?} {wanted:?}");
             assert_eq!(after.of(user_id!("@root:x")), 100);
             after.give(alice, 0);
@@ -181,7 +183,7 @@ mod tests {
     fn r54_what_an_admin_does_meanwhile_counts_as_theirs() {
         let alice = user_id!("@alice:x");
         for admin in [Some(100), Some(10), None] {
-            let mut levels = levels(json!({ "users": {} }));
+            let mut levels = levels(&json!({ "users": {} }));
             levels.give(alice, 50);
             levels.name(alice, admin);
             levels.give(alice, 0);
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn levels_are_read_as_homeservers_have_them() {
-        let levels = levels(json!({
+        let levels = levels(&json!({
             "users": { "@a:x": "75", "@b:x": 10 }, "users_default": 5, "state_default": "60", "events": { "m.a": 70 },
         }));
         let of = |user: &str| levels.of(<&UserId>::try_from(user).unwrap());
@@ -204,9 +206,11 @@ mod tests {
     #[test]
     fn r54_where_there_are_too_many_those_go_without_that_have_least() {
         let (op, voices) = (user_id!("@op:x"), [user_id!("@a:x"), user_id!("@b:x")]);
-        let mut levels = levels(json!({ "users": { "@root:x": 100 } }));
+        let mut levels = levels(&json!({ "users": { "@root:x": 100 } }));
         levels.give(op, 50);
-        voices.iter().for_each(|user| levels.give(user, 1));
+        for user in voices {
+            levels.give(user, 1);
+        }
         assert!(levels.take_back_lowest());
         assert_eq!((levels.of(op), levels.users().count(), levels.given().count()), (50, 2, 1));
         assert!(levels.take_back_lowest() && !levels.take_back_lowest());
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn hostile_content_is_replaced_where_it_stands_in_the_way() {
-        let mut levels = levels(json!({ "users": 7, "footbridge.given": [] }));
+        let mut levels = levels(&json!({ "users": 7, "footbridge.given": [] }));
         levels.give(user_id!("@a:x"), 50);
         assert_eq!(levels.of(user_id!("@a:x")), 50);
         levels.give(user_id!("@a:x"), 0);
@@ -228,7 +232,7 @@ mod tests {
             own in proptest::option::of(-5_i64..101), wanted in proptest::collection::vec(0_i64..100, 0..8),
         ) {
             let alice = user_id!("@alice:x");
-            let mut before = levels(json!({ "users": {} }));
+            let mut before = levels(&json!({ "users": {} }));
             before.name(alice, own);
             let mut after = before.clone();
             for level in wanted {

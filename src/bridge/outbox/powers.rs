@@ -39,7 +39,9 @@ impl Worker {
     /// False if nothing can be left out.
     fn shrink(&self, levels: &mut PowerLevels) -> bool {
         let absent = self.absent(levels);
-        absent.iter().for_each(|user| levels.forget(user));
+        for user in &absent {
+            levels.forget(user);
+        }
         !absent.is_empty() || levels.take_back_lowest()
     }
 

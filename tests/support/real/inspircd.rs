@@ -142,6 +142,8 @@ fn config(folder: &str, plain: u16, tls: u16, more: &str) -> String {
 <options defaultmodes="not" announcets="no" pingwarning="15" casemapping="rfc1459">
 <channels users="500" opers="500">
 <limits maxnick="31" maxchan="60" maxmodes="20" maxident="12" maxquit="255" maxtopic="390" maxkick="255" maxreal="128" maxaway="200">
+<customprefix name="founder" letter="q" prefix="~" rank="50000" ranktoset="30000">
+<customprefix name="admin" letter="a" prefix="&amp;" rank="40000" ranktoset="30000">
 <customprefix name="halfop" letter="h" prefix="%" rank="20000" ranktoset="30000">
 <log method="file" type="* -USERINPUT -USEROUTPUT" level="default" target="{folder}/ircd.log">
 <dns server="127.0.0.1" timeout="1">
