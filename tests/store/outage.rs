@@ -249,7 +249,10 @@ async fn a_crash_of_the_server_is_sat_out() {
     journal.settle_matrix(key(txn, 0)).await;
     let refused = journal.accept_transaction(transaction("2", &["$c"])).await;
     assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
-    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    let told = store.ping().await.unwrap_err();
+    assert!(matches!(&told, StoreError::Unavailable(words) if words.contains("is PostgreSQL running")), "{told}");
+    let outage = journal.outage().borrow().clone();
+    assert_eq!(outage, Some(told.to_string()), "so says the journal, whose words `/health` repeats");
     server.start_again();
     journal.flush().await.unwrap();
     assert_eq!(store.ping().await, Ok(()), "connections that died are replaced");
