@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    delivery::{Delivery, Origin},
+    delivery::{Delivery, Origin, Outcome},
     directory::{ChannelRef, Directory, RoomKind},
     echo::Echo,
     event::Event,
@@ -217,6 +217,11 @@ impl Core {
 
     /// Tells the sender of an event that it failed, where they will see it, and settles it then.
     pub(super) fn told(&mut self, origin: &Origin, failure: &Failure) {
+        self.tell(origin, failure, irc_to_matrix::failure_notice(origin.subject, failure));
+    }
+
+    /// As [`Self::told`], in these words.
+    fn tell(&mut self, origin: &Origin, failure: &Failure, text: String) {
         tracing::info!(
             event.id = %origin.event, portal.room = %origin.room, reason = ?failure.reason, certain = failure.certain,
             "a Matrix event did not surely reach IRC; its sender is told"
@@ -231,7 +236,7 @@ impl Core {
             RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
             RoomKind::Control(_) | RoomKind::Unknown => None,
         };
-        let (sender, text) = (origin.sender.clone(), irc_to_matrix::failure_notice(origin.subject, failure));
+        let sender = origin.sender.clone();
         let events = vec![(origin.event.clone(), origin.key)];
         match here {
             Some(lane) => lane.push(Job::Failure { sender, text, events }),
@@ -259,15 +264,18 @@ impl Core {
         if self.delivery.is_topic(command) {
             self.directory.topic_decided(command, &fate);
         }
-        match self.delivery.decided(command, fate) {
-            Some((origin, None)) => {
-                metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
-                self.journal.settle_matrix(origin.key).await;
+        if let Some(Outcome { origin, failed, arrived }) = self.delivery.decided(command, fate) {
+            match failed.first() {
+                None => {
+                    metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
+                    self.journal.settle_matrix(origin.key).await;
+                }
+                // It was never sent, and the next run can.
+                Some((_, failure)) if self.stopping && failure.certain => {}
+                Some((_, failure)) => {
+                    self.tell(&origin, failure, irc_to_matrix::outcome_notice(origin.subject, &failed, &arrived));
+                }
             }
-            // It was never sent, and the next run can.
-            Some((_, Some(failure))) if self.stopping && failure.certain => {}
-            Some((origin, Some(failure))) => self.told(&origin, &failure),
-            None => {}
         }
         metrics::gauge!(metric::BRIDGE_UNDER_WAY).set(u32::try_from(self.delivery.len()).unwrap_or(u32::MAX));
     }

@@ -134,7 +134,7 @@ impl Core {
         };
         room.lane.removed(target);
         let channels = room.channels.clone();
-        let (mut under_way, mut known) = (false, false);
+        let (mut kicks, mut known) = (Vec::new(), false);
         for key in &channels {
             let Some(network) = self.networks.get(&key.0) else { continue };
             let Some(folded) = network.nick_of(target) else { continue };
@@ -149,8 +149,15 @@ impl Core {
                 expires: self.too_old_after(network, event),
                 journal: Some(origin.key),
             };
-            under_way = true;
-            let command = self.delivery.command_for(origin);
+            kicks.push((key, channel.name.clone(), action));
+        }
+        if kicks.is_empty() {
+            let reason = if known { Reason::NotThere } else { Reason::BadName };
+            return self.told(origin, &Failure::certain(reason));
+        }
+        let commands: Vec<_> = kicks.iter().map(|(key, channel, _)| (*key, &**channel)).collect();
+        let commands = self.commands_for(origin, &commands);
+        for ((key, _, action), command) in kicks.into_iter().zip(commands) {
             match self.enter_channel(key, &origin.sender).await {
                 Ok(()) => {
                     let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
@@ -158,10 +165,6 @@ impl Core {
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
-        }
-        if !under_way {
-            let reason = if known { Reason::NotThere } else { Reason::BadName };
-            self.told(origin, &Failure::certain(reason));
         }
     }
 
