@@ -364,7 +364,6 @@ async fn rooms_are_made_as_asked_and_never_listed() {
         as_user: Some(ghost().to_owned()),
         name: Some("n".to_owned()),
         topic: Some("t".to_owned()),
-        alias_localpart: Some("irc_net_#c".to_owned()),
         invite: vec![owned_user_id!("@bob:x")],
         is_direct: true,
         preset: Preset::Trusted,
@@ -373,16 +372,17 @@ async fn rooms_are_made_as_asked_and_never_listed() {
         power_levels: Some(raw(&json!({ "users_default": 5 }))),
         federate: false,
         additional_creators: vec![owned_user_id!("@op:x")],
+        mark: Some(("footbridge.query", "@bob:x".to_owned())),
     };
     fake.client.create_room(room).await.unwrap();
     let body = json!({
-        "preset": "trusted_private_chat", "name": "n", "topic": "t", "room_alias_name": "irc_net_#c",
+        "preset": "trusted_private_chat", "name": "n", "topic": "t",
         "invite": ["@bob:x"], "is_direct": true, "room_version": "11",
         "initial_state": [{
             "type": "m.room.history_visibility", "state_key": "", "content": { "history_visibility": "joined" },
         }],
         "power_level_content_override": { "users_default": 5 },
-        "creation_content": { "m.federate": false, "additional_creators": ["@op:x"] },
+        "creation_content": { "m.federate": false, "additional_creators": ["@op:x"], "footbridge.query": "@bob:x" },
     });
     fake.saw(&format!("POST /_matrix/client/v3/createRoom?{AS_GHOST}"), &body);
 }

@@ -204,8 +204,6 @@ pub struct CreateRoom {
     pub name: Option<String>,
     /// Its topic.
     pub topic: Option<String>,
-    /// The local part of its alias, without `#` and server.
-    pub alias_localpart: Option<String>,
     /// Who is invited at once.
     pub invite: Vec<OwnedUserId>,
     /// Whether clients show it as a private chat to those invited.
@@ -223,6 +221,8 @@ pub struct CreateRoom {
     pub federate: bool,
     /// From room version 12 on: who else can't be demoted.
     pub additional_creators: Vec<OwnedUserId>,
+    /// A key of ours and its value in `m.room.create`, by which the room is known again.
+    pub mark: Option<(&'static str, String)>,
 }
 
 impl Default for CreateRoom {
@@ -231,7 +231,6 @@ impl Default for CreateRoom {
             as_user: None,
             name: None,
             topic: None,
-            alias_localpart: None,
             invite: Vec::new(),
             is_direct: false,
             preset: Preset::default(),
@@ -240,6 +239,7 @@ impl Default for CreateRoom {
             power_levels: None,
             federate: true,
             additional_creators: Vec::new(),
+            mark: None,
         }
     }
 }

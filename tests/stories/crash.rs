@@ -317,3 +317,27 @@ async fn a_query_made_while_the_database_is_away_is_known_after_a_restart() {
     world.dora.say(ALICE, "the same room").await;
     world.alice.expect_message(&room, |from| from == DORA, "the same room").await;
 }
+
+/// Whether the bridge lives on or not: where the room's making was answered by nobody, the room is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_whose_making_was_not_answered_is_one_room() {
+    for dies in [false, true] {
+        let mut world = World::new(IrcdConfig::modern()).await;
+        world.alice_speaks().await;
+        world.homeserver.outage(Outage::LosesAnswersAt("createRoom"));
+        world.dora.say(ALICE, "psst").await;
+        let room = world.alice.expect_invite(|from| from == DORA).await;
+        if dies {
+            world.bridge.kill();
+            world.bridge.restart().await;
+        }
+        world.alice.join(&room).await;
+        world.alice.expect_message(&room, |from| from == DORA, "psst").await;
+        world.dora.say(ALICE, "are you there?").await;
+        world.alice.expect_message(&room, |from| from == DORA, "are you there?").await;
+        world.alice.say(&room, "I am").await;
+        world.dora.expect_text("dora", |from| from == ALICE, "I am").await;
+        let made = world.homeserver.state().rooms.values().filter(|room| room.is_joined(DORA)).count();
+        assert_eq!(made, 2, "that of the channel, and one query (killed: {dies})");
+    }
+}
