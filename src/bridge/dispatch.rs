@@ -57,7 +57,7 @@ pub(crate) enum Input {
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
-    QueryEntered { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
+    QueryEntered { room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
     /// A query could not have a room; `room` is the one into which its ghost was invited, if it was.
     QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, room: Option<OwnedRoomId> },
     /// A control room was made.
@@ -156,9 +156,7 @@ impl Core {
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
-            Input::QueryEntered { ghost, user, room, missed } => {
-                self.on_query_entered(&ghost, user, &room, missed).await;
-            }
+            Input::QueryEntered { room, missed } => self.on_query_entered(&room, missed).await,
             Input::QueryRefused { ghost, user, room } => {
                 self.on_query_refused(&ghost, &user, room.as_deref()).await;
             }
@@ -233,7 +231,7 @@ impl Core {
         .increment(1);
         let here = match self.directory.kind(&origin.room) {
             RoomKind::Portal(room) => room.reaches(&origin.sender).then_some(&room.lane),
-            RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
+            RoomKind::Query(_) => self.directory.query_in(&origin.room).map(|query| &query.lane),
             RoomKind::Control(_) | RoomKind::Unknown => None,
         };
         let sender = origin.sender.clone();

@@ -74,7 +74,7 @@ impl Core {
             RoomKind::Portal(_) => self.on_portal_member(&target, &member, event, origin).await,
             RoomKind::Query(query) => {
                 let query = query.clone();
-                self.on_query_member(&query, &target, &member).await;
+                self.on_query_member(&query, &event.room_id, &target, &member).await;
             }
             RoomKind::Control(owner) => {
                 if target == *owner && matches!(member.membership.as_str(), "leave" | "ban") {
@@ -173,8 +173,7 @@ impl Core {
         if let RoomKind::Query(query) = self.directory.kind(&event.room_id)
             && self.is_query_with(query, target)
         {
-            let query = query.clone();
-            self.end_query(&query).await;
+            self.end_query(&event.room_id).await;
         }
         self.journal.settle_matrix(origin.key).await;
     }
@@ -227,8 +226,7 @@ impl Core {
             (RoomKind::Portal(_), _) => {}
             (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
             (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
-                let query = query.clone();
-                return self.return_to_query(&query, origin.key).await;
+                return self.return_to_query(&event.room_id, origin.key).await;
             }
             (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
             (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,

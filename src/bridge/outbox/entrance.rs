@@ -113,8 +113,7 @@ pub(super) async fn come_in(out: &Arc<Outbox>, queue: &Queue, room: &RoomId, voi
                 );
                 queue.push(Job::Notice { text, txn: format!("fbm{:032x}", rand::random::<u128>()) });
             }
-            let (ghost, user, room) = (ghost.clone(), user.clone(), room.to_owned());
-            tell_core(out, Input::QueryEntered { ghost, user, room, missed }).await
+            tell_core(out, Input::QueryEntered { room: room.to_owned(), missed }).await
         }
     }
 }
