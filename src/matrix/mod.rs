@@ -4,7 +4,7 @@
 //! connection pool; [`appservice`] owns no state at all, what its routes need comes in as traits.
 //!
 //! To ask something new of the homeserver: a method in [`MatrixApi`], its request in `requests.rs`, a row in
-//! `tests/homeserver_client.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
+//! `tests/homeserver_client/requests.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
 
 use std::time::Duration;
 
