@@ -564,6 +564,7 @@ mod tests {
             nick: nick.to_owned(),
             room: room.map(ToOwned::to_owned),
             entering: None,
+            successor: None,
         };
         let [a, b]: [&RoomId; 2] = ["!a:x".try_into().unwrap(), "!b:x".try_into().unwrap()];
         let mut directory = Directory::default();
@@ -582,6 +583,20 @@ mod tests {
             directory.put_query(key("dora"), query("dora", Some(c))).is_some_and(|old| old.room.as_deref() == Some(a))
         );
         assert!(is_query(&directory, c, "dora") && matches!(directory.kind(a), RoomKind::Unknown));
+        // An invitation into a further room changes nothing until the ghost is in.
+        let room_of = |query: Option<Query>| query.and_then(|query| query.room);
+        assert!(directory.invite_query(key("dora"), a, query("dora", Some(a))).is_none());
+        assert!(is_query(&directory, c, "dora") && is_query(&directory, a, "dora"));
+        assert_eq!(directory.queries[&key("dora")].room.as_deref(), Some(c));
+        assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "refused");
+        assert_eq!(directory.queries[&key("dora")].room.as_deref(), Some(c));
+        assert!(directory.invite_query(key("dora"), a, query("dora", Some(a))).is_none());
+        assert!(directory.query_entered(c).is_none());
+        assert_eq!(room_of(directory.query_entered(a)).as_deref(), Some(c));
+        assert!(matches!(directory.kind(c), RoomKind::Unknown));
+        assert!(directory.invite_query(key("dora"), c, query("dora", Some(c))).is_none());
+        assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "it goes on in the other");
+        assert_eq!(directory.query_in(c).and_then(|query| query.room.as_deref()), Some(c));
         directory.remove_query(&key("dora"));
         assert!(matches!(directory.kind(c), RoomKind::Unknown) && is_query(&directory, b, "eve"));
     }

@@ -267,6 +267,7 @@ impl Core {
         }
         let content = irc_to_matrix::message(&said.target, said.kind, &said.text);
         let receipt = Receipt::new(said.key, rooms.len());
+        let outside = !channel.roster.contains_key(&ghost.folded);
         for room in rooms {
             let Some(room) = self.directory.rooms.get(room) else { continue };
             room.lane.push(Job::Text {
@@ -274,6 +275,7 @@ impl Core {
                 content: content.clone(),
                 at: said.at,
                 receipt: receipt.clone(),
+                outside,
             });
         }
     }

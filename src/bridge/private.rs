@@ -38,7 +38,8 @@ impl Core {
         });
         query.nick.clone_from(&ghost.nick);
         let text = irc_to_matrix::message(&said.target, said.kind, &said.text);
-        query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt: Receipt::new(said.key, 1) });
+        let receipt = Receipt::new(said.key, 1);
+        query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt, outside: false });
     }
 
     /// A private message to the bot: its sender learns whom they wrote to. Notices are never answered.

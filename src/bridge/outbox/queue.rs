@@ -1,7 +1,8 @@
 //! What waits in a lane, and who of our ghosts is in its room.
 //!
 //! Joins and leaves are wishes, one per ghost, the latest counts: a pair cancels, and a wish that is already true
-//! costs nothing. They come true when nothing waits to be said, as speaking brings a ghost in.
+//! costs nothing. They come true when nothing waits to be said, as speaking brings a ghost in. Who speaks from outside the
+//! channel is a guest: nobody will tell us that they left, so their ghost leaves after a quiet while.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,11 +13,14 @@ use std::{
 use ruma::{OwnedUserId, UserId};
 use tokio::{
     sync::Notify,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 
 use super::{Job, Receipt, Waiting};
 use crate::bridge::ghosts::Ghost;
+
+/// How long a guest stays after their last words: through a conversation, without a leave and a join around each line.
+const VISIT: Duration = Duration::from_mins(10);
 
 /// What a ghost should do about the room.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ struct State {
     joined: HashSet<OwnedUserId>,
     /// Whose coming or going was interrupted: they may be joined or not.
     unsure: HashSet<OwnedUserId>,
+    /// Who spoke from outside the channel, and when they are to leave.
+    guests: HashMap<OwnedUserId, Instant>,
     /// Who may be coming or going just now: whether they are joined is about to change.
     moving: Option<OwnedUserId>,
     /// The latest roster, while it isn't known yet who is joined.
@@ -68,6 +74,7 @@ struct State {
 
 impl State {
     fn wish(&mut self, user: OwnedUserId, wish: Wish) {
+        self.guests.remove(&user);
         // That somebody is to leave who isn't there is not true yet: what waits to be said may bring them in.
         let done = matches!(wish, Wish::Arrive(_)) && self.joined.contains(&user);
         if done && self.moving.as_ref() != Some(&user) && !self.unsure.contains(&user) {
@@ -75,6 +82,13 @@ impl State {
             self.wishes.remove(&user);
         } else if self.wishes.insert(user.clone(), wish).is_none() {
             self.order.push_back(user);
+        }
+    }
+
+    /// Lets those guests leave who have been quiet for long enough.
+    fn see_guests_out(&mut self, now: Instant) {
+        for (guest, _) in self.guests.extract_if(|_, leaves_at| *leaves_at <= now).collect::<Vec<_>>() {
+            self.wish(guest, Wish::Depart(None));
         }
     }
 
@@ -88,6 +102,8 @@ impl State {
     }
 
     fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
+        // It says of everybody whether they belong here.
+        self.guests.clear();
         let listed: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
         let gone: Vec<OwnedUserId> = self.present().filter(|user| !listed.contains(user)).cloned().collect();
         let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !listed.contains(user)).cloned().collect();
@@ -143,11 +159,16 @@ impl Queue {
                 e.extend(events);
             }
             (job, _) => {
-                if let Job::Text { ghost, .. } = &job
-                    && matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_)))
-                {
-                    // They are back.
-                    state.wishes.remove(&ghost.user);
+                if let Job::Text { ghost, outside, .. } = &job {
+                    if matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_))) {
+                        // They are back.
+                        state.wishes.remove(&ghost.user);
+                    }
+                    if *outside {
+                        state.guests.insert(ghost.user.clone(), Instant::now() + VISIT);
+                    } else {
+                        state.guests.remove(&ghost.user);
+                    }
                 }
                 self.waiting.more();
                 state.jobs.push_back(job);
@@ -239,6 +260,7 @@ impl Queue {
             }
             return Some(Next::Job(job));
         }
+        state.see_guests_out(Instant::now());
         while let Some(user) = state.order.pop_front() {
             match state.wishes.remove(&user) {
                 None => {}
@@ -259,7 +281,11 @@ impl Queue {
             if let Some(next) = self.take() {
                 return next;
             }
-            changed.await;
+            let leaves_at = self.lock().guests.values().min().copied();
+            match leaves_at {
+                Some(leaves_at) => drop(timeout_at(leaves_at, changed).await),
+                None => changed.await,
+            }
         }
     }
 
@@ -420,7 +446,12 @@ mod tests {
     }
 
     fn text(nick: &str, seq: u64) -> Job {
+        said(nick, seq, false)
+    }
+
+    fn said(nick: &str, seq: u64, outside: bool) -> Job {
         Job::Text {
+            outside,
             ghost: ghost(nick),
             content: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
             at: 0,
@@ -456,6 +487,42 @@ mod tests {
         queue.roster(vec![ghost("b")], false);
         speak("c");
         assert_eq!(wishes(&queue), [("c".into(), false)], "the roster is newer than the text");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_speaks_from_outside_leaves_after_a_quiet_while() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::new());
+        let speak = async |nick: &str, outside: bool| {
+            queue.push(said(nick, 0, outside));
+            match queue.next().await {
+                Next::Job(Job::Text { ghost, .. }) => queue.joined(ghost.user.clone()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let begun = Instant::now();
+        speak("guest", true).await;
+        tokio::time::advance(VISIT / 2).await;
+        // They stay for as long as they speak.
+        speak("guest", true).await;
+        speak("member", false).await;
+        match queue.next().await {
+            Next::Wish(user, Wish::Depart(None)) if user == ghost("guest").user => queue.left(&user),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(begun.elapsed(), VISIT / 2 + VISIT);
+
+        // Whoever comes into the channel is no guest any more, whether that is told or only seen by their words.
+        speak("a", true).await;
+        queue.arrive(ghost("a"));
+        speak("b", true).await;
+        speak("b", false).await;
+        speak("c", true).await;
+        queue.roster(vec![ghost("c"), ghost("a"), ghost("b"), ghost("member")], true);
+        let nobody_leaves = || wishes(&queue).iter().all(|(_, arrives)| *arrives);
+        assert!(nobody_leaves());
+        tokio::time::advance(2 * VISIT).await;
+        assert!(nobody_leaves());
     }
 
     #[tokio::test(start_paused = true)]
