@@ -198,6 +198,8 @@ pub(super) struct Query {
     pub(super) room: Option<OwnedRoomId>,
     /// While its ghost comes into the room to which it was invited.
     pub(super) entering: Option<Entering>,
+    /// In which room it goes on once the ghost, which was invited there, is in: it may be refused.
+    pub(super) successor: Option<Box<Query>>,
 }
 
 /// A ghost on its way into a query's room. The homeserver pushes what is said there only from its arrival on.
@@ -296,6 +298,50 @@ impl Directory {
         old
     }
 
+    /// Adds a query to whose `room` its ghost was invited. One that the same two have in another room stays until the ghost
+    /// is in. What this one takes the place of at once is given back.
+    pub(super) fn invite_query(&mut self, key: QueryRef, room: &RoomId, query: Query) -> Option<Query> {
+        let Some(present) = self.queries.get_mut(&key).filter(|present| present.room.is_some()) else {
+            return self.put_query(key, query);
+        };
+        let before = present.successor.replace(Box::new(query)).map(|before| *before);
+        self.forget_room_of(before.as_ref());
+        self.query_rooms.insert(room.to_owned(), key);
+        before
+    }
+
+    /// The ghost is in a query's `room`. The query in whose place that comes is given back.
+    pub(super) fn query_entered(&mut self, room: &RoomId) -> Option<Query> {
+        let query = self.query_rooms.get(room).and_then(|key| self.queries.get_mut(key))?;
+        let successor = query.successor.take_if(|successor| successor.room.as_deref() == Some(room))?;
+        let old = std::mem::replace(query, *successor);
+        self.forget_room_of(Some(&old));
+        Some(old)
+    }
+
+    /// The query in `room`, be it one that is only a successor.
+    pub(super) fn query_in(&mut self, room: &RoomId) -> Option<&mut Query> {
+        let query = self.query_rooms.get(room).and_then(|key| self.queries.get_mut(key))?;
+        if query.room.as_deref() == Some(room) { Some(query) } else { query.successor.as_deref_mut() }
+    }
+
+    /// Forgets the query in `room`; one that has a successor goes on there.
+    pub(super) fn remove_query_in(&mut self, room: &RoomId) -> Option<Query> {
+        let key = self.query_rooms.remove(room)?;
+        let query = self.queries.get_mut(&key)?;
+        match query.successor.take() {
+            Some(successor) if query.room.as_deref() == Some(room) => Some(std::mem::replace(query, *successor)),
+            Some(successor) => Some(*successor),
+            None => self.queries.remove(&key),
+        }
+    }
+
+    fn forget_room_of(&mut self, query: Option<&Query>) {
+        if let Some(room) = query.and_then(|query| query.room.as_ref()) {
+            self.query_rooms.remove(room);
+        }
+    }
+
     /// What became of a command that was to set a topic. These are few, so it is looked for.
     pub(super) fn topic_decided(&mut self, command: CommandId, fate: &Fate) {
         self.channels.values_mut().for_each(|channel| channel.topic.decided(command, fate));
@@ -388,9 +434,8 @@ impl Directory {
         for old in theirs {
             let Some(query) = self.queries.remove(&old) else { continue };
             let new = (old.0, old.1, mapping.fold(&query.nick));
-            if let Some(room) = &query.room {
-                self.query_rooms.insert(room.clone(), new.clone());
-            }
+            let rooms = query.room.iter().chain(query.successor.iter().filter_map(|successor| successor.room.as_ref()));
+            self.query_rooms.extend(rooms.map(|room| (room.clone(), new.clone())));
             self.queries.insert(new, query);
         }
     }
@@ -521,6 +566,7 @@ mod tests {
             nick: nick.to_owned(),
             room: room.map(ToOwned::to_owned),
             entering: None,
+            successor: None,
         };
         let [a, b]: [&RoomId; 2] = ["!a:x".try_into().unwrap(), "!b:x".try_into().unwrap()];
         let mut directory = Directory::default();
@@ -539,6 +585,20 @@ mod tests {
             directory.put_query(key("dora"), query("dora", Some(c))).is_some_and(|old| old.room.as_deref() == Some(a))
         );
         assert!(is_query(&directory, c, "dora") && matches!(directory.kind(a), RoomKind::Unknown));
+        // An invitation into a further room changes nothing until the ghost is in.
+        let room_of = |query: Option<Query>| query.and_then(|query| query.room);
+        assert!(directory.invite_query(key("dora"), a, query("dora", Some(a))).is_none());
+        assert!(is_query(&directory, c, "dora") && is_query(&directory, a, "dora"));
+        assert_eq!(directory.queries[&key("dora")].room.as_deref(), Some(c));
+        assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "refused");
+        assert_eq!(directory.queries[&key("dora")].room.as_deref(), Some(c));
+        assert!(directory.invite_query(key("dora"), a, query("dora", Some(a))).is_none());
+        assert!(directory.query_entered(c).is_none());
+        assert_eq!(room_of(directory.query_entered(a)).as_deref(), Some(c));
+        assert!(matches!(directory.kind(c), RoomKind::Unknown));
+        assert!(directory.invite_query(key("dora"), c, query("dora", Some(c))).is_none());
+        assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "it goes on in the other");
+        assert_eq!(directory.query_in(c).and_then(|query| query.room.as_deref()), Some(c));
         directory.remove_query(&key("dora"));
         assert!(matches!(directory.kind(c), RoomKind::Unknown) && is_query(&directory, b, "eve"));
     }

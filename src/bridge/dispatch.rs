@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    delivery::{Delivery, Origin},
+    delivery::{Delivery, Origin, Outcome},
     directory::{ChannelRef, Directory, RoomKind},
     echo::Echo,
     event::Event,
@@ -57,7 +57,7 @@ pub(crate) enum Input {
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
-    QueryEntered { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
+    QueryEntered { room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
     /// A query could not have a room; `room` is the one into which its ghost was invited, if it was.
     QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, room: Option<OwnedRoomId> },
     /// A control room was made.
@@ -156,9 +156,7 @@ impl Core {
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
-            Input::QueryEntered { ghost, user, room, missed } => {
-                self.on_query_entered(&ghost, user, &room, missed).await;
-            }
+            Input::QueryEntered { room, missed } => self.on_query_entered(&room, missed).await,
             Input::QueryRefused { ghost, user, room } => {
                 self.on_query_refused(&ghost, &user, room.as_deref()).await;
             }
@@ -217,6 +215,11 @@ impl Core {
 
     /// Tells the sender of an event that it failed, where they will see it, and settles it then.
     pub(super) fn told(&mut self, origin: &Origin, failure: &Failure) {
+        self.tell(origin, failure, irc_to_matrix::failure_notice(origin.subject, failure));
+    }
+
+    /// As [`Self::told`], in these words.
+    fn tell(&mut self, origin: &Origin, failure: &Failure, text: String) {
         tracing::info!(
             event.id = %origin.event, portal.room = %origin.room, reason = ?failure.reason, certain = failure.certain,
             "a Matrix event did not surely reach IRC; its sender is told"
@@ -228,10 +231,10 @@ impl Core {
         .increment(1);
         let here = match self.directory.kind(&origin.room) {
             RoomKind::Portal(room) => room.reaches(&origin.sender).then_some(&room.lane),
-            RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
+            RoomKind::Query(_) => self.directory.query_in(&origin.room).map(|query| &query.lane),
             RoomKind::Control(_) | RoomKind::Unknown => None,
         };
-        let (sender, text) = (origin.sender.clone(), irc_to_matrix::failure_notice(origin.subject, failure));
+        let sender = origin.sender.clone();
         let events = vec![(origin.event.clone(), origin.key)];
         match here {
             Some(lane) => lane.push(Job::Failure { sender, text, events }),
@@ -259,15 +262,18 @@ impl Core {
         if self.delivery.is_topic(command) {
             self.directory.topic_decided(command, &fate);
         }
-        match self.delivery.decided(command, fate) {
-            Some((origin, None)) => {
-                metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
-                self.journal.settle_matrix(origin.key).await;
+        if let Some(Outcome { origin, failed, arrived }) = self.delivery.decided(command, fate) {
+            match failed.first() {
+                None => {
+                    metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
+                    self.journal.settle_matrix(origin.key).await;
+                }
+                // It was never sent, and the next run can.
+                Some((_, failure)) if self.stopping && failure.certain => {}
+                Some((_, failure)) => {
+                    self.tell(&origin, failure, irc_to_matrix::outcome_notice(origin.subject, &failed, &arrived));
+                }
             }
-            // It was never sent, and the next run can.
-            Some((_, Some(failure))) if self.stopping && failure.certain => {}
-            Some((origin, Some(failure))) => self.told(&origin, &failure),
-            None => {}
         }
         metrics::gauge!(metric::BRIDGE_UNDER_WAY).set(u32::try_from(self.delivery.len()).unwrap_or(u32::MAX));
     }

@@ -77,7 +77,7 @@ impl Core {
             RoomKind::Portal(_) => self.on_portal_member(&target, &member, event, origin).await,
             RoomKind::Query(query) => {
                 let query = query.clone();
-                self.on_query_member(&query, &target, &member).await;
+                self.on_query_member(&query, &event.room_id, &target, &member).await;
             }
             RoomKind::Control(owner) => {
                 if target == *owner && matches!(member.membership.as_str(), "leave" | "ban") {
@@ -139,7 +139,7 @@ impl Core {
         };
         room.lane.removed(target);
         let channels = room.channels.clone();
-        let (mut under_way, mut known) = (false, false);
+        let (mut kicks, mut known) = (Vec::new(), false);
         for key in &channels {
             let Some(network) = self.networks.get(&key.0) else { continue };
             let Some(folded) = network.nick_of(target) else { continue };
@@ -154,8 +154,15 @@ impl Core {
                 expires: self.too_old_after(network, event),
                 journal: Some(origin.key),
             };
-            under_way = true;
-            let command = self.delivery.command_for(origin);
+            kicks.push((key, channel.name.clone(), action));
+        }
+        if kicks.is_empty() {
+            let reason = if known { Reason::NotThere } else { Reason::BadName };
+            return self.told(origin, &Failure::certain(reason));
+        }
+        let commands: Vec<_> = kicks.iter().map(|(key, channel, _)| (*key, &**channel)).collect();
+        let commands = self.commands_for(origin, &commands);
+        for ((key, _, action), command) in kicks.into_iter().zip(commands) {
             match self.enter_channel(key, &origin.sender).await {
                 Ok(()) => {
                     let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
@@ -164,10 +171,6 @@ impl Core {
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
         }
-        if !under_way {
-            let reason = if known { Reason::NotThere } else { Reason::BadName };
-            self.told(origin, &Failure::certain(reason));
-        }
     }
 
     /// A ghost is not to come into a room: if that is a query's room and the ghost is whom it is about, it is over.
@@ -175,8 +178,7 @@ impl Core {
         if let RoomKind::Query(query) = self.directory.kind(&event.room_id)
             && self.is_query_with(query, target)
         {
-            let query = query.clone();
-            self.end_query(&query).await;
+            self.end_query(&event.room_id).await;
         }
         self.journal.settle_matrix(origin.key).await;
     }
@@ -229,8 +231,7 @@ impl Core {
             (RoomKind::Portal(_), _) => {}
             (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
             (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
-                let query = query.clone();
-                return self.return_to_query(&query, origin.key).await;
+                return self.return_to_query(&event.room_id, origin.key).await;
             }
             (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
             (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,

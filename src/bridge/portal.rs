@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     model::{
-        ChannelKey, Failure, Fate, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind, TextTarget,
+        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind,
+        TextTarget,
     },
     translate::{self, irc_to_matrix, matrix_to_irc},
 };
@@ -62,7 +63,8 @@ impl Core {
         if actions.is_empty() {
             return self.journal.settle_matrix(origin.key).await;
         }
-        let commands: Vec<_> = actions.iter().map(|_| self.delivery.command_for(origin)).collect();
+        let commands: Vec<_> = actions.iter().map(|(key, channel, _)| (*key, &*channel.name)).collect();
+        let commands = self.commands_for(origin, &commands);
         for ((key, channel, action), command) in actions.into_iter().zip(commands) {
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
@@ -74,6 +76,17 @@ impl Core {
         }
     }
 
+    /// A command for each of these channels, in all of which an event is to be carried out.
+    pub(super) fn commands_for(&mut self, origin: &Origin, channels: &[(&ChannelRef, &str)]) -> Vec<CommandId> {
+        let on_one_network = channels.windows(2).all(|pair| pair[0].0.0 == pair[1].0.0);
+        let place = |(key, name): &(&ChannelRef, &str)| match self.networks.get(&key.0) {
+            Some(network) if !on_one_network => format!("{name} on {}", network.id),
+            _ => (*name).to_owned(),
+        };
+        let places: Vec<String> = channels.iter().map(place).collect();
+        places.into_iter().map(|place| self.delivery.command_for(origin, place)).collect()
+    }
+
     async fn say_in_query(&mut self, query: &QueryRef, event: &Event<'_>, origin: &Origin) {
         let nick = self.directory.queries.get(query).map(|query| query.nick.clone());
         let Some(nick) = nick.filter(|_| origin.sender == query.1) else {
@@ -82,7 +95,7 @@ impl Core {
         };
         match self.prepare(&query.0, event, origin, &nick) {
             Ok(Some(action)) => {
-                let command = self.delivery.command_for(origin);
+                let command = self.delivery.command_for(origin, nick);
                 match self.puppet(&query.0, &origin.sender) {
                     Ok(link) => self.act(&link, command, action).await,
                     Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
@@ -140,7 +153,7 @@ impl Core {
         let Some(topic) = matrix_to_irc::topic(event.content) else {
             return self.told(origin, &Failure::certain(Reason::Unsupported));
         };
-        let mut under_way = false;
+        let mut targets = Vec::with_capacity(channels.len());
         for key in &channels {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
                 continue;
@@ -148,19 +161,25 @@ impl Core {
             if channel.topic.is(&topic) {
                 continue;
             }
-            let expires = match self.expires(network, event) {
-                Ok(expires) => expires,
+            match self.expires(network, event) {
+                Ok(expires) => {
+                    targets.push((key, ChannelKey { name: channel.name.clone(), key: channel.key.clone() }, expires));
+                }
                 Err(failure) => return self.told(origin, &failure),
-            };
-            let target = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
+            }
+        }
+        if targets.is_empty() {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        let commands: Vec<_> = targets.iter().map(|(key, target, _)| (*key, &*target.name)).collect();
+        let commands = self.commands_for(origin, &commands);
+        for ((key, target, expires), command) in targets.into_iter().zip(commands) {
             let action = IrcAction::Topic {
                 channel: target.name.clone(),
                 topic: topic.clone(),
                 expires,
                 journal: Some(origin.key),
             };
-            under_way = true;
-            let command = self.delivery.command_for(origin);
             if let Some(channel) = self.directory.channels.get_mut(key) {
                 channel.topic.ask(command, topic.clone());
             }
@@ -171,9 +190,6 @@ impl Core {
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
-        }
-        if !under_way {
-            self.journal.settle_matrix(origin.key).await;
         }
     }
 
@@ -251,6 +267,7 @@ impl Core {
         }
         let content = irc_to_matrix::message(&said.target, said.kind, &said.text);
         let receipt = Receipt::new(said.key, rooms.len());
+        let outside = channel.roster.get(&ghost.folded).is_none();
         for room in rooms {
             let Some(room) = self.directory.rooms.get(room) else { continue };
             room.lane.push(Job::Text {
@@ -258,6 +275,7 @@ impl Core {
                 content: content.clone(),
                 at: said.at,
                 receipt: receipt.clone(),
+                outside,
             });
         }
     }

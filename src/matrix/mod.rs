@@ -4,7 +4,7 @@
 //! connection pool; [`appservice`] owns no state at all, what its routes need comes in as traits.
 //!
 //! To ask something new of the homeserver: a method in [`MatrixApi`], its request in `requests.rs`, a row in
-//! `tests/homeserver_client.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
+//! `tests/homeserver_client/requests.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
 
 use std::time::Duration;
 
@@ -207,8 +207,6 @@ pub struct CreateRoom {
     pub name: Option<String>,
     /// Its topic.
     pub topic: Option<String>,
-    /// The local part of its alias, without `#` and server.
-    pub alias_localpart: Option<String>,
     /// Who is invited at once.
     pub invite: Vec<OwnedUserId>,
     /// Whether clients show it as a private chat to those invited.
@@ -226,6 +224,8 @@ pub struct CreateRoom {
     pub federate: bool,
     /// From room version 12 on: who else can't be demoted.
     pub additional_creators: Vec<OwnedUserId>,
+    /// A key of ours and its value in `m.room.create`, by which the room is known again.
+    pub mark: Option<(&'static str, String)>,
 }
 
 impl Default for CreateRoom {
@@ -234,7 +234,6 @@ impl Default for CreateRoom {
             as_user: None,
             name: None,
             topic: None,
-            alias_localpart: None,
             invite: Vec::new(),
             is_direct: false,
             preset: Preset::default(),
@@ -243,6 +242,7 @@ impl Default for CreateRoom {
             power_levels: None,
             federate: true,
             additional_creators: Vec::new(),
+            mark: None,
         }
     }
 }

@@ -295,7 +295,6 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     let mut request = create_room::v3::Request::new();
     request.name = room.name;
     request.topic = room.topic;
-    request.room_alias_name = room.alias_localpart;
     request.invite = room.invite;
     request.is_direct = room.is_direct;
     request.room_version = room.room_version;
@@ -308,8 +307,10 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     let mut creation = create_room::v3::CreationContent::new();
     creation.federate = room.federate;
     creation.additional_creators = room.additional_creators;
-    if !creation.federate || !creation.additional_creators.is_empty() {
-        request.creation_content = Raw::new(&creation).ok();
+    if let Ok(serde_json::Value::Object(mut content)) = serde_json::to_value(&creation) {
+        content.extend(room.mark.map(|(key, value)| (key.to_owned(), value.into())));
+        request.creation_content =
+            (!content.is_empty()).then(|| Raw::new(&content).ok().map(Raw::cast_unchecked)).flatten();
     }
     if let Some(visibility) = room.history_visibility {
         let state = serde_json::json!({

@@ -18,6 +18,7 @@ on_both_kinds_of_server!(
     the_bot_explains_itself_to_people_and_answers_no_bot,
     both_sides_open_a_private_chat_at_once,
     a_second_ghost_has_no_place_in_a_private_chat,
+    a_private_chat_outlives_an_invitation_that_is_refused,
     an_invited_ghost_keeps_its_name,
     hostile_ids_are_nobody,
     r2_a_private_message_to_nobody_is_told,
@@ -292,6 +293,34 @@ async fn a_second_ghost_has_no_place_in_a_private_chat(ircd: IrcdConfig) {
     world.dora.say(ALICE, "yes?").await;
     world.alice.expect_message(&chat, |from| from == DORA, "yes?").await;
     assert_eq!(world.dora.lines().iter().filter(|line| line.is("KICK")).count(), 0);
+}
+
+/// Where a ghost talks with nobody alone, it doesn't come to talk, and goes on where it did.
+async fn a_private_chat_outlives_an_invitation_that_is_refused(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let private = || json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] });
+    let chat = world.alice.create_room(private()).await;
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world.alice.say(&chat, "one").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "one").await;
+    let bob = world.homeserver.user("bob");
+    let group = world.alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&group).await;
+    world.alice.invite(&group, DORA).await;
+    let left = world.alice.expect_membership(&group, DORA, "leave").await;
+    assert!(left.content["reason"].as_str().unwrap_or_default().contains("in private only"), "{left}");
+    world.alice.say(&chat, "two").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "two").await;
+    world.dora.say(ALICE, "yes?").await;
+    world.alice.expect_message(&chat, |from| from == DORA, "yes?").await;
+    assert_eq!(world.homeserver.state().rooms[&chat].membership(DORA), Some("join"));
+    // Where it may talk, the talk goes on.
+    let next = world.alice.create_room(private()).await;
+    world.alice.say(&next, "three").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "three").await;
+    world.alice.expect_membership(&chat, DORA, "leave").await;
+    world.dora.say(ALICE, "here?").await;
+    world.alice.expect_message(&next, |from| from == DORA, "here?").await;
 }
 
 async fn an_invited_ghost_keeps_its_name(ircd: IrcdConfig) {

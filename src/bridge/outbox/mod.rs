@@ -40,8 +40,8 @@ use queue::Queue;
 /// Something for a room, in order.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// What somebody on IRC said.
-    Text { ghost: Arc<Ghost>, content: Box<RawValue>, at: Millis, receipt: Receipt },
+    /// What somebody on IRC said, from within the channel or from outside.
+    Text { ghost: Arc<Ghost>, content: Box<RawValue>, at: Millis, receipt: Receipt, outside: bool },
     /// A message did not arrive: its sender is told.
     Failure { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// The bridge itself has something to say; `txn` names it for good.

@@ -1,7 +1,8 @@
 //! What waits in a lane, and who of our ghosts is in its room.
 //!
 //! Joins and leaves are wishes, one per ghost, the latest counts: a pair cancels, and a wish that is already true
-//! costs nothing. They come true when nothing waits to be said, as speaking brings a ghost in.
+//! costs nothing. They come true when nothing waits to be said, as speaking brings a ghost in. Who speaks from outside the
+//! channel is a guest: nobody will tell us that they left, so their ghost leaves after a quiet while.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,7 +13,7 @@ use std::{
 use ruma::{OwnedUserId, UserId};
 use tokio::{
     sync::Notify,
-    time::{Duration, Instant, sleep_until, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 
 use super::{Job, Receipt, Waiting};
@@ -22,6 +23,8 @@ use crate::bridge::ghosts::Ghost;
 const GATHER: Duration = Duration::from_secs(1);
 /// How long a change of ranks may wait for further ones, or for those who are still coming.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a guest stays after their last words: through a conversation, without a leave and a join around each line.
+const VISIT: Duration = Duration::from_mins(10);
 
 /// What a ghost should do about the room.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ struct State {
     joined: HashSet<OwnedUserId>,
     /// Whose coming or going was interrupted: they may be joined or not.
     unsure: HashSet<OwnedUserId>,
+    /// Who spoke from outside the channel, and when they are to leave.
+    guests: HashMap<OwnedUserId, Instant>,
     /// Who may be coming or going just now: whether they are joined is about to change.
     moving: Option<OwnedUserId>,
     /// The latest roster, while it isn't known yet who is joined.
@@ -79,6 +84,7 @@ struct State {
 
 impl State {
     fn wish(&mut self, user: OwnedUserId, wish: Wish) {
+        self.guests.remove(&user);
         // That somebody is to leave who isn't there is not true yet: what waits to be said may bring them in.
         let done = matches!(wish, Wish::Arrive(_)) && self.joined.contains(&user);
         if done && self.moving.as_ref() != Some(&user) && !self.unsure.contains(&user) {
@@ -101,6 +107,18 @@ impl State {
         Some(if self.order.is_empty() { (last + GATHER).min(first + PATIENCE) } else { first + PATIENCE })
     }
 
+    /// When there is something to do though nothing comes.
+    fn due(&self) -> Option<Instant> {
+        self.powers_due().into_iter().chain(self.guests.values().copied()).min()
+    }
+
+    /// Lets those guests leave who have been quiet for long enough.
+    fn see_guests_out(&mut self, now: Instant) {
+        for (guest, _) in self.guests.extract_if(|_, leaves_at| *leaves_at <= now).collect::<Vec<_>>() {
+            self.wish(guest, Wish::Depart(None));
+        }
+    }
+
     /// Whoever may be in the room.
     fn present(&self) -> impl Iterator<Item = &OwnedUserId> {
         self.joined.union(&self.unsure)
@@ -111,6 +129,8 @@ impl State {
     }
 
     fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
+        // It says of everybody whether they belong here.
+        self.guests.clear();
         let listed: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
         let gone: Vec<OwnedUserId> = self.present().filter(|user| !listed.contains(user)).cloned().collect();
         let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !listed.contains(user)).cloned().collect();
@@ -166,11 +186,16 @@ impl Queue {
                 e.extend(events);
             }
             (job, _) => {
-                if let Job::Text { ghost, .. } = &job
-                    && matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_)))
-                {
-                    // They are back.
-                    state.wishes.remove(&ghost.user);
+                if let Job::Text { ghost, outside, .. } = &job {
+                    if matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_))) {
+                        // They are back.
+                        state.wishes.remove(&ghost.user);
+                    }
+                    if *outside {
+                        state.guests.insert(ghost.user.clone(), Instant::now() + VISIT);
+                    } else {
+                        state.guests.remove(&ghost.user);
+                    }
                 }
                 self.waiting.more();
                 state.jobs.push_back(job);
@@ -271,6 +296,7 @@ impl Queue {
             state.ranks_changed = None;
             return Some(Next::Powers);
         }
+        state.see_guests_out(Instant::now());
         while let Some(user) = state.order.pop_front() {
             match state.wishes.remove(&user) {
                 None => {}
@@ -291,13 +317,10 @@ impl Queue {
             if let Some(next) = self.take() {
                 return next;
             }
-            let due = self.lock().powers_due();
+            let due = self.lock().due();
             match due {
+                Some(due) => drop(timeout_at(due, changed).await),
                 None => changed.await,
-                Some(at) => tokio::select! {
-                    () = changed => {}
-                    () = sleep_until(at) => {}
-                },
             }
         }
     }
@@ -488,7 +511,12 @@ mod tests {
     }
 
     fn text(nick: &str, seq: u64) -> Job {
+        said(nick, seq, false)
+    }
+
+    fn said(nick: &str, seq: u64, outside: bool) -> Job {
         Job::Text {
+            outside,
             ghost: ghost(nick),
             content: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
             at: 0,
@@ -524,6 +552,42 @@ mod tests {
         queue.roster(vec![ghost("b")], false);
         speak("c");
         assert_eq!(wishes(&queue), [("c".into(), false)], "the roster is newer than the text");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_speaks_from_outside_leaves_after_a_quiet_while() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::new());
+        let speak = async |nick: &str, outside: bool| {
+            queue.push(said(nick, 0, outside));
+            match queue.next().await {
+                Next::Job(Job::Text { ghost, .. }) => queue.joined(ghost.user.clone()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let begun = Instant::now();
+        speak("guest", true).await;
+        tokio::time::advance(VISIT / 2).await;
+        // They stay for as long as they speak.
+        speak("guest", true).await;
+        speak("member", false).await;
+        match queue.next().await {
+            Next::Wish(user, Wish::Depart(None)) if user == ghost("guest").user => queue.left(&user),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(begun.elapsed(), VISIT / 2 + VISIT);
+
+        // Whoever comes into the channel is no guest any more, whether that is told or only seen by their words.
+        speak("a", true).await;
+        queue.arrive(ghost("a"));
+        speak("b", true).await;
+        speak("b", false).await;
+        speak("c", true).await;
+        queue.roster(vec![ghost("c"), ghost("a"), ghost("b"), ghost("member")], true);
+        let nobody_leaves = || wishes(&queue).iter().all(|(_, arrives)| *arrives);
+        assert!(nobody_leaves());
+        tokio::time::advance(2 * VISIT).await;
+        assert!(nobody_leaves());
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,7 +149,7 @@ impl Worker {
 
     async fn job(&self, job: Job) {
         match job {
-            Job::Text { ghost, content, at, receipt } => {
+            Job::Text { ghost, content, at, receipt, .. } => {
                 let said = self.say_or_tell(&ghost, &content, at, &receipt).await;
                 if matches!(said, Err(MatrixError::Stopped)) {
                     return;

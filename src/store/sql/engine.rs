@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{
     hold::{FileHold, ServerHold},
-    open::BUSY,
+    open::{BUSY, explain_no_connection},
 };
 use crate::store::StoreError;
 
@@ -79,10 +79,10 @@ macro_rules! on_either {
 impl Db {
     /// A connection for reading, outside any transaction.
     pub(super) async fn reader(&self) -> Result<Session, StoreError> {
-        Ok(Session::new(match self {
-            Self::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
-            Self::Postgres { readers, .. } => Connection::Postgres(readers.acquire().await?),
-        }))
+        match self {
+            Self::Sqlite { readers, .. } => Ok(Session::new(Connection::Sqlite(readers.acquire().await?))),
+            Self::Postgres { readers, .. } => Session::of_postgres(readers).await,
+        }
     }
 
     /// The connection that writes, for one statement, which is its own transaction. Nobody else writes while we have it.
@@ -93,7 +93,7 @@ impl Db {
                 Ok(Session::new(Connection::Sqlite(writer.acquire().await?)))
             }
             Self::Postgres { writer, hold, .. } => {
-                let mut session = Session::new(Connection::Postgres(writer.acquire().await?));
+                let mut session = Session::of_postgres(writer).await?;
                 if hold.take(&mut session).await? {
                     return Ok(session);
                 }
@@ -110,9 +110,7 @@ impl Db {
         match self {
             // It was taken before the file was opened.
             Self::Sqlite { .. } => Ok(true),
-            Self::Postgres { writer, hold, .. } => {
-                hold.take(&mut Session::new(Connection::Postgres(writer.acquire().await?))).await
-            }
+            Self::Postgres { writer, hold, .. } => hold.take(&mut Session::of_postgres(writer).await?).await,
         }
     }
 
@@ -195,6 +193,14 @@ impl Db {
 impl Session {
     fn new(connection: Connection) -> Self {
         Self { connection: Some(connection), in_transaction: false, busy: false }
+    }
+
+    async fn of_postgres(pool: &PgPool) -> Result<Self, StoreError> {
+        match pool.acquire().await {
+            Ok(connection) => Ok(Self::new(Connection::Postgres(connection))),
+            Err(sqlx::Error::PoolTimedOut) => Err(explain_no_connection(pool).await),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Runs a statement; returns how many rows it changed.

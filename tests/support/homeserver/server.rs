@@ -43,6 +43,8 @@ pub enum Outage {
     DropConnections,
     /// The request takes effect, but its answer is lost with the connection.
     LoseAnswers,
+    /// The same to every request whose address has this text; all others work.
+    LosesAnswersAt(&'static str),
     /// 502 with the HTML page of a reverse proxy.
     BadGateway,
     /// 429 `M_LIMIT_EXCEEDED` with a `Retry-After` of so many seconds.
@@ -154,6 +156,7 @@ async fn front(
         Some(Outage::Fails) => return refused(&internal_error()),
         Some(
             Outage::LoseAnswers
+            | Outage::LosesAnswersAt(_)
             | Outage::StumblesOver(_)
             | Outage::Blocks(_)
             | Outage::RateLimitedAt(_)
@@ -173,7 +176,12 @@ async fn front(
         _ => {}
     }
     let answer = handle(&homeserver, &parts, &bytes).await;
-    if outage == Some(Outage::LoseAnswers) {
+    let is_lost = match outage {
+        Some(Outage::LoseAnswers) => true,
+        Some(Outage::LosesAnswersAt(text)) => parts.uri.to_string().contains(text),
+        _ => false,
+    };
+    if is_lost {
         connection.0.store(true, Ordering::Relaxed);
     }
     match answer {
