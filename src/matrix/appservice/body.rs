@@ -15,7 +15,7 @@ use super::error::Refusal;
 pub(super) const LIMIT: usize = 16 * 1024 * 1024;
 
 /// How long a body may take, as long as Synapse waits for an answer; it sends again what was cut off.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The whole body of a request.
 pub(super) struct Whole(pub(super) Bytes);

@@ -68,10 +68,10 @@ async fn serve_at_most(most: usize, listener: TcpListener, router: Router, stop:
 /// One connection, until its client closes it or makes no headway, or the request under way when we stop is answered.
 async fn attend(stream: TcpStream, router: Router, stop: CancellationToken) {
     let headway = Notify::new();
-    let routes = TowerToHyperService::new(router);
+    let handler = TowerToHyperService::new(router);
     let service = service_fn(|request| {
         headway.notify_one();
-        let answer = routes.call(request);
+        let answer = handler.call(request);
         async {
             let answer = answer.await;
             headway.notify_one();

@@ -330,12 +330,12 @@ fn explain_sqlite(path: &str, error: MigrateError) -> StoreError {
 fn explain_postgres(options: &PgConnectOptions, error: MigrateError) -> StoreError {
     let (host, port) = (options.get_host(), options.get_port());
     let database = options.get_database().unwrap_or(options.get_username());
-    explain_migration(&POSTGRES, error, |cause| match cause {
-        sqlx::Error::Configuration(problem) => format!("database {database} can't be used: {problem}"),
-        _ => {
-            let advice = advise(options, cause, FIRST_CONNECT);
-            format!("the PostgreSQL database {database} at {host}:{port} can't be used: {advice} ({cause})")
+    explain_migration(&POSTGRES, error, |cause| {
+        if let sqlx::Error::Configuration(problem) = cause {
+            return format!("database {database} can't be used: {problem}");
         }
+        let advice = advise(options, cause, FIRST_CONNECT);
+        format!("the PostgreSQL database {database} at {host}:{port} can't be used: {advice} ({cause})")
     })
 }
 
