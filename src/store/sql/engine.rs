@@ -197,6 +197,14 @@ impl Session {
         Self { connection: Some(connection), in_transaction: false, busy: false }
     }
 
+    /// `prefix ($1,$2),($3,$4) suffix`: the text of a statement over several rows, which has no other placeholders.
+    pub(super) fn over_rows(&mut self, prefix: &str, rows: usize, columns: usize, suffix: &str) -> SqlStr {
+        match self.connection() {
+            Connection::Sqlite(_) => over_rows(prefix, rows, columns, suffix, nameless),
+            Connection::Postgres(_) => over_rows(prefix, rows, columns, suffix, numbered),
+        }
+    }
+
     /// Runs a statement; returns how many rows it changed.
     pub(super) async fn execute<'a>(
         &mut self,
@@ -321,16 +329,17 @@ impl Row {
     }
 }
 
-/// `prefix ($1,$2),($3,$4) suffix`: the text of a statement over several rows.
-pub(super) fn over_rows(prefix: &str, rows: usize, columns: usize, suffix: &str) -> SqlStr {
-    use std::fmt::Write as _;
+/// `prefix ($1,$2),($3,$4) suffix`: the text of a statement over several rows; `name` writes the placeholder of a number.
+fn over_rows(prefix: &str, rows: usize, columns: usize, suffix: &str, name: impl Fn(&mut String, usize)) -> SqlStr {
     let mut sql = String::with_capacity(prefix.len() + suffix.len() + rows * columns * 5);
     sql.push_str(prefix);
     for row in 0..rows {
         sql.push_str(if row == 0 { " (" } else { ",(" });
         for column in 1..=columns {
-            let comma = if column == 1 { "" } else { "," };
-            write!(sql, "{comma}${}", row * columns + column).expect("writing to a String succeeds");
+            if column > 1 {
+                sql.push(',');
+            }
+            name(&mut sql, row * columns + column);
         }
         sql.push(')');
     }
@@ -338,6 +347,17 @@ pub(super) fn over_rows(prefix: &str, rows: usize, columns: usize, suffix: &str)
     sql.push_str(suffix);
     // Made of this program's own words and numbers only.
     AssertSqlSafe(sql).into_sql_str()
+}
+
+/// A placeholder without a name, for the value that comes next: of one with a name SQLite goes through the names of all others
+/// to find it.
+fn nameless(sql: &mut String, _: usize) {
+    sql.push('?');
+}
+
+fn numbered(sql: &mut String, number: usize) {
+    use std::fmt::Write as _;
+    write!(sql, "${number}").expect("writing to a String succeeds");
 }
 
 impl From<i64> for Value<'_> {
@@ -388,8 +408,9 @@ mod tests {
 
     #[test]
     fn a_statement_over_rows_numbers_its_placeholders() {
-        let sql = over_rows("INSERT INTO t (a, b) VALUES", 2, 2, "ON CONFLICT DO NOTHING");
+        let sql = over_rows("INSERT INTO t (a, b) VALUES", 2, 2, "ON CONFLICT DO NOTHING", numbered);
         assert_eq!(sql.as_str(), "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT DO NOTHING");
-        assert_eq!(over_rows("IN (VALUES", 1, 1, ")").as_str(), "IN (VALUES ($1) )");
+        assert_eq!(over_rows("IN (VALUES", 1, 1, ")", numbered).as_str(), "IN (VALUES ($1) )");
+        assert_eq!(over_rows("IN (VALUES", 2, 2, ")", nameless).as_str(), "IN (VALUES (?,?),(?,?) )");
     }
 }

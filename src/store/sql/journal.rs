@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::engine::{CHUNK, Db, Row, Session, over_rows};
+use super::engine::{CHUNK, Db, Row, Session};
 use crate::{
     model::{Epoch, IrcKey, MatrixKey, Millis},
     store::{
@@ -89,7 +89,7 @@ async fn insert_transactions(
     now: Millis,
     chunk: &[(&Identity, &&NewTransaction)],
 ) -> Result<HashMap<Identity, i64>, StoreError> {
-    let sql = over_rows(
+    let sql = tx.over_rows(
         "INSERT INTO journal_transactions (txn_id, accepted_at, events, sending, settled) VALUES",
         chunk.len(),
         5,
@@ -110,7 +110,7 @@ async fn select_transactions(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = over_rows(
+    let sql = tx.over_rows(
         "SELECT seq, events, sending, settled, txn_id, settled_at FROM journal_transactions WHERE txn_id IN (VALUES",
         ids.len(),
         1,
@@ -154,7 +154,7 @@ async fn seen_events(
         }
     }
     for chunk in ids.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "INSERT INTO journal_event_ids (event_id, txn) VALUES",
             chunk.len(),
             2,
@@ -226,7 +226,7 @@ fn body<'a>(events: impl Iterator<Item = &'a str> + Clone) -> String {
 
 async fn insert_bodies(tx: &mut Session, bodies: &[(i64, String)]) -> Result<(), StoreError> {
     for chunk in bodies.chunks(CHUNK) {
-        let sql = over_rows("INSERT INTO journal_bodies (txn, events) VALUES", chunk.len(), 2, "");
+        let sql = tx.over_rows("INSERT INTO journal_bodies (txn, events) VALUES", chunk.len(), 2, "");
         tx.execute(sql, chunk.iter().flat_map(|(txn, body)| [(*txn).into(), body.as_str().into()])).await?;
     }
     Ok(())
@@ -234,7 +234,7 @@ async fn insert_bodies(tx: &mut Session, bodies: &[(i64, String)]) -> Result<(),
 
 async fn write_progress(tx: &mut Session, now: Millis, progress: &[TransactionProgress]) -> Result<(), StoreError> {
     for chunk in progress.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "UPDATE journal_transactions SET sending = v.column2, settled = v.column3, settled_at = v.column4 FROM (VALUES",
             chunk.len(),
             4,
@@ -258,7 +258,7 @@ async fn accept_lines(tx: &mut Session, lines: &[&NewIrcLine]) -> Result<Vec<Sto
     let mut stored: HashMap<IrcKey, StoredLine> = HashMap::with_capacity(lines.len());
     let mut missing = HashSet::new();
     for chunk in lines.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "INSERT INTO journal_lines (epoch, seq, link, happened_at, body) VALUES",
             chunk.len(),
             5,
@@ -282,7 +282,7 @@ async fn accept_lines(tx: &mut Session, lines: &[&NewIrcLine]) -> Result<Vec<Sto
     }
     let missing: Vec<IrcKey> = missing.into_iter().collect();
     for chunk in missing.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "SELECT epoch, seq, n, settled_at FROM journal_lines WHERE (epoch, seq) IN (VALUES",
             chunk.len(),
             2,
@@ -299,7 +299,7 @@ async fn accept_lines(tx: &mut Session, lines: &[&NewIrcLine]) -> Result<Vec<Sto
 
 async fn settle_lines(tx: &mut Session, now: Millis, lines: &[i64]) -> Result<(), StoreError> {
     for chunk in lines.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "UPDATE journal_lines SET body = NULL, settled_at = v.column2 FROM (VALUES",
             chunk.len(),
             2,
@@ -313,7 +313,8 @@ async fn settle_lines(tx: &mut Session, now: Millis, lines: &[i64]) -> Result<()
 /// Runs a statement that ends in a list of numbers.
 async fn over_numbers(tx: &mut Session, statement: &str, numbers: &[i64]) -> Result<(), StoreError> {
     for chunk in numbers.chunks(CHUNK) {
-        tx.execute(over_rows(statement, chunk.len(), 1, ")"), chunk.iter().map(|number| (*number).into())).await?;
+        let sql = tx.over_rows(statement, chunk.len(), 1, ")");
+        tx.execute(sql, chunk.iter().map(|number| (*number).into())).await?;
     }
     Ok(())
 }
