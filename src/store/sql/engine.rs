@@ -256,10 +256,12 @@ impl Session {
         Ok(self.rows(sql, values).await?.pop())
     }
 
-    /// Makes the transaction last. An error doesn't always mean that it didn't: the answer may have been lost.
+    /// Makes the transaction last, if there is one. An error doesn't always mean that it didn't: the answer may have been lost.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.execute("COMMIT", []).await?;
-        self.in_transaction = false;
+        if self.in_transaction {
+            self.execute("COMMIT", []).await?;
+            self.in_transaction = false;
+        }
         Ok(())
     }
 
