@@ -1,7 +1,8 @@
 //! The two engines behind one face: the only file that knows that there are two once a database is open.
 //!
 //! Both read the same SQL text: `$1` placeholders, `ON CONFLICT … RETURNING`, `UPDATE … FROM (VALUES …)`, TEXT, BIGINT,
-//! and bytes. A statement that needs a different text on one engine has no place here; find one that both understand.
+//! and bytes. A statement that needs a different text on one engine has no place here; find one that both understand. Only the
+//! placeholders of statements over rows differ ([`Session::over_rows`]).
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 

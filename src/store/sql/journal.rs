@@ -452,6 +452,26 @@ mod tests {
     use crate::store::NewMatrixEvent;
 
     #[test]
+    fn only_what_is_one_statement_goes_without_a_transaction_around_it() {
+        let transaction = NewTransaction { txn_id: "1".to_owned(), events: Vec::new() };
+        let none = || Burst {
+            now: 0,
+            transactions: Vec::new(),
+            lines: Vec::new(),
+            progress: Vec::new(),
+            settled_lines: Vec::new(),
+        };
+        let progress = |done| TransactionProgress { txn: 1, sending: Bits::default(), settled: Bits::default(), done };
+        let is_one = |burst: Burst<'_>| is_one_statement(&burst);
+        assert!(is_one(Burst { settled_lines: vec![1; CHUNK], ..none() }));
+        assert!(is_one(Burst { progress: vec![progress(false), progress(false)], ..none() }));
+        assert!(!is_one(Burst { settled_lines: vec![1; CHUNK + 1], ..none() }), "it is two of a hundred rows each");
+        assert!(!is_one(Burst { progress: vec![progress(true)], ..none() }), "its body goes too");
+        assert!(!is_one(Burst { progress: vec![progress(false)], settled_lines: vec![1], ..none() }));
+        assert!(!is_one(Burst { transactions: vec![&transaction], ..none() }), "its events' ids and bodies come too");
+    }
+
+    #[test]
     fn a_transaction_is_known_by_its_id_and_its_events() {
         let event = |id: Option<&str>, body: &str| NewMatrixEvent {
             event_id: id.map(str::to_owned),
