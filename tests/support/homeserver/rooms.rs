@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use serde_json::{Map, Value, json};
@@ -299,6 +300,7 @@ impl State {
             content: draft.content,
             origin_server_ts: draft.ts.unwrap_or_else(now_ms),
             unsigned,
+            taken: Some(Instant::now()),
         });
         let about_bridge_user = self.is_bridge_user(&event.sender)
             || (event.kind == "m.room.member"

@@ -180,6 +180,12 @@ impl FakeIrcd {
 
     // --- What tests look at ---
 
+    /// When the last write to this nick began.
+    pub fn written_to(&self, nick: &str) -> Option<std::time::Instant> {
+        let id = self.id_of(nick);
+        self.state().connection(id).outbox.written()
+    }
+
     /// Waits until `look` finds something in the server's state.
     pub async fn wait_until<T>(&self, what: &str, mut look: impl FnMut(&State) -> Option<T>) -> T {
         let dump = || wait::listing(&self.state().log);
