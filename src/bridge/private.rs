@@ -59,14 +59,14 @@ impl Core {
     }
 
     /// A Matrix user invited a ghost.
-    pub(super) async fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
+    pub(super) fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
         let (user, room) = (invitation.sender.clone(), invitation.room.clone());
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let lane = self.outbox.lane(Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user });
         let entering = Some(Entering { invitation: invitation.key, waiting: Vec::new() });
         let query = Query { lane, nick: ghost.nick.clone(), room: Some(room), entering };
         if let Some(old) = self.directory.put_query(key, query) {
-            self.give_up(old).await;
+            self.give_up(old);
         }
     }
 
@@ -138,7 +138,7 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
         // Unless it is in another room by now.
         if self.directory.queries.get(&key).is_some_and(|query| query.room.as_deref() == room) {
-            self.end_query(&key).await;
+            self.end_query(&key);
         }
         if room.is_some() {
             return;
@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// Somebody came to or left a query's room. It is for two: when its owner leaves or a third comes, it is over.
-    pub(super) async fn on_query_member(&mut self, key: &QueryRef, target: &UserId, member: &Member) {
+    pub(super) fn on_query_member(&mut self, key: &QueryRef, target: &UserId, member: &Member) {
         let over = match member.membership.as_str() {
             "leave" | "ban" => *target == key.1,
             "join" | "invite" => *target != key.1,
@@ -170,22 +170,21 @@ impl Core {
             let text = "This was a private chat with one person on IRC; with others here I leave it.".to_owned();
             lane.push(Job::Notice { text, txn: format!("fbq{room}") });
         }
-        self.end_query(key).await;
+        self.end_query(key);
     }
 
     /// A query is over: its ghost leaves, and the next private message opens another room.
-    pub(super) async fn end_query(&mut self, key: &QueryRef) {
+    pub(super) fn end_query(&mut self, key: &QueryRef) {
         let Some(query) = self.directory.remove_query(key) else { return };
-        let room = query.room.clone();
-        self.give_up(query).await;
-        if let Some(room) = room {
+        if let Some(room) = query.room.clone() {
             self.keeper.note(Fact::QueryIsOver(room));
         }
+        self.give_up(query);
         self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
     }
 
     /// A query that is in the directory no more: its ghost leaves, and whoever still said something there is told.
-    async fn give_up(&mut self, query: Query) {
+    fn give_up(&mut self, query: Query) {
         query.lane.close();
         let Some(Entering { invitation, waiting }) = query.entering else { return };
         for (key, json) in waiting {
@@ -193,7 +192,7 @@ impl Core {
             let origin = Origin::of(key, &event);
             self.told(&origin, &Failure::certain(Reason::NotBridged));
         }
-        self.journal.settle_matrix(invitation).await;
+        self.keeper.settle(invitation);
     }
 }
 
