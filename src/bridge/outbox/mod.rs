@@ -6,6 +6,7 @@
 
 mod entrance;
 mod missed;
+mod probe;
 mod queue;
 mod worker;
 
@@ -171,6 +172,8 @@ pub(super) struct Outbox {
     workers: TaskTracker,
     waiting: Arc<Waiting>,
     bot_exists: OnceCell<()>,
+    /// Where nobody but the bot is.
+    own_room: OnceCell<OwnedRoomId>,
 }
 
 /// Jobs that wait in all lanes, or are being done.
@@ -207,6 +210,7 @@ impl Outbox {
             workers: TaskTracker::new(),
             waiting: Arc::default(),
             bot_exists: OnceCell::new(),
+            own_room: OnceCell::new(),
         })
     }
 
