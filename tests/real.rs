@@ -37,6 +37,8 @@ mod failures;
 mod hostile;
 #[path = "real/identity.rs"]
 mod identity;
+#[path = "real/logins.rs"]
+mod logins;
 #[path = "real/operator.rs"]
 mod operator;
 #[path = "real/order.rs"]
@@ -45,6 +47,8 @@ mod order;
 mod outages;
 #[path = "real/people.rs"]
 mod people;
+#[path = "real/probes.rs"]
+mod probes;
 #[path = "real/queries.rs"]
 mod queries;
 #[path = "real/ranks.rs"]

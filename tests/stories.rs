@@ -14,8 +14,12 @@ mod check;
 mod conversation;
 #[path = "stories/crash.rs"]
 mod crash;
+#[path = "stories/endings.rs"]
+mod endings;
 #[path = "stories/failures.rs"]
 mod failures;
+#[path = "stories/full_disk.rs"]
+mod full_disk;
 #[path = "stories/ghosts.rs"]
 mod ghosts;
 #[path = "stories/health.rs"]

@@ -131,7 +131,7 @@ impl Core {
         }
     }
 
-    async fn on_input(&mut self, input: Input) {
+    pub(super) async fn on_input(&mut self, input: Input) {
         match input {
             Input::Matrix(events) => {
                 for (key, json) in events {

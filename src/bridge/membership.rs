@@ -77,7 +77,7 @@ impl Core {
             RoomKind::Portal(_) => self.on_portal_member(&target, &member, event, origin).await,
             RoomKind::Query(query) => {
                 let query = query.clone();
-                self.on_query_member(&query, &event.room_id, &target, &member).await;
+                self.on_query_member(&query, &event.room_id, &target, &member);
             }
             RoomKind::Control(owner) => {
                 if target == *owner && matches!(member.membership.as_str(), "leave" | "ban") {
@@ -87,7 +87,7 @@ impl Core {
             RoomKind::Unknown => {}
         }
         if !matches!(self.directory.kind(&event.room_id), RoomKind::Portal(_)) {
-            self.journal.settle_matrix(origin.key).await;
+            self.keeper.settle(origin.key);
         }
     }
 
@@ -120,11 +120,11 @@ impl Core {
     /// Somebody did something about one of our own users.
     async fn on_our_member(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         match member.membership.as_str() {
-            "invite" if *target == self.ours.bot => self.on_bot_invited(member, event, origin).await,
+            "invite" if *target == self.ours.bot => self.on_bot_invited(member, event, origin),
             "invite" => self.on_ghost_invited(target, event, origin).await,
             // A ban lifted or an invitation withdrawn shows nobody out.
-            "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin).await,
-            "leave" | "ban" if *target == self.ours.bot => self.on_bot_removed(member, event, origin).await,
+            "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin),
+            "leave" | "ban" if *target == self.ours.bot => self.on_bot_removed(member, event, origin),
             "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
             _ => self.journal.settle_matrix(origin.key).await,
         }
@@ -134,7 +134,7 @@ impl Core {
     async fn on_ghost_removed(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         let room = match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) => room,
-            RoomKind::Query(_) => return self.on_ghost_unwanted(target, event, origin).await,
+            RoomKind::Query(_) => return self.on_ghost_unwanted(target, event, origin),
             RoomKind::Control(_) | RoomKind::Unknown => return self.journal.settle_matrix(origin.key).await,
         };
         room.lane.removed(target);
@@ -174,13 +174,13 @@ impl Core {
     }
 
     /// A ghost is not to come into a room: if that is a query's room and the ghost is whom it is about, it is over.
-    async fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
+    fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
         if let RoomKind::Query(query) = self.directory.kind(&event.room_id)
             && self.is_query_with(query, target)
         {
-            self.end_query(&event.room_id).await;
+            self.end_query(&event.room_id);
         }
-        self.journal.settle_matrix(origin.key).await;
+        self.keeper.settle(origin.key);
     }
 
     /// Whether `ghost` is the one with whom a query is.
@@ -190,7 +190,7 @@ impl Core {
 
     /// The bot was shown out of a room. Without it the room hears of no failure and no newcomer, so nothing is taken
     /// from it until it has the bot back.
-    async fn on_bot_removed(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
+    fn on_bot_removed(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(_) => {
                 tracing::warn!(
@@ -207,10 +207,10 @@ impl Core {
             }
             RoomKind::Query(_) | RoomKind::Unknown => {}
         }
-        self.journal.settle_matrix(origin.key).await;
+        self.keeper.settle(origin.key);
     }
 
-    async fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
+    fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(_) => {
                 if let Some(room) = self.directory.rooms.get_mut(&event.room_id) {
@@ -222,7 +222,7 @@ impl Core {
             // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
             RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}
         }
-        self.journal.settle_matrix(origin.key).await;
+        self.keeper.settle(origin.key);
     }
 
     async fn on_ghost_invited(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
@@ -234,7 +234,7 @@ impl Core {
                 return self.return_to_query(&event.room_id, origin.key).await;
             }
             (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
-            (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,
+            (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin),
         }
         self.journal.settle_matrix(origin.key).await;
     }

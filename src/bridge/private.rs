@@ -60,14 +60,14 @@ impl Core {
     }
 
     /// A Matrix user invited a ghost.
-    pub(super) async fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
+    pub(super) fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
         let (user, room) = (invitation.sender.clone(), invitation.room.clone());
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let lane = self.outbox.lane(Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user });
         let entering = Some(Entering { invitation: invitation.key, waiting: Vec::new() });
         let query = Query { lane, nick: ghost.nick.clone(), room: Some(room.clone()), entering, successor: None };
         if let Some(old) = self.directory.invite_query(key, &room, query) {
-            self.give_up(old).await;
+            self.give_up(old);
         }
     }
 
@@ -94,7 +94,7 @@ impl Core {
     /// A query's ghost is in: what it missed is said now, and then what came meanwhile.
     pub(super) async fn on_query_entered(&mut self, room: &RoomId, missed: Vec<(MatrixKey, Box<RawValue>)>) {
         if let Some(old) = self.directory.query_entered(room) {
-            self.give_up(old).await;
+            self.give_up(old);
         }
         let entering = self.directory.query_in(room).and_then(|query| query.entering.take());
         let (invitation, waiting) = entering.map(|entering| (entering.invitation, entering.waiting)).unzip();
@@ -131,13 +131,13 @@ impl Core {
     pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId, room: Option<&RoomId>) {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
         if let Some(room) = room {
-            return self.end_query(room).await;
+            return self.end_query(room);
         }
         // Unless it is in another room by now.
         if self.directory.queries.get(&key).is_some_and(|query| query.room.is_none())
             && let Some(query) = self.directory.remove_query(&key)
         {
-            self.query_is_over(key.0, key.1, query).await;
+            self.query_is_over(key.0, key.1, query);
         }
         let command = self.delivery.command();
         let say = IrcAction::Say {
@@ -151,7 +151,7 @@ impl Core {
     }
 
     /// Somebody came to or left a query's room. It is for two: when its owner leaves or a third comes, it is over.
-    pub(super) async fn on_query_member(&mut self, key: &QueryRef, room: &RoomId, target: &UserId, member: &Member) {
+    pub(super) fn on_query_member(&mut self, key: &QueryRef, room: &RoomId, target: &UserId, member: &Member) {
         let over = match member.membership.as_str() {
             "leave" | "ban" => *target == key.1,
             "join" | "invite" => *target != key.1,
@@ -166,30 +166,29 @@ impl Core {
             let text = "This was a private chat with one person on IRC; with others here I leave it.".to_owned();
             lane.push(Job::Notice { text, txn: format!("fbq{room}") });
         }
-        self.end_query(room).await;
+        self.end_query(room);
     }
 
     /// The query in `room` is over.
-    pub(super) async fn end_query(&mut self, room: &RoomId) {
+    pub(super) fn end_query(&mut self, room: &RoomId) {
         let RoomKind::Query((network, user, _)) = self.directory.kind(room) else { return };
         let (network, user) = (network.clone(), user.clone());
         if let Some(query) = self.directory.remove_query_in(room) {
-            self.query_is_over(network, user, query).await;
+            self.query_is_over(network, user, query);
         }
     }
 
     /// A query is over: its ghost leaves, and the next private message opens another room.
-    async fn query_is_over(&mut self, network: NetworkId, user: OwnedUserId, query: Query) {
-        let room = query.room.clone();
-        self.give_up(query).await;
-        if let Some(room) = room {
+    fn query_is_over(&mut self, network: NetworkId, user: OwnedUserId, query: Query) {
+        if let Some(room) = query.room.clone() {
             self.keeper.note(Fact::QueryIsOver(room));
         }
+        self.give_up(query);
         self.close_idle_puppet(&LinkId::puppet(network, user), None);
     }
 
     /// A query that is in the directory no more: its ghost leaves, and whoever still said something there is told.
-    async fn give_up(&mut self, query: Query) {
+    fn give_up(&mut self, query: Query) {
         query.lane.close();
         let Some(Entering { invitation, waiting }) = query.entering else { return };
         for (key, json) in waiting {
@@ -197,7 +196,7 @@ impl Core {
             let origin = Origin::of(key, &event);
             self.told(&origin, &Failure::certain(Reason::NotBridged));
         }
-        self.journal.settle_matrix(invitation).await;
+        self.keeper.settle(invitation);
     }
 }
 

@@ -291,3 +291,6 @@ fn nicks(network: &Network, user: &UserId, name: Option<&str>) -> Vec<String> {
     let alternatives = template.alternatives(&wanted, user, nicklen);
     std::iter::once(wanted).chain(alternatives).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,7 @@ impl Bridge {
             pems.extend(pem.map(|pem| (id.clone(), pem)));
             networks.insert(id.clone(), network);
         }
-        let keeper = Keeper::start(store.clone(), stop.clone());
+        let keeper = Keeper::start(store.clone(), journal.clone(), stop.clone());
         let outbox = Outbox::new(OutboxParts {
             ours: ours.clone(),
             matrix: matrix.clone(),
@@ -214,6 +214,11 @@ impl Bridge {
             _ = &mut self.core => {}
             _ = &mut self.intake => {}
         }
+    }
+
+    /// Says goodbye on IRC, and nothing more: where a part of the bridge has ended, the rest is the next run's.
+    pub async fn hang_up(&self, reason: &str) {
+        self.pool.shutdown(reason).await;
     }
 
     /// Says goodbye on IRC, says what is still to be said on Matrix, and puts everything on disk. What can't be done

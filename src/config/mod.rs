@@ -56,7 +56,7 @@ impl Config {
     }
 
     /// Reads the text of the file `path`, with the environment as an argument.
-    fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let root = DeTable::parse(text).map_err(|reason| ConfigError::Syntax {
             path: path.to_owned(),
             line: reader::line_at(text, reason.span().map_or(0, |span| span.start)),

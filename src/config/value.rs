@@ -197,7 +197,7 @@ impl HttpUrl {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // With a password in it the text is not repeated: messages end up in logs.
         if text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
         {

@@ -246,3 +246,11 @@ impl Default for CreateRoom {
         }
     }
 }
+
+/// A homeserver at whose address nobody is.
+#[cfg(test)]
+pub(crate) fn nobody() -> std::sync::Arc<dyn MatrixApi> {
+    let (url, appservice_id, as_token) = ("http://127.0.0.1:1".into(), "irc".into(), "secret".into());
+    let client = HomeserverClient::new(HomeserverSettings { url, as_token, appservice_id });
+    std::sync::Arc::new(client.expect("the address is one"))
+}

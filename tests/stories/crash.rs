@@ -61,6 +61,23 @@ impl Database {
         tokio::time::timeout(DEADLINE, all_accepted).await.expect("the bridge accepts what IRC says");
     }
 
+    /// Changes it behind the bridge's back.
+    async fn sql(&self, world: &World, sql: &'static str) {
+        match self {
+            Self::Sqlite => {
+                let file = format!("sqlite://{}", world.bridge.folder().join("footbridge.db").display());
+                let pool = SqlitePool::connect(&file).await.expect("the bridge's database opens");
+                sqlx::query(sql).execute(&pool).await.expect("it can be changed");
+                pool.close().await;
+            }
+            Self::Postgres(url) => {
+                let pool = PgPool::connect(url).await.expect("the bridge's database opens");
+                sqlx::query(sql).execute(&pool).await.expect("it can be changed");
+                pool.close().await;
+            }
+        }
+    }
+
     /// What Dora said that the bridge has accepted and the homeserver has not got, in order.
     async fn accepted_of_dora(&self, world: &World) -> Vec<String> {
         const SQL: &str = "SELECT body FROM journal_lines WHERE settled_at IS NULL AND body IS NOT NULL ORDER BY n";
@@ -110,6 +127,7 @@ on_both_databases!(
     what_was_accepted_from_irc_survives,
     what_was_accepted_from_matrix_survives,
     what_was_accepted_of_a_puppets_namesake_survives,
+    what_ended_shortly_before_a_crash_is_over_after_it,
 );
 
 async fn r5_killed_at_random_with_labels(database: Database) {
@@ -344,4 +362,32 @@ async fn a_query_whose_making_was_not_answered_is_one_room() {
         let made = world.homeserver.state().rooms.values().filter(|room| room.is_joined(DORA)).count();
         assert_eq!(made, 2, "that of the channel, and one query (killed: {dies})");
     }
+}
+
+/// The database takes what happens and not yet what follows from it, and then the bridge is killed: it follows all the same.
+async fn what_ended_shortly_before_a_crash_is_over_after_it(database: Database) {
+    let mut world = database.world(IrcdConfig::modern()).await;
+    world.alice_speaks().await;
+    world.dora.say(ALICE, "hello").await;
+    let query = world.alice.expect_invite(|from| from == DORA).await;
+    world.alice.join(&query).await;
+    world.alice.expect_message(&query, |from| from == DORA, "hello").await;
+    database.sql(&world, "ALTER TABLE queries RENAME TO away").await;
+    world.alice.leave(&query).await;
+    world.homeserver.expect_membership(&query, DORA, "leave").await;
+    world.settle("everything else goes on").await;
+    world.bridge.kill();
+    world.ircd.expect_gone(ALICE).await;
+    database.sql(&world, "ALTER TABLE away RENAME TO queries").await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(ALICE, TEA).await;
+
+    world.dora.say(ALICE, "are you still there?").await;
+    let room = world.homeserver.wait_until("another room", |state| {
+        let mut rooms = state.rooms.iter().filter(|(id, _)| **id != query);
+        rooms
+            .find(|(_, room)| room.timeline.iter().any(|event| event.body() == "are you still there?"))
+            .map(|(id, _)| id.clone())
+    });
+    world.alice.join(&room.await).await;
 }

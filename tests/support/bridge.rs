@@ -353,14 +353,19 @@ impl Bridge {
 
     /// Asks it to end (SIGTERM) and waits until it has; answers how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
         self.running().signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until it has ended; answers how.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.running().exit_status() {
                 self.daemon = None;
                 return status;
             }
-            assert!(Instant::now() < deadline, "the bridge doesn't end after SIGTERM; it said:\n{}", self.log());
+            assert!(Instant::now() < deadline, "the bridge doesn't end; it said:\n{}", self.log());
             tokio::time::sleep(POLL).await;
         }
     }

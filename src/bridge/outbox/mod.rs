@@ -7,6 +7,7 @@
 mod entrance;
 mod missed;
 mod powers;
+mod probe;
 mod queue;
 mod worker;
 
@@ -183,6 +184,8 @@ pub(super) struct Outbox {
     workers: TaskTracker,
     waiting: Arc<Waiting>,
     bot_exists: OnceCell<()>,
+    /// Where nobody but the bot is.
+    own_room: OnceCell<OwnedRoomId>,
 }
 
 /// Jobs that wait in all lanes, or are being done.
@@ -219,6 +222,7 @@ impl Outbox {
             workers: TaskTracker::new(),
             waiting: Arc::default(),
             bot_exists: OnceCell::new(),
+            own_room: OnceCell::new(),
         })
     }
 

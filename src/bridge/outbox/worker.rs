@@ -23,9 +23,6 @@ use crate::{
 /// Why a ghost leaves a room that isn't for two.
 pub(super) const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
 
-/// An event that clients don't show.
-const PROBE: &str = "footbridge.probe";
-
 pub(super) struct Worker {
     pub(super) out: Arc<Outbox>,
     pub(super) queue: Arc<Queue>,
@@ -100,15 +97,10 @@ pub(super) fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>
     result.is_ok()
 }
 
-/// Whether the room takes an event now. Nothing less shows that the homeserver works: where its database is read-only, or
-/// one of its processes is down, it may answer whatever asks for less.
 #[async_trait]
 impl Probe for Worker {
     async fn works(&self) -> bool {
-        let (txn, content) = (format!("fbp{:032x}", rand::random::<u128>()), to_raw(&serde_json::json!({})));
-        let sent = self.out.matrix.send(&self.room, PROBE, &txn, &content, self.voice.user(), None).await;
-        // A refusal is an answer too: we may have no say in this room.
-        !matches!(sent, Err(MatrixError::Unavailable { .. } | MatrixError::BadToken { .. }))
+        self.out.takes_events(&self.room, self.voice.user()).await
     }
 }
 

@@ -240,7 +240,9 @@ impl FakeHomeserver {
 
     /// From now on every request over HTTP meets this; `None` ends it.
     pub fn outage(&self, outage: impl Into<Option<Outage>>) {
-        *self.outage_slot() = outage.into().map(|outage| (outage, None));
+        let outage = outage.into();
+        self.state().stores_nothing = outage == Some(Outage::StoresNothing);
+        *self.outage_slot() = outage.map(|outage| (outage, None));
     }
 
     /// The next `count` requests over HTTP meet this.

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::api::Refusal;
+use super::{api::Refusal, server::internal_error};
 use crate::support::{Event, Registration};
 
 /// One room.
@@ -222,6 +222,8 @@ pub struct State {
     pub auto_join: HashSet<String>,
     /// Events that the application service hasn't been given yet.
     pub outbox: VecDeque<Arc<Event>>,
+    /// Whether every event that may be sent fails.
+    pub stores_nothing: bool,
     last_id: u64,
 }
 
@@ -287,6 +289,9 @@ impl State {
             return Ok(now.event_id.clone());
         }
         room.authorise(&draft)?;
+        if self.stores_nothing {
+            return Err(internal_error());
+        }
         let before = draft.state_key.as_deref().and_then(|key| room.content(&draft.kind, key));
         // As on Synapse.
         let unsigned = before.map_or(Value::Null, |content| json!({ "prev_content": content }));

@@ -59,7 +59,9 @@ pub enum Outage {
     Latency(Duration),
     /// 500 `M_UNKNOWN` to every request.
     Fails,
-    /// The same to every request with this text in its body; all others work.
+    /// 500 `M_UNKNOWN` to everybody who may send an event, and their refusal to everybody who may not: nothing can be stored.
+    StoresNothing,
+    /// 500 `M_UNKNOWN` to every request with this text in its body; all others work.
     StumblesOver(&'static str),
     /// 403 with the HTML page of a firewall to every request with this text in its body; all others work.
     Blocks(&'static str),
@@ -157,6 +159,7 @@ async fn front(
         Some(
             Outage::LoseAnswers
             | Outage::LosesAnswersAt(_)
+            | Outage::StoresNothing
             | Outage::StumblesOver(_)
             | Outage::Blocks(_)
             | Outage::RateLimitedAt(_)
@@ -276,7 +279,8 @@ fn refused(refusal: &Refusal) -> Response<Body> {
     json_response(StatusCode::from_u16(refusal.status).expect("refusals have a status"), &refusal.body())
 }
 
-fn internal_error() -> Refusal {
+/// What Synapse says when something has gone wrong in it.
+pub fn internal_error() -> Refusal {
     Refusal::new(500, "M_UNKNOWN", "Internal server error")
 }
 
