@@ -270,7 +270,8 @@ async fn a_topic_that_irc_refused_is_set_by_who_may(ircd: IrcdConfig) {
     bob.set_state(&world.room, "m.room.topic", "", topic).await;
     let set = world.dora.expect("the topic", |line| line.is("TOPIC")).await;
     assert_eq!((set.nick(), set.text()), ("bob[m]", "the same"));
-    // Now it is there.
+    // Now it is there, and bob's link has heard it too.
+    world.settle("bob's topic").await;
     world.alice.set_topic(&world.room, "the same").await;
     world.settle("end").await;
     assert_eq!((topics(&world), world.told().len()), (vec!["the same".to_owned()], 1));
