@@ -95,6 +95,8 @@ pub mod metric {
             "Lines that people said on IRC, by network and outcome (delivered, failed), once for each room";
         BRIDGE_UNDER_WAY = "footbridge_bridge_under_way", describe_gauge, Count,
             "Matrix events handed to IRC connections whose fate isn't known yet";
+        BRIDGE_WAITING_ROOMS = "footbridge_bridge_waiting_rooms", describe_gauge, Count,
+            "Strict rooms in which what comes from IRC waits, since somebody who could read it isn't seen there";
         IRC_LINKS = "footbridge_irc_links", describe_gauge, Count,
             "Connections, by network and state";
         IRC_LINES = "footbridge_irc_lines_total", describe_counter, Count,

@@ -40,5 +40,7 @@ mod portals;
 mod puppets;
 #[path = "stories/ranks.rs"]
 mod ranks;
+#[path = "stories/strict.rs"]
+mod strict;
 #[path = "stories/world.rs"]
 mod world;

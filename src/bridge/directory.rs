@@ -11,7 +11,9 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use super::{channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, witnesses::Witnesses};
+use super::{
+    channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, privacy::Readers, witnesses::Witnesses,
+};
 use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
@@ -134,9 +136,16 @@ pub(super) struct Room {
     bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
     pub(super) follows_topic: bool,
+    /// If it is strict: who reads here, and whether IRC sees them.
+    pub(super) readers: Option<Readers>,
 }
 
 impl Room {
+    /// Whether the list of members is here.
+    pub(super) fn knows_its_members(&self) -> bool {
+        self.heard_of.is_none()
+    }
+
     /// The bot goes in (again): the list of members will follow.
     pub(super) fn entering(&mut self) {
         self.heard_of = Some(HashSet::new());
@@ -282,6 +291,7 @@ impl Directory {
             heard_of: Some(HashSet::new()),
             bot_out: false,
             follows_topic,
+            readers: None,
         });
         if !portal.channels.contains(channel) {
             portal.channels.push(channel.clone());
@@ -499,6 +509,7 @@ mod tests {
             heard_of: None,
             bot_out: false,
             follows_topic: false,
+            readers: None,
         }
     }
 

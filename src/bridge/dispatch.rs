@@ -33,7 +33,8 @@ use crate::{
     },
     matrix::MatrixApi,
     model::{
-        Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason, TextTarget,
+        Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, Millis, NetworkId, Reason,
+        TextTarget,
     },
     store::{Journal, Portal, PuppetIdentity, Store, StoreError},
     telemetry::metric,
@@ -52,8 +53,12 @@ pub(crate) enum Input {
     Interrupted(Vec<(MatrixKey, Box<RawValue>)>),
     /// The database knows who a puppet is.
     Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
-    /// The bot is in a room with portals, and these are its people.
-    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)> },
+    /// The bot is in a room with portals, and these are its people, and those who may become so: whether they are asked in.
+    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)>, asking: Vec<(OwnedUserId, bool)> },
+    /// A strict room has waited for a while, since then; for a while once more?
+    RoomWaits { room: OwnedRoomId, since: Millis, again: bool },
+    /// A reader of a strict room, awaited since then, should have been seen on IRC.
+    ReaderOverdue { room: OwnedRoomId, user: OwnedUserId, since: Millis },
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
@@ -154,7 +159,9 @@ impl Core {
                 }
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
-            Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
+            Input::RoomReady { room, members, asking } => self.on_room_ready(&room, members, asking).await,
+            Input::RoomWaits { room, since, again } => self.on_room_waits(&room, since, again).await,
+            Input::ReaderOverdue { room, user, since } => self.on_reader_overdue(&room, &user, since).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
             Input::QueryEntered { room, missed } => self.on_query_entered(&room, missed).await,
             Input::QueryRefused { ghost, user, room } => {
@@ -203,6 +210,12 @@ impl Core {
             ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
+            ("m.room.join_rules" | "m.room.history_visibility" | "m.room.power_levels", Some("")) => {
+                if let RoomKind::Portal(room) = self.directory.kind(&event.room_id) {
+                    room.lane.secure();
+                }
+                self.journal.settle_matrix(key).await;
+            }
             _ => self.journal.settle_matrix(key).await,
         }
     }
@@ -365,6 +378,7 @@ impl Core {
             LinkState::Refused { failure } => {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
                 self.on_link_lost(link, || failure.to_string()).await;
+                self.link_cannot_be_seen(link, &failure.to_string());
                 // The bot would have been the first to hear it.
                 self.on_greeting(link.network()).await;
             }

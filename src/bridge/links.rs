@@ -86,6 +86,7 @@ impl Core {
             if let Some(person) = channel.roster.remove_link(link).filter(|person| !person.ranks.is_empty()) {
                 self.rank_changed(key, &person);
             }
+            self.sight_changed(key, Some(link));
             self.observe(key).await;
         }
     }
@@ -176,6 +177,7 @@ impl Core {
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             puppet.wanted.remove(&key.1);
         }
+        self.cannot_be_seen(&key, user, &failure.to_string());
         let text = format!("{user} can't join {channel} on IRC: {failure}. What they write here can't be seen there.");
         for lane in self.lanes_with(&key, user) {
             lane.push(Job::Notice { text: text.clone(), txn: format!("fbn{at}") });

@@ -23,6 +23,7 @@ use super::{
     outbox::Outbox,
 };
 use crate::{
+    config::Privacy,
     matrix::{CreateRoom, MatrixError, Preset, appservice::Queries},
     model::{Folded, NetworkId},
     store::{Portal, PortalKind},
@@ -283,8 +284,21 @@ impl Core {
             );
             return;
         }
-        let lane = |room: &RoomId| outbox.portal_lane(room);
+        let strict = self.is_strict(&key, &portal.channel, portal.kind);
+        let lane = |room: &RoomId| outbox.portal_lane(room, strict);
+        let room = portal.room.clone();
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
+        if let Some(room) = self.directory.rooms.get_mut(&room).filter(|_| strict) {
+            room.readers.get_or_insert_default();
+        }
+    }
+
+    /// Whether only those may read in a channel's room whom IRC can see.
+    fn is_strict(&self, key: &ChannelRef, channel: &str, kind: PortalKind) -> bool {
+        let Some(network) = self.networks.get(&key.0) else { return false };
+        let mut plumbs = network.config.plumbs.iter().filter(|_| kind == PortalKind::Plumbed);
+        let plumb = plumbs.find(|plumb| network.fold(&plumb.channel) == network.fold(channel));
+        plumb.and_then(|plumb| plumb.privacy).unwrap_or(network.config.portals.privacy) == Privacy::Strict
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

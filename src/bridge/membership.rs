@@ -18,7 +18,12 @@ use crate::{
 
 impl Core {
     /// The bot is in a room with portals: its channels can be entered, and its people come back.
-    pub(super) async fn on_room_ready(&mut self, room: &RoomId, members: Vec<(OwnedUserId, Option<String>)>) {
+    pub(super) async fn on_room_ready(
+        &mut self,
+        room: &RoomId,
+        members: Vec<(OwnedUserId, Option<String>)>,
+        asking: Vec<(OwnedUserId, bool)>,
+    ) {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
@@ -32,6 +37,8 @@ impl Core {
             self.join_with_bot(key).await;
             let remembered = self.remembered.get(&key.0);
             let back: Vec<OwnedUserId> = match (self.directory.rooms.get(room), remembered) {
+                // Everybody who reads in a strict room.
+                (Some(state), _) if state.readers.is_some() => state.members.keys().cloned().collect(),
                 (Some(state), Some(remembered)) => {
                     state.members.keys().filter(|user| remembered.contains_key(*user)).cloned().collect()
                 }
@@ -40,13 +47,21 @@ impl Core {
             for user in back {
                 if let Err(failure) = self.enter_channel(key, &user).await {
                     tracing::warn!(%user, network = %key.0, %failure, "a puppet can't come back");
+                    self.cannot_be_seen(key, &user, &failure.to_string());
                 }
+            }
+        }
+        if let Some(readers) = self.directory.rooms.get_mut(room).and_then(|room| room.readers.as_mut()) {
+            readers.may_come(&asking);
+            self.readers_known(room);
+            for (user, invited) in asking {
+                self.asks_in(room, &user, invited).await;
             }
         }
     }
 
     /// Brings a Matrix user's puppet into a channel.
-    async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+    pub(super) async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
@@ -55,7 +70,7 @@ impl Core {
     }
 
     /// Lets the puppet of a Matrix user, who has left a room, leave its channels where no other room keeps it there.
-    async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
+    pub(super) async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
         for key in channels {
             if !self.directory.channels_of(&key.0, user).contains(key) {
                 let link = LinkId::puppet(key.0.clone(), user.to_owned());
@@ -98,10 +113,12 @@ impl Core {
             "join" => {
                 room.came(target, member.displayname.clone());
                 self.rank_of_member(&event.room_id, target);
+                self.reader_changed(&event.room_id, target);
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target).await {
+                            self.cannot_be_seen(key, target, &failure.to_string());
                             return self.told(origin, &failure);
                         }
                     }
@@ -110,9 +127,20 @@ impl Core {
             "leave" | "ban" if room.went(target) => {
                 let reason = leave_words(target, member, event);
                 self.rank_of_member(&event.room_id, target);
+                self.reader_changed(&event.room_id, target);
                 self.leave_channels(&channels, target, reason.as_deref()).await;
             }
+            "leave" | "ban" => _ = self.asks_no_more(&event.room_id, target).await,
+            "knock" => self.asks_in(&event.room_id, target, false).await,
+            // They need only accept, whoever has invited them.
+            "invite" => self.asks_in(&event.room_id, target, true).await,
             _ => {}
+        }
+        // What came before it is known by now.
+        if matches!(member.membership.as_str(), "join" | "invite")
+            && let Some(room) = self.directory.rooms.get(&event.room_id)
+        {
+            room.lane.admitted(target);
         }
         self.journal.settle_matrix(origin.key).await;
     }

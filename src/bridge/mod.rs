@@ -10,6 +10,7 @@
 //! | `private` | queries and control rooms |
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
+//! | `privacy` | who may read in a strict room |
 //! | `ranks` | what ranks on IRC are worth in a room |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
@@ -39,6 +40,7 @@ mod ours;
 mod outbox;
 mod people;
 mod portal;
+mod privacy;
 mod private;
 mod puppets;
 mod ranks;

@@ -1,6 +1,6 @@
 //! A network as the bridge sees it: its configuration made ready, and what its server said of itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{OwnedServerName, RoomAliasId, UserId};
 
@@ -149,6 +149,16 @@ impl Network {
         match self.config.puppets.message_max_age_seconds {
             0 => Millis::MAX,
             seconds => Millis::from(seconds) * 1000,
+        }
+    }
+
+    /// How long a strict room waits for one of its readers, if so many are on their way.
+    pub(super) fn patience(&self, absent: usize) -> Duration {
+        let patience = Duration::from_secs(self.config.portals.privacy_patience_seconds.into());
+        // That many come back after a restart only as fast as the network lets them is nobody's fault.
+        match self.config.limits.connects_per_minute {
+            0 => patience,
+            connects => patience + Duration::from_secs(60 * absent as u64 / u64::from(connects)),
         }
     }
 

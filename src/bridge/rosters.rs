@@ -38,6 +38,7 @@ impl Core {
             channel.roster = roster;
         }
         self.ranks_known(&key);
+        self.sight_changed(&key, None);
     }
 
     pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source, account: Option<String>) {
@@ -47,11 +48,15 @@ impl Core {
         let (ghost, folded) = (network.ghost_of(&source).filter(|_| ours.is_none()), network.fold(&source.nick));
         let join_below = network.config.ghosts.join_below as usize;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        let sight = ours.clone();
         channel.roster.insert(folded, Person { account, ..Person::new(source, ours) });
         if channel.roster.others() < join_below
             && let Some(ghost) = ghost
         {
             self.lanes(&key).iter().for_each(|lane| lane.arrive(ghost.clone()));
+        }
+        if let Some(link) = &sight {
+            self.sight_changed(&key, Some(link));
         }
     }
 
@@ -89,8 +94,12 @@ impl Core {
         if !person.ranks.is_empty() {
             self.rank_changed(key, &person);
         }
-        if let (true, Some(ghost)) = (person.ours.is_none(), ghost) {
-            self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
+        match (&person.ours, ghost) {
+            (Some(link), _) => self.sight_changed(key, Some(link)),
+            (None, Some(ghost)) => {
+                self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
+            }
+            (None, None) => {}
         }
     }
 

@@ -28,7 +28,7 @@ pub use homeserver::Homeserver;
 pub use network::{Bot, Ghosts, Limits, Network, Plumb, Portals, Puppets, Ranks, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
-pub use value::{HttpUrl, ServerAddress};
+pub use value::{HttpUrl, Privacy, ServerAddress};
 
 use reader::{Section, Source};
 

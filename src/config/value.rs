@@ -149,7 +149,22 @@ macro_rules! parsed_text {
     )*};
 }
 
+/// Who may read along in a bridged room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Privacy {
+    /// Whoever is in the room.
+    #[default]
+    Open,
+    /// Only who is seen on IRC.
+    Strict,
+}
+
 parsed_text! {
+    Privacy => |text| match text {
+        "open" => Ok(Self::Open),
+        "strict" => Ok(Self::Strict),
+        _ => Err(format!("`{text}` is no kind of privacy: write \"open\" or \"strict\"")),
+    };
     OwnedServerName => |text| text.try_into()
         .map_err(|_| format!("`{text}` is no server name: use the part after the colon of your users' ids, such as example.org"));
     OwnedUserId => |text| text.try_into()

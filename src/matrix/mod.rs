@@ -117,7 +117,7 @@ pub trait MatrixApi: Send + Sync {
     /// Those whose power has no bounds and who are not named in the power levels: from room version 12 on, its creators.
     async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError>;
 
-    /// Who has joined or is invited. Members that can't be read are left out.
+    /// Who has joined, is invited, or knocks. Members that can't be read are left out.
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError>;
 
     /// Makes a room. It is never listed in the public directory (R18).
@@ -173,17 +173,19 @@ pub struct Member {
     pub user: OwnedUserId,
     /// Their name in this room, if they have one.
     pub display_name: Option<String>,
-    /// Whether they are in, or asked in.
+    /// Whether they are in, are asked in, or ask.
     pub membership: Membership,
 }
 
-/// The two ways of belonging to a room.
+/// The ways of having to do with a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Membership {
     /// In the room.
     Join,
     /// Asked in.
     Invite,
+    /// Asking to be let in.
+    Knock,
 }
 
 /// Who may come into a new room ([presets](https://spec.matrix.org/v1.18/client-server-api/#post_matrixclientv3createroom)).

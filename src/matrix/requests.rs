@@ -341,7 +341,7 @@ fn creators(event: &RawValue) -> Vec<OwnedUserId> {
     if version < 12 { Vec::new() } else { std::iter::once(sender).chain(content.additional_creators).collect() }
 }
 
-/// Reads a member event, or tells that it is none (of somebody joined or invited).
+/// Reads a member event, or tells that it is none (of somebody who is in, is asked in, or asks).
 fn member(event: &RawValue) -> Option<Member> {
     #[derive(Deserialize)]
     struct Event {
@@ -358,6 +358,7 @@ fn member(event: &RawValue) -> Option<Member> {
     let membership = match event.content.membership.as_str() {
         "join" => Membership::Join,
         "invite" => Membership::Invite,
+        "knock" => Membership::Knock,
         _ => return None,
     };
     let display_name = event.content.displayname.as_str().map(str::to_owned);

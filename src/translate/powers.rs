@@ -46,6 +46,23 @@ impl PowerLevels {
         own.or_else(|| self.0.get("state_default").and_then(level)).unwrap_or(50)
     }
 
+    /// The power needed to ask somebody in.
+    #[must_use]
+    pub fn needed_to_invite(&self) -> i64 {
+        self.0.get("invite").and_then(level).unwrap_or(0)
+    }
+
+    /// Lets only those ask somebody in who have so much power.
+    pub fn need_to_invite(&mut self, level: i64) {
+        self.0.insert("invite".to_owned(), level.into());
+    }
+
+    /// What everybody has who isn't named.
+    #[must_use]
+    pub fn of_everybody(&self) -> i64 {
+        self.default()
+    }
+
     /// Everybody who is named.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.0.get("users").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)

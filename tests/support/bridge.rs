@@ -72,6 +72,12 @@ impl Network {
         self.set("", "tls", "true")
     }
 
+    /// Nobody reads in its rooms whom IRC can't see, and for whom it waits so many seconds.
+    #[must_use]
+    pub fn strict(self, patience: u32) -> Self {
+        self.set("portals", "privacy", "\"strict\"").set("portals", "privacy_patience_seconds", &patience.to_string())
+    }
+
     /// Links a channel with a room (an id or an alias).
     #[must_use]
     pub fn plumb(self, channel: &str, room: &str) -> Self {

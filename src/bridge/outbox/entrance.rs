@@ -153,12 +153,15 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
                 // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
                 let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.ours.bot);
                 queue.load(ghosts.map(|m| m.user).collect());
+                // Those who are asked in need only accept; the others knock.
+                let asking = people.iter().filter(|m| m.membership != Membership::Join);
+                let asking = asking.map(|m| (m.user.clone(), m.membership == Membership::Invite)).collect();
                 let members = people
                     .into_iter()
                     .filter(|m| m.membership == Membership::Join)
                     .map(|m| (m.user, m.display_name))
                     .collect();
-                return tell_core(out, Input::RoomReady { room: room.to_owned(), members }).await;
+                return tell_core(out, Input::RoomReady { room: room.to_owned(), members, asking }).await;
             }
             Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
             Err(error) => {

@@ -9,6 +9,7 @@ mod missed;
 mod powers;
 mod probe;
 mod queue;
+mod strict;
 mod worker;
 
 use std::{
@@ -55,6 +56,19 @@ pub(super) enum Job {
     TurnDown(Arc<Ghost>),
     /// A Matrix user was removed from the channel: in these words, by this event.
     Remove { user: OwnedUserId, words: String, at: IrcKey },
+    /// A Matrix user is seen on IRC and is asked in.
+    Admit(OwnedUserId),
+    /// A Matrix user may not be here, and is told why; where the bot can't see to that, the room is told, as `txn`.
+    ShowOut { user: OwnedUserId, words: String, txn: String },
+    /// Nobody comes in, or reads back, unseen: whether the room is so, or can be made so.
+    Secure,
+}
+
+impl Job {
+    /// Whether it waits while a strict room waits for its readers: what comes from IRC, and who came to hear it.
+    fn waits_for_readers(&self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Topic { .. } | Self::Rename(_) | Self::Admit(_))
+    }
 }
 
 /// Settles an IRC line in the journal once every room that it went to has it.
@@ -135,6 +149,26 @@ impl Lane {
     /// Somebody's rank on IRC is worth this much power; 0: they have none.
     pub(super) fn rank(&self, user: OwnedUserId, level: i64) {
         self.queue.rank(user, level);
+    }
+
+    /// Lets what comes from IRC wait, or go on.
+    pub(super) fn hold(&self, on: bool) {
+        self.queue.hold(on);
+    }
+
+    /// It is known what it means that somebody was asked in.
+    pub(super) fn admitted(&self, user: &UserId) {
+        self.queue.admitted(user);
+    }
+
+    /// Somebody who was to be asked in isn't any more.
+    pub(super) fn admit_no_more(&self, user: &UserId) {
+        self.queue.admit_no_more(user);
+    }
+
+    /// A strict room may not be what it should be any more: what comes from IRC waits until that is seen to.
+    pub(super) fn secure(&self) {
+        self.queue.secure();
     }
 
     /// These are all whose ranks on IRC are worth anything.
@@ -284,9 +318,15 @@ impl Outbox {
         }
     }
 
-    /// A portal room's lane.
-    pub(super) fn portal_lane(self: &Arc<Self>, room: &RoomId) -> Lane {
-        self.lane(Destination::Portal(room.to_owned()))
+    /// A portal room's lane. In a strict room nothing goes out before the room is secure and its readers are seen.
+    pub(super) fn portal_lane(self: &Arc<Self>, room: &RoomId, strict: bool) -> Lane {
+        let queue = Arc::new(Queue::new(self.waiting.clone()));
+        if strict {
+            queue.hold(true);
+            queue.make_strict();
+        }
+        self.workers.spawn(worker::run(self.clone(), queue.clone(), Destination::Portal(room.to_owned())));
+        Lane { queue }
     }
 
     /// Waits until the workers have ended, which they do when `stop` is cancelled.

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a guest stays after their last words: through a conversation, without a leave and a join around each line.
 const VISIT: Duration = Duration::from_mins(10);
 
+/// How many lines wait in a strict room at the most.
+const MOST_HELD: usize = 2000;
+
 /// What a ghost should do about the room.
 #[derive(Debug)]
 pub(super) enum Wish {
@@ -40,6 +43,8 @@ pub(super) enum Next {
     Wish(OwnedUserId, Wish),
     /// The power that people have by their ranks on IRC may not be what it should be.
     Powers,
+    /// These waited in a strict room, and there were too many.
+    GiveUp(Vec<Receipt>),
     /// Whoever speaks for the bridge here was invited: they are in the room no more.
     Invited,
     /// The lane is closed and empty.
@@ -55,6 +60,23 @@ pub(super) enum Waited {
     Closed,
     /// Neither. These texts have waited for so long, and are in the queue no more.
     TooLong(Vec<Receipt>),
+}
+
+/// What keeps what comes from IRC out of a strict room.
+#[derive(Default)]
+struct Gate {
+    /// Somebody could read it whom IRC doesn't see.
+    held: bool,
+    /// In a strict room: whether nobody can come in, or read back, unseen.
+    secure: Option<bool>,
+    /// Who was asked in, until it is known that they still wanted that, and were seen: they need only accept.
+    admitting: HashSet<OwnedUserId>,
+}
+
+impl Gate {
+    fn holds(&self) -> bool {
+        self.held || self.secure == Some(false) || !self.admitting.is_empty()
+    }
 }
 
 #[derive(Default)]
@@ -75,6 +97,9 @@ struct State {
     ranks: HashMap<OwnedUserId, i64>,
     /// When that, or who is here to have it, first and last changed since it was seen to.
     ranks_changed: Option<(Instant, Instant)>,
+    gate: Gate,
+    /// What was held and is too much.
+    given_up: Vec<Receipt>,
     loaded: bool,
     closed: bool,
     invited: bool,
@@ -92,6 +117,25 @@ impl State {
             self.wishes.remove(&user);
         } else if self.wishes.insert(user.clone(), wish).is_none() {
             self.order.push_back(user);
+        }
+    }
+
+    /// Which job is next.
+    fn next_job(&self) -> Option<usize> {
+        let holds = self.gate.holds();
+        self.jobs.iter().position(|job| !(holds && job.waits_for_readers()))
+    }
+
+    /// Keeps what is held within its bounds.
+    fn give_up_oldest(&mut self) {
+        let is_text = |job: &Job| matches!(job, Job::Text { .. });
+        while self.gate.holds() && self.jobs.iter().filter(|job| is_text(job)).count() > MOST_HELD {
+            let Some(Job::Text { receipt, .. }) =
+                self.jobs.iter().position(is_text).and_then(|at| self.jobs.remove(at))
+            else {
+                return;
+            };
+            self.given_up.push(receipt);
         }
     }
 
@@ -199,6 +243,7 @@ impl Queue {
                 }
                 self.waiting.more();
                 state.jobs.push_back(job);
+                state.give_up_oldest();
             }
         });
     }
@@ -286,7 +331,13 @@ impl Queue {
         if std::mem::take(&mut state.invited) {
             return Some(Next::Invited);
         }
-        if let Some(job) = state.jobs.pop_front() {
+        if !state.given_up.is_empty() {
+            return Some(Next::GiveUp(std::mem::take(&mut state.given_up)));
+        }
+        if let Some(job) = state.next_job().and_then(|at| state.jobs.remove(at)) {
+            if let Job::Admit(user) = &job {
+                state.gate.admitting.insert(user.clone());
+            }
             if let Job::Text { ghost, .. } = &job {
                 state.moving = Some(ghost.user.clone());
             }
@@ -297,7 +348,10 @@ impl Queue {
             return Some(Next::Powers);
         }
         state.see_guests_out(Instant::now());
-        while let Some(user) = state.order.pop_front() {
+        // Who comes and goes, and with what words, is from IRC too.
+        while !state.gate.holds()
+            && let Some(user) = state.order.pop_front()
+        {
             match state.wishes.remove(&user) {
                 None => {}
                 Some(Wish::Depart(_)) if !state.may_have_joined(&user) => {}
@@ -354,11 +408,58 @@ impl Queue {
         self.change(State::rank_changed);
     }
 
+    /// Lets what comes from IRC wait, or go on.
+    pub(super) fn hold(&self, on: bool) {
+        self.change(|state| state.gate.held = on);
+    }
+
+    /// What it means that somebody was asked in is known, or they weren't.
+    pub(super) fn admitted(&self, user: &UserId) {
+        self.change(|state| _ = state.gate.admitting.remove(user));
+    }
+
+    /// Somebody who was to be asked in isn't any more.
+    pub(super) fn admit_no_more(&self, user: &UserId) {
+        self.change(|state| {
+            let before = state.jobs.len();
+            state.jobs.retain(|job| !matches!(job, Job::Admit(admitted) if admitted == user));
+            (state.jobs.len()..before).for_each(|_| self.waiting.less());
+        });
+    }
+
+    /// The room is strict, and isn't known to be secure.
+    pub(super) fn make_strict(&self) {
+        self.change(|state| state.gate.secure = Some(false));
+        self.secure();
+    }
+
+    /// In a strict room: it may not be secure any more, which is to be seen to first.
+    pub(super) fn secure(&self) {
+        self.change(|state| {
+            if state.gate.secure.is_some() {
+                state.gate.secure = Some(false);
+                if !state.jobs.iter().any(|job| matches!(job, Job::Secure)) {
+                    self.waiting.more();
+                    state.jobs.push_front(Job::Secure);
+                }
+            }
+        });
+    }
+
+    /// The room is secure, unless that has come into doubt again.
+    pub(super) fn secured(&self) {
+        self.change(|state| {
+            if state.gate.secure.is_some() && !state.jobs.iter().any(|job| matches!(job, Job::Secure)) {
+                state.gate.secure = Some(true);
+            }
+        });
+    }
+
     /// Waits until there is a job.
     pub(super) async fn job(&self) {
         loop {
             let changed = self.changed.notified();
-            if !self.lock().jobs.is_empty() {
+            if self.lock().next_job().is_some() {
                 return;
             }
             changed.await;

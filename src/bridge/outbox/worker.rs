@@ -66,11 +66,18 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     Job::Failure { sender, text, events } => {
                         drop(out.core.send(Input::Untold { sender, room: None, text, events }).await);
                     }
-                    Job::Notice { .. } | Job::Topic { .. } | Job::Rename(_) | Job::TurnDown(_) | Job::Remove { .. } => {
-                    }
+                    Job::Notice { .. }
+                    | Job::Topic { .. }
+                    | Job::Rename(_)
+                    | Job::TurnDown(_)
+                    | Job::Remove { .. }
+                    | Job::Admit(_)
+                    | Job::ShowOut { .. }
+                    | Job::Secure => {}
                 }
                 queue.done();
             }
+            Next::GiveUp(receipts) => give_up(out, &receipts, queue).await,
             Next::Wish(..) | Next::Powers | Next::Invited => {}
             Next::End => return,
         }
@@ -80,6 +87,18 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
 pub(super) async fn settle_text(out: &Outbox, receipt: &Receipt) {
     if receipt.tick() {
         out.journal.settle_irc(receipt.key);
+    }
+}
+
+/// Texts that were taken out of the queue won't be shown.
+async fn give_up(out: &Outbox, receipts: &[Receipt], queue: &Queue) {
+    tracing::warn!(
+        count = receipts.len(),
+        "messages from IRC are given up: too many wait for the readers of a strict room"
+    );
+    for receipt in receipts {
+        settle_text(out, receipt).await;
+        queue.done();
     }
 }
 
@@ -128,6 +147,13 @@ impl Worker {
                     () = self.wish(&user, &wish) => {}
                     () = self.queue.job() => self.queue.interrupted(user, wish),
                 },
+                Next::GiveUp(receipts) => {
+                    give_up(&self.out, &receipts, &self.queue).await;
+                    let text = "More was said on IRC than can wait here: the oldest messages are not shown.";
+                    // Once for all that is given up while it waits.
+                    let told = self.send(&format!("fbg{}", self.room), &notice(text)).await;
+                    report(&self.room, "say that messages are given up", &told);
+                }
                 Next::Powers => tokio::select! {
                     biased;
                     () = self.set_powers() => {}
@@ -203,6 +229,14 @@ impl Worker {
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
             }
+            Job::Admit(user) => {
+                let invited = self.ask(|| self.out.matrix.invite(&self.room, &user, None)).await;
+                if !report(&self.room, "ask somebody in who is seen on IRC", &invited) {
+                    self.queue.admitted(&user);
+                }
+            }
+            Job::ShowOut { user, words, txn } => self.show_out(&user, &words, &txn).await,
+            Job::Secure => self.make_secure().await,
             Job::Remove { user, words, at } => {
                 let out = &self.out;
                 let reason = format!("was {words} on IRC");
@@ -306,16 +340,16 @@ impl Worker {
     }
 
     /// Sends a message in the bridge's own name.
-    async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
+    pub(super) async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
         let send = || self.out.matrix.send(&self.room, "m.room.message", txn, content, self.voice.user(), None);
         self.ask(send).await.map(drop)
     }
 }
 
-fn notice(text: &str) -> Box<RawValue> {
+pub(super) fn notice(text: &str) -> Box<RawValue> {
     to_raw(&serde_json::json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} }))
 }
 
-fn to_raw(value: &serde_json::Value) -> Box<RawValue> {
+pub(super) fn to_raw(value: &serde_json::Value) -> Box<RawValue> {
     to_raw_value(value).expect("a JSON value has a JSON text")
 }

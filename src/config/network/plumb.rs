@@ -8,7 +8,7 @@ use crate::{
     config::{
         Secret,
         reader::{Section, Source},
-        value::SecretOrNone,
+        value::{Privacy, SecretOrNone},
     },
     model::NetworkId,
 };
@@ -24,6 +24,8 @@ pub struct Plumb {
     pub key: Option<Secret>,
     /// The room's id, or an alias. The bot has to be invited unless anyone may join. Required.
     pub room: OwnedRoomOrAliasId,
+    /// Who may read along. Default: as for portals.
+    pub privacy: Option<Privacy>,
 }
 
 impl Plumb {
@@ -31,7 +33,8 @@ impl Plumb {
         let channel = section.key("channel").parse(channel).get();
         let room = section.key("room").get();
         let key = section.key("key").parse(|SecretOrNone(secret)| secret.map(key).transpose()).optional();
-        Some(Self { channel: channel?, key: key?.flatten(), room: room? })
+        let privacy = section.key("privacy").optional();
+        Some(Self { channel: channel?, key: key?.flatten(), room: room?, privacy: privacy? })
     }
 }
 

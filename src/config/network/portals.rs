@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::reader::{Section, Source},
+    config::{
+        reader::{Section, Source},
+        value::Privacy,
+    },
     model::NetworkId,
     translate::AliasTemplate,
 };
@@ -18,6 +21,12 @@ pub struct Portals {
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`). Default `irc_{network}_{channel}`,
     /// as in `#irc_libera_#rust:example.org`.
     pub alias: AliasTemplate,
+    /// Who may read along in rooms of this network: `open` for whoever is in the room, `strict` for those only whom IRC can
+    /// see. Default `open`.
+    pub privacy: Privacy,
+    /// For how many seconds what comes from IRC waits in a strict room for somebody who isn't seen there, before they are
+    /// shown out. Default 300.
+    pub privacy_patience_seconds: u32,
 }
 
 impl Portals {
@@ -25,7 +34,14 @@ impl Portals {
         let join_by_alias = section.key("join_by_alias").or(false).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
-        Some(Self { join_by_alias: join_by_alias?, alias: alias? })
+        let privacy = section.key("privacy").or_text("open").get();
+        let privacy_patience_seconds = section.key("privacy_patience_seconds").or(300).get();
+        Some(Self {
+            join_by_alias: join_by_alias?,
+            alias: alias?,
+            privacy: privacy?,
+            privacy_patience_seconds: privacy_patience_seconds?,
+        })
     }
 }
 

@@ -160,6 +160,7 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
             };
             change_membership(state, call, &id, "join", user)
         }
+        ("POST", ["knock", room]) => change_membership(state, call, room, "knock", user),
         ("POST", ["rooms", room, "forget"]) => state.room(room).map(|_| json!({})),
         ("POST", ["rooms", room, action @ ("join" | "leave")]) => change_membership(state, call, room, action, user),
         ("POST", ["rooms", room, action @ ("invite" | "kick" | "ban" | "unban")]) => {

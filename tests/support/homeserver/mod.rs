@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, sync::Notify};
 pub use self::{
     api::Refusal,
     push::encode,
-    rooms::{Room, State},
+    rooms::{Room, State, Witness},
     server::Outage,
 };
 use self::{

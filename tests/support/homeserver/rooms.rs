@@ -156,6 +156,14 @@ impl Room {
                     _ => refuse("You are not invited to this room.".to_owned()),
                 }
             }
+            "knock" if sender == target => {
+                let open = self.content("m.room.join_rules", "").is_some_and(|rules| rules["join_rule"] == "knock");
+                match now {
+                    Some("ban" | "join" | "invite") => refuse(format!("{sender} can't knock")),
+                    _ if open => Ok(()),
+                    _ => refuse("This room doesn't support knocking.".to_owned()),
+                }
+            }
             "invite" => match now {
                 Some("join") => refuse(format!("{target} is already in the room.")),
                 Some("ban") => refuse(format!("{target} is banned from the room")),
@@ -224,7 +232,21 @@ pub struct State {
     pub outbox: VecDeque<Arc<Event>>,
     /// Whether every event that may be sent fails.
     pub stores_nothing: bool,
+    /// Who looks at every event as it is taken, and at the room with it.
+    pub witness: Option<Witness>,
     last_id: u64,
+}
+
+/// Looks at events as they are taken.
+pub struct Witness(pub Box<Look>);
+
+/// What a [`Witness`] does.
+pub type Look = dyn Fn(&Room, &Event) + Send + Sync;
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Witness")
+    }
 }
 
 impl State {
@@ -322,6 +344,9 @@ impl State {
         }
         room.index.insert(event_id.clone(), room.timeline.len());
         room.timeline.push(event.clone());
+        if let Some(Witness(look)) = &self.witness {
+            look(room, &event);
+        }
         if about_bridge_user || room.bridge_members > 0 {
             self.outbox.push_back(event.clone());
         }
