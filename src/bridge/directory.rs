@@ -11,8 +11,15 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use super::{channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, witnesses::Witnesses};
-use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
+use super::{
+    channel_modes::ChannelModes,
+    observer::Watch,
+    outbox::Lane,
+    people::Roster,
+    residents::{self, is_crowded},
+    witnesses::Witnesses,
+};
+use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, Members, Millis, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
 const BOT_RETRY: Duration = Duration::from_mins(5);
@@ -35,10 +42,27 @@ pub(super) struct Channel {
     /// Who has told which line, where several links tell.
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
+    /// When its observer last told the whole roster; none if it hasn't yet.
+    pub(super) told: Option<Millis>,
+    /// Whether it has too many people for all of them to be in its rooms.
+    pub(super) crowded: bool,
     pub(super) modes: ChannelModes,
     pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
+}
+
+impl Channel {
+    /// How many people of others its rooms have to hold.
+    pub(super) fn people(&self) -> usize {
+        self.roster.others()
+    }
+
+    /// Looks whether it is crowded; true if that has changed.
+    pub(super) fn measure(&mut self, limit: usize) -> bool {
+        let crowded = is_crowded(self.crowded, self.people(), limit);
+        std::mem::replace(&mut self.crowded, crowded) != crowded
+    }
 }
 
 /// A channel that the bot was refused from or removed from.
@@ -134,9 +158,17 @@ pub(super) struct Room {
     bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
     pub(super) follows_topic: bool,
+    /// Which ghosts are to be in it, as the configuration says, and as was said since, which goes before.
+    pub(super) configured: Option<Members>,
+    pub(super) said: Option<Members>,
 }
 
 impl Room {
+    /// Which of the ghosts of a channel's people are to be in the room.
+    pub(super) fn members_from(&self, channel: &Channel) -> Members {
+        residents::members(self.said.or(self.configured), channel.crowded)
+    }
+
     /// The bot goes in (again): the list of members will follow.
     pub(super) fn entering(&mut self) {
         self.heard_of = Some(HashSet::new());
@@ -255,6 +287,7 @@ impl Directory {
         name: String,
         key: Option<String>,
         follows_topic: bool,
+        configured: Option<Members>,
         lane: impl FnOnce(&RoomId) -> Lane,
     ) {
         let entry = self.channels.entry(channel.clone()).or_insert_with(|| Channel {
@@ -265,6 +298,8 @@ impl Directory {
             watch: Watch::default(),
             witnesses: Witnesses::default(),
             roster: Roster::default(),
+            told: None,
+            crowded: false,
             modes: ChannelModes::default(),
             topic: Topic::default(),
             trouble: Trouble::default(),
@@ -280,6 +315,8 @@ impl Directory {
             heard_of: Some(HashSet::new()),
             bot_out: false,
             follows_topic,
+            configured,
+            said: None,
         });
         if !portal.channels.contains(channel) {
             portal.channels.push(channel.clone());
@@ -454,6 +491,8 @@ mod tests {
             heard_of: None,
             bot_out: false,
             follows_topic: false,
+            configured: None,
+            said: None,
         }
     }
 
@@ -551,7 +590,7 @@ mod tests {
         for (room, channel) in [("!a:x", "#a[b]"), ("!b:x", "#a{c}")] {
             let room = OwnedRoomId::try_from(room).unwrap();
             let key = (network.clone(), before.fold(channel));
-            directory.add_portal(room, &key, channel.to_owned(), None, false, |_| Lane::idle());
+            directory.add_portal(room, &key, channel.to_owned(), None, false, None, |_| Lane::idle());
         }
         let dora = Source { nick: "Dora[x]".into(), user: None, host: None };
         let channel = directory.channels.get_mut(&(network.clone(), before.fold("#a[b]"))).unwrap();

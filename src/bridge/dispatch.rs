@@ -72,6 +72,8 @@ pub(crate) enum Input {
     Found { room: OwnedRoomId, alias: OwnedRoomAliasId },
     /// The room for an alias was made, or could not be.
     AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
+    /// A second has passed.
+    Tick,
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -168,6 +170,7 @@ impl Core {
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
+            Input::Tick => self.on_tick(),
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),

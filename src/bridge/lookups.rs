@@ -267,8 +267,8 @@ impl Core {
     /// Begins a portal: its room's lane goes in, and the rest follows when it is there.
     pub(super) fn add_portal(&mut self, portal: Portal) {
         let outbox = self.outbox.clone();
-        let folded = match self.networks.get(&portal.network) {
-            Some(network) => network.fold(&portal.channel),
+        let (folded, configured) = match self.networks.get(&portal.network) {
+            Some(network) => (network.fold(&portal.channel), network.members(&portal.channel)),
             None => return,
         };
         let follows_topic = portal.kind == PortalKind::Joined;
@@ -284,7 +284,7 @@ impl Core {
             return;
         }
         let lane = |room: &RoomId| outbox.portal_lane(room);
-        self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
+        self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, configured, lane);
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

@@ -22,6 +22,7 @@ impl Core {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
+        self.reside(room, false);
         for user in gone {
             self.leave_channels(&channels, &user, None).await;
         }

@@ -8,7 +8,7 @@ use super::ghosts::Ghost;
 use crate::{
     config,
     irc::pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed, TlsSpec},
-    model::{Folded, Isupport, LinkId, Millis, NetworkId, Source},
+    model::{Folded, Isupport, LinkId, Members, Millis, NetworkId, Source},
 };
 
 /// One configured network.
@@ -93,6 +93,13 @@ impl Network {
                 .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),
         }
+    }
+
+    /// Which ghosts the configuration wants in the rooms of a channel, if it says.
+    pub(super) fn members(&self, channel: &str) -> Option<Members> {
+        let folded = self.fold(channel);
+        let plumb = self.config.plumbs.iter().find(|plumb| self.fold(&plumb.channel) == folded);
+        plumb.and_then(|plumb| plumb.members).or(self.config.portals.members)
     }
 
     /// The comparable form of a nick or channel.

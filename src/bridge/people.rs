@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::residents::Ties;
 use crate::model::{CaseMapping, Folded, LinkId, Source};
 
 /// Somebody in a channel.
@@ -15,6 +16,8 @@ pub(super) struct Person {
     pub(super) account: Option<String>,
     /// Which of our links they are, if any.
     pub(super) ours: Option<LinkId>,
+    /// What ties them to the channel's rooms.
+    pub(super) ties: Ties,
 }
 
 /// Everyone in a channel, ourselves included.
@@ -66,12 +69,14 @@ impl Roster {
         }
     }
 
-    /// Takes over what `before` knew of the accounts of who is still there.
-    pub(super) fn learn_accounts(&mut self, before: &Self) {
+    /// Takes over what `before` knew of who is still there.
+    pub(super) fn remember(&mut self, before: &Self) {
         for (nick, person) in &mut self.people {
-            if person.account.is_none()
-                && let Some(same) = before.get(nick).filter(|before| before.source == person.source)
-            {
+            let Some(same) = before.get(nick) else { continue };
+            // Whoever has the nick has the ghost that came or spoke.
+            person.ties = same.ties;
+            // The account isn't in NAMES.
+            if person.account.is_none() && same.source == person.source {
                 person.account.clone_from(&same.account);
             }
         }
@@ -97,7 +102,7 @@ impl FromIterator<(Folded, Person)> for Roster {
 impl Person {
     /// Somebody of whom nothing more is known.
     pub(super) const fn new(source: Source, ours: Option<LinkId>) -> Self {
-        Self { source, ranks: String::new(), account: None, ours }
+        Self { source, ranks: String::new(), account: None, ours, ties: Ties { came: false, spoke: false } }
     }
 
     /// They are given a rank, or it is taken from them. Whether that changes anything.

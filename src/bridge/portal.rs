@@ -241,7 +241,11 @@ impl Core {
         }
     }
 
-    fn channel_text(&self, key: &ChannelRef, said: &Said) {
+    fn channel_text(&mut self, key: &ChannelRef, said: &Said) {
+        let nick = self.networks.get(&key.0).map(|network| network.fold(&said.source.nick));
+        if let Some(nick) = nick {
+            self.spoke(key, &nick);
+        }
         let ghost = self.networks.get(&key.0).and_then(|network| network.ghost_of(&said.source));
         let channel = self.directory.channels.get(key);
         let (Some(channel), Some(ghost)) = (channel, ghost) else { return self.journal.settle_irc(said.key) };

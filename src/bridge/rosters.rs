@@ -1,17 +1,20 @@
 //! People on IRC: who is in a channel, as its observer sees it, and so which ghosts are in its rooms.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+
+use ruma::{OwnedUserId, RoomId};
 
 use super::{
-    directory::ChannelRef,
+    directory::{ChannelRef, Room},
     dispatch::Core,
-    ghosts::Ghost,
+    keeper::Fact,
     links::kick_words,
-    outbox::Job,
+    outbox::{self, Job},
     people::{Person, Roster},
+    residents::{Resident, Ties, belongs},
 };
 use crate::{
-    model::{LinkId, ModeChange, ModeKind, RosterMember, Source},
+    model::{Folded, LinkId, Members, ModeChange, ModeKind, RosterMember, Source},
     translate,
 };
 
@@ -23,19 +26,73 @@ impl Core {
         let person = |member: RosterMember| {
             let ours = self.link_of(&key.0, &member.source).cloned();
             let ranks = member.prefixes.chars().filter_map(letter).collect();
-            (network.fold(&member.source.nick), Person { source: member.source, ranks, account: member.account, ours })
+            let folded = network.fold(&member.source.nick);
+            (folded, Person { ranks, account: member.account, ..Person::new(member.source, ours) })
         };
         let mut roster: Roster = members.into_iter().map(person).collect();
-        let all = roster.others() < network.config.ghosts.join_below as usize;
-        let others = roster.iter().filter(|(_, person)| person.ours.is_none());
-        let ghosts: Vec<Arc<Ghost>> = others.filter_map(|(_, person)| network.ghost_of(&person.source)).collect();
-        for lane in self.lanes(&key) {
-            lane.roster(ghosts.clone(), all);
+        let now = self.clock.now();
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        roster.remember(&channel.roster);
+        channel.roster = roster;
+        channel.told = Some(now);
+        channel.measure(network.config.ghosts.join_below as usize);
+        self.reside_all(&key);
+    }
+
+    /// Lets those be in a channel's rooms who belong there.
+    fn reside_all(&self, key: &ChannelRef) {
+        for room in self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms) {
+            self.reside(room, false);
         }
-        if let Some(channel) = self.directory.channels.get_mut(&key) {
-            // The account isn't in NAMES.
-            roster.learn_accounts(&channel.roster);
-            channel.roster = roster;
+    }
+
+    /// Lets those be in a room who belong there. `anew`: it has changed who does.
+    pub(super) fn reside(&self, room: &RoomId, anew: bool) {
+        if let Some(room) = self.directory.rooms.get(room) {
+            let (residents, complete) = self.residents(room);
+            room.lane.roster(outbox::Roster { residents, complete, anew });
+        }
+    }
+
+    /// Whose ghosts may be in a room, and whether it is known of all of its channels who is in them.
+    fn residents(&self, room: &Room) -> (Vec<Resident>, bool) {
+        let (mut residents, mut complete) = (HashMap::<OwnedUserId, Resident>::new(), true);
+        for key in &room.channels {
+            let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
+                continue;
+            };
+            complete &= channel.told.is_some();
+            let members = room.members_from(channel);
+            for (_, person) in channel.roster.iter().filter(|(_, person)| person.ours.is_none()) {
+                let Some(ghost) = network.ghost_of(&person.source) else { continue };
+                let new = Resident { ghost, members, ties: person.ties };
+                let resident = residents.entry(new.ghost.user.clone()).or_insert_with(|| new.clone());
+                // In several channels of the room: each has its reasons.
+                resident.members = resident.members.min(members);
+                resident.ties.came |= new.ties.came;
+                resident.ties.spoke |= new.ties.spoke;
+            }
+        }
+        (residents.into_values().collect(), complete)
+    }
+
+    /// Somebody has decided which ghosts are to be in a room, or that it is as usual: so it is from now on. False if the
+    /// room isn't bridged.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a command of the room's people"))]
+    pub(super) fn set_members(&mut self, room: &RoomId, members: Option<Members>) -> bool {
+        let Some(state) = self.directory.rooms.get_mut(room) else { return false };
+        if std::mem::replace(&mut state.said, members) != members {
+            self.keeper.note(Fact::Members(room.to_owned(), members));
+            self.reside(room, true);
+        }
+        true
+    }
+
+    /// Somebody has said something in a channel: that ties them to its rooms.
+    pub(super) fn spoke(&mut self, key: &ChannelRef, nick: &Folded) {
+        let channel = self.directory.channels.get_mut(key);
+        if let Some(person) = channel.and_then(|channel| channel.roster.get_mut(nick)) {
+            person.ties.spoke = true;
         }
     }
 
@@ -44,14 +101,32 @@ impl Core {
         let Some(network) = self.networks.get(&key.0) else { return };
         let ours = self.link_of(&key.0, &source).cloned();
         let (ghost, folded) = (network.ghost_of(&source).filter(|_| ours.is_none()), network.fold(&source.nick));
-        let join_below = network.config.ghosts.join_below as usize;
+        let limit = network.config.ghosts.join_below as usize;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        channel.roster.insert(folded, Person { account, ..Person::new(source, ours) });
-        if channel.roster.others() < join_below
-            && let Some(ghost) = ghost
-        {
-            self.lanes(&key).iter().for_each(|lane| lane.arrive(ghost.clone()));
+        let ties = Ties { came: true, spoke: false };
+        channel.roster.insert(folded, Person { account, ties, ..Person::new(source, ours) });
+        channel.measure(limit);
+        let Some(ghost) = ghost else { return };
+        for (room, members) in self.rooms_of(&key) {
+            if belongs(members, ties, false) {
+                room.lane.arrive(ghost.clone());
+            }
         }
+    }
+
+    /// A channel's rooms, and which of its people's ghosts are to be in each.
+    fn rooms_of(&self, key: &ChannelRef) -> impl Iterator<Item = (&Room, Members)> {
+        let channel = self.directory.channels.get(key).into_iter();
+        channel.flat_map(|channel| {
+            let rooms = channel.rooms.iter().filter_map(|room| self.directory.rooms.get(room));
+            rooms.map(move |room| (room, room.members_from(channel)))
+        })
+    }
+
+    /// Whether somebody is in another of a room's channels too.
+    fn is_elsewhere(&self, room: &Room, key: &ChannelRef, nick: &Folded) -> bool {
+        let mut others = room.channels.iter().filter(|other| other.0 == key.0 && *other != key);
+        others.any(|other| self.directory.channels.get(other).is_some_and(|channel| channel.roster.get(nick).is_some()))
     }
 
     pub(super) fn on_parted(&mut self, link: &LinkId, channel: &str, source: &Source, reason: Option<&str>) {
@@ -86,10 +161,19 @@ impl Core {
     fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<&str>) {
         let Some(network) = self.networks.get(&key.0) else { return };
         let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
+        let limit = network.config.ghosts.join_below as usize;
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
         let was_there = channel.roster.remove(&folded).is_some_and(|person| person.ours.is_none());
+        let shrunk = channel.measure(limit);
         if let (true, Some(ghost)) = (was_there, ghost) {
-            self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
+            for (room, _) in self.rooms_of(key) {
+                if !self.is_elsewhere(room, key, &folded) {
+                    room.lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned));
+                }
+            }
+        }
+        if shrunk {
+            self.reside_all(key);
         }
     }
 
@@ -111,21 +195,20 @@ impl Core {
         let renamed = Source { nick: nick.to_owned(), ..source.clone() };
         let (old, new) = (network.fold(&source.nick), network.fold(nick));
         let (before, after) = (network.ghost_of(source), network.ghost_of(&renamed));
-        let join_below = network.config.ghosts.join_below as usize;
         for key in self.observed_with(link, source) {
             let Some(channel) = self.directory.channels.get_mut(&key) else { continue };
             channel.roster.rename(&old, nick, new.clone());
-            let all = channel.roster.others() < join_below;
-            for lane in self.lanes(&key) {
+            let ties = channel.roster.get(&new).map(|person| person.ties).unwrap_or_default();
+            for (room, members) in self.rooms_of(&key) {
                 match (&before, &after) {
                     // The same ghost, written another way.
-                    (_, Some(after)) if old == new => lane.push(Job::Rename(after.clone())),
+                    (_, Some(after)) if old == new => room.lane.push(Job::Rename(after.clone())),
                     _ => {
                         if let Some(before) = &before {
-                            lane.depart(before.user.clone(), Some(format!("is now {nick}")));
+                            room.lane.depart(before.user.clone(), Some(format!("is now {nick}")));
                         }
-                        if let Some(after) = after.as_ref().filter(|_| all) {
-                            lane.arrive(after.clone());
+                        if let Some(after) = after.as_ref().filter(|_| belongs(members, ties, false)) {
+                            room.lane.arrive(after.clone());
                         }
                     }
                 }

@@ -27,6 +27,7 @@ use super::{
     ours::Ours,
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
+    reconciler::tick,
     unplaced::Unplaced,
 };
 use crate::{
@@ -179,6 +180,7 @@ impl Bridge {
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
+        tokio::spawn(tick(input.clone(), stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
@@ -274,6 +276,12 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
     let joined = core.store.portals().await?.into_iter().filter(|portal| portal.kind == PortalKind::Joined);
     for portal in plumbed.into_iter().chain(joined) {
         core.add_portal(portal);
+    }
+    for (room, members) in core.store.room_members().await? {
+        // A room that is found later has what the configuration says until it is said again.
+        if let Some(room) = core.directory.rooms.get_mut(&room) {
+            room.said = Some(members);
+        }
     }
     for query in core.store.queries().await? {
         let Some(network) = core.networks.get(&query.network) else { continue };

@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -34,6 +35,7 @@ use crate::{
     store::{Journal, Store},
 };
 use queue::Queue;
+pub(super) use queue::Roster;
 
 /// Something for a room, in order.
 #[derive(Debug)]
@@ -52,6 +54,16 @@ pub(super) enum Job {
     TurnDown(Arc<Ghost>),
     /// A Matrix user was removed from the channel: in these words, by this event.
     Remove { user: OwnedUserId, words: String, at: IrcKey },
+}
+
+impl Job {
+    /// Whose ghost says something, if this is what it says.
+    fn speaker(&self) -> Option<&OwnedUserId> {
+        match self {
+            Self::Text { ghost, .. } => Some(&ghost.user),
+            _ => None,
+        }
+    }
 }
 
 /// Settles an IRC line in the journal once every room that it went to has it.
@@ -124,14 +136,19 @@ impl Lane {
         self.queue.depart(user, reason);
     }
 
-    /// These are all who are in the channel. Others leave; these join too if `all` says so.
-    pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
-        self.queue.roster(ghosts, all);
+    /// These are in the channel: let those be in the room who belong there.
+    pub(super) fn roster(&self, roster: Roster) {
+        self.queue.roster(roster);
+    }
+
+    /// Lets those leave who only came to speak, and have been silent for so long.
+    pub(super) fn silent_for(&self, long: Duration) {
+        self.queue.silent_for(long);
     }
 
     /// Somebody on Matrix removed the ghost from the room.
     pub(super) fn removed(&self, user: &UserId) {
-        self.queue.left(user);
+        self.queue.unwelcome(user);
     }
 
     /// Whoever speaks for the bridge in the room was invited: try again to come in.

@@ -12,11 +12,17 @@ use std::{
 use ruma::{OwnedUserId, UserId};
 use tokio::{
     sync::Notify,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout},
 };
 
 use super::{Job, Receipt, Waiting};
-use crate::bridge::ghosts::Ghost;
+use crate::{
+    bridge::{
+        ghosts::Ghost,
+        residents::{Resident, belongs},
+    },
+    model::Members,
+};
 
 /// What a ghost should do about the room.
 #[derive(Debug)]
@@ -47,6 +53,16 @@ pub(super) enum Waited {
     TooLong(Vec<Receipt>),
 }
 
+/// Who is in the channel, for who is to be in the room.
+#[derive(Debug, Default)]
+pub(in crate::bridge) struct Roster {
+    pub(in crate::bridge) residents: Vec<Resident>,
+    /// Whether nobody is missing: whoever isn't listed leaves.
+    pub(in crate::bridge) complete: bool,
+    /// Whether it has changed who is to be in the room: that somebody is in it tells nothing then.
+    pub(in crate::bridge) anew: bool,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -57,8 +73,10 @@ struct State {
     unsure: HashSet<OwnedUserId>,
     /// Who may be coming or going just now: whether they are joined is about to change.
     moving: Option<OwnedUserId>,
-    /// The latest roster, while it isn't known yet who is joined.
-    roster: Option<(Vec<Arc<Ghost>>, bool)>,
+    /// Who was shown out, or not let in: they come when they speak or join, not because they are in the channel.
+    unwelcome: HashSet<OwnedUserId>,
+    /// Where ghosts are only in the room while they speak: when each spoke last.
+    passing: Option<HashMap<OwnedUserId, Instant>>,
     loaded: bool,
     closed: bool,
     invited: bool,
@@ -87,23 +105,33 @@ impl State {
         self.joined.contains(user) || self.unsure.contains(user)
     }
 
-    fn apply(&mut self, ghosts: Vec<Arc<Ghost>>, all: bool) {
-        let listed: HashSet<&OwnedUserId> = ghosts.iter().map(|ghost| &ghost.user).collect();
-        let gone: Vec<OwnedUserId> = self.present().filter(|user| !listed.contains(user)).cloned().collect();
-        let unwished: Vec<OwnedUserId> = self.wishes.keys().filter(|user| !listed.contains(user)).cloned().collect();
-        let speakers = self.jobs.iter().filter_map(|job| match job {
-            Job::Text { ghost, .. } => Some(&ghost.user),
-            _ => None,
-        });
-        let speakers: Vec<OwnedUserId> = speakers.filter(|user| !listed.contains(user)).cloned().collect();
-        for user in gone.into_iter().chain(unwished).chain(speakers) {
-            self.wish(user, Wish::Depart(None));
-        }
-        if all {
-            for ghost in ghosts {
-                self.wish(ghost.user.clone(), Wish::Arrive(ghost));
+    fn apply(&mut self, Roster { residents, complete, anew }: Roster) {
+        let passing = residents.iter().any(|resident| resident.members == Members::None);
+        self.passing = passing.then(|| self.passing.take().unwrap_or_default());
+        if complete {
+            let listed: HashSet<&OwnedUserId> = residents.iter().map(|resident| &resident.ghost.user).collect();
+            let speakers = self.jobs.iter().filter_map(Job::speaker);
+            let known = self.present().chain(self.wishes.keys()).chain(speakers);
+            let gone: Vec<OwnedUserId> = known.filter(|user| !listed.contains(user)).cloned().collect();
+            for user in gone {
+                self.wish(user, Wish::Depart(None));
             }
         }
+        for Resident { ghost, members, ties } in residents {
+            let is_there = self.may_have_joined(&ghost.user);
+            if belongs(members, ties, is_there && !anew) {
+                if is_there || !self.unwelcome.contains(&ghost.user) {
+                    self.wish(ghost.user.clone(), Wish::Arrive(ghost));
+                }
+            } else if (is_there || self.wishes.contains_key(&ghost.user)) && !self.passes(&ghost.user) {
+                self.wish(ghost.user.clone(), Wish::Depart(None));
+            }
+        }
+    }
+
+    /// Whether somebody is in the room because they have just spoken.
+    fn passes(&self, user: &UserId) -> bool {
+        self.passing.as_ref().is_some_and(|passing| passing.contains_key(user))
     }
 }
 
@@ -149,6 +177,9 @@ impl Queue {
                     // They are back.
                     state.wishes.remove(&ghost.user);
                 }
+                if let (Some(user), Some(passing)) = (job.speaker(), &mut state.passing) {
+                    passing.insert(user.clone(), Instant::now());
+                }
                 self.waiting.more();
                 state.jobs.push_back(job);
             }
@@ -156,21 +187,39 @@ impl Queue {
     }
 
     pub(super) fn arrive(&self, ghost: Arc<Ghost>) {
-        self.change(|state| state.wish(ghost.user.clone(), Wish::Arrive(ghost)));
+        self.change(|state| {
+            state.unwelcome.remove(&ghost.user);
+            state.wish(ghost.user.clone(), Wish::Arrive(ghost));
+        });
     }
 
     pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
         self.change(|state| state.wish(user, Wish::Depart(reason)));
     }
 
-    pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
+    pub(super) fn roster(&self, roster: Roster) {
         self.change(|state| {
+            // Before it is known who is in the room, nothing follows; the dispatcher tells again when it is.
             if state.loaded {
-                state.apply(ghosts, all);
-            } else {
-                state.roster = Some((ghosts, all));
+                state.apply(roster);
             }
         });
+    }
+
+    /// Lets those leave who were only to be in the room while they spoke, and have been silent for so long.
+    pub(super) fn silent_for(&self, long: Duration) {
+        let mut state = self.lock();
+        let Some(passing) = &mut state.passing else { return };
+        let silent: Vec<OwnedUserId> =
+            passing.extract_if(|_, spoke| spoke.elapsed() >= long).map(|(user, _)| user).collect();
+        if silent.is_empty() {
+            return;
+        }
+        for user in silent {
+            state.wish(user, Wish::Depart(None));
+        }
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// Who of our ghosts is in the room, from the homeserver.
@@ -178,11 +227,9 @@ impl Queue {
         self.change(|state| {
             state.joined = joined;
             state.unsure.clear();
+            state.unwelcome.clear();
             state.old_texts = 0;
             state.loaded = true;
-            if let Some((ghosts, all)) = state.roster.take() {
-                state.apply(ghosts, all);
-            }
         });
     }
 
@@ -193,6 +240,7 @@ impl Queue {
     pub(super) fn joined(&self, user: OwnedUserId) {
         let mut state = self.lock();
         state.unsure.remove(&user);
+        state.unwelcome.remove(&user);
         state.joined.insert(user);
     }
 
@@ -200,6 +248,12 @@ impl Queue {
         let mut state = self.lock();
         state.unsure.remove(user);
         state.joined.remove(user);
+    }
+
+    /// Somebody was shown out of the room, or isn't let in.
+    pub(super) fn unwelcome(&self, user: &UserId) {
+        self.left(user);
+        self.lock().unwelcome.insert(user.to_owned());
     }
 
     /// A wish that was taken could not be seen to its end: it comes next, unless it was overtaken.
@@ -220,7 +274,6 @@ impl Queue {
     pub(super) fn close(&self) {
         self.change(|state| {
             state.closed = true;
-            state.roster = None;
             for user in state.present().cloned().collect::<Vec<_>>() {
                 state.wish(user, Wish::Depart(None));
             }
@@ -317,7 +370,15 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CaseMapping, Epoch, IrcKey};
+    use crate::{
+        bridge::residents::Ties,
+        model::{CaseMapping, Epoch, IrcKey},
+    };
+
+    fn roster(nicks: &[&str], members: Members) -> Roster {
+        let resident = |nick: &&str| Resident { ghost: ghost(nick), members, ties: Ties::default() };
+        Roster { residents: nicks.iter().map(resident).collect(), complete: true, anew: false }
+    }
 
     fn ghost(nick: &str) -> Arc<Ghost> {
         Arc::new(Ghost {
@@ -389,7 +450,7 @@ mod tests {
         queue.arrive(ghost("old"));
         assert!(queue.lock().may_have_joined(&ghost("old").user) && !queue.has_joined(&ghost("old").user));
         assert_eq!(wishes(&queue), [("old".into(), true)]);
-        queue.roster(vec![], false);
+        queue.roster(roster(&[], Members::Speakers));
         assert_eq!(wishes(&queue), [("old".into(), false)], "a roster shows out whoever may be there");
         queue.left(&ghost("old").user);
         queue.depart(ghost("old").user.clone(), None);
@@ -399,14 +460,101 @@ mod tests {
     #[test]
     fn r76_a_roster_brings_the_smallest_set_of_changes() {
         let queue = Queue::new(Arc::default());
-        queue.roster(vec![ghost("a"), ghost("b")], true);
-        assert_eq!(wishes(&queue), [], "nothing before it is known who is there");
+        queue.roster(roster(&["a", "b"], Members::Full));
+        queue.arrive(ghost("later"));
         queue.load(HashSet::from([ghost("a").user.clone(), ghost("gone").user.clone()]));
+        assert_eq!(wishes(&queue), [("later".into(), true)], "a roster tells nothing before it is known who is there");
+        queue.roster(roster(&["a", "b"], Members::Full));
         assert_eq!(wishes(&queue), [("gone".into(), false), ("b".into(), true)]);
         queue.left(&ghost("gone").user);
         queue.joined(ghost("b").user.clone());
-        queue.roster(vec![ghost("b"), ghost("c")], false);
+        queue.roster(roster(&["b", "c"], Members::Speakers));
         assert_eq!(wishes(&queue), [("a".into(), false)], "in a large channel nobody is brought in by the roster");
+    }
+
+    #[test]
+    fn r77_who_is_in_the_room_follows_from_its_mode() {
+        let queue = Queue::new(Arc::default());
+        let resident =
+            |nick: &str, members, came, spoke| Resident { ghost: ghost(nick), members, ties: Ties { came, spoke } };
+        let switch = |members| Roster {
+            residents: [("old", false, false), ("new", true, false), ("talks", false, true)]
+                .map(|(nick, came, spoke)| resident(nick, members, came, spoke))
+                .into(),
+            complete: true,
+            anew: true,
+        };
+        let in_the_end = |members| {
+            queue.roster(switch(members));
+            while let Some(Next::Wish(user, wish)) = queue.take() {
+                match wish {
+                    Wish::Arrive(ghost) => queue.joined(ghost.user.clone()),
+                    Wish::Depart(_) => queue.left(&user),
+                }
+            }
+            ["old", "new", "talks"].map(|nick| queue.has_joined(&ghost(nick).user))
+        };
+        queue.load(HashSet::new());
+        assert_eq!(in_the_end(Members::Full), [true, true, true]);
+        assert_eq!(in_the_end(Members::Joined), [false, true, true]);
+        assert_eq!(in_the_end(Members::Speakers), [false, false, true]);
+        assert_eq!(in_the_end(Members::None), [false, false, false]);
+        assert_eq!(in_the_end(Members::Full), [true, true, true]);
+        queue.load(HashSet::from([ghost("old").user.clone()]));
+        queue.roster(Roster { anew: false, ..switch(Members::Speakers) });
+        assert_eq!(wishes(&queue), [("talks".into(), true)], "after a restart, whoever is there has spoken");
+        // Who hasn't come yet needn't any more.
+        queue.load(HashSet::new());
+        queue.roster(switch(Members::Full));
+        queue.roster(switch(Members::Speakers));
+        assert_eq!(wishes(&queue), [("talks".into(), true)]);
+    }
+
+    #[test]
+    fn a_roster_that_isnt_complete_shows_nobody_out() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::from([ghost("elsewhere").user.clone()]));
+        queue.roster(Roster { complete: false, ..roster(&["a"], Members::Full) });
+        assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[test]
+    fn whoever_was_shown_out_comes_when_they_speak_or_join() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::from([ghost("a").user.clone()]));
+        queue.unwelcome(&ghost("a").user);
+        queue.roster(roster(&["a"], Members::Full));
+        assert_eq!(wishes(&queue), []);
+        queue.arrive(ghost("a"));
+        assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r77_who_only_comes_to_speak_leaves_when_they_have_been_silent() {
+        let silence = Duration::from_mins(10);
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::new());
+        let speak = |seq| {
+            queue.push(text("a", seq));
+            assert!(matches!(queue.take(), Some(Next::Job(Job::Text { .. }))));
+            queue.joined(ghost("a").user.clone());
+        };
+        queue.roster(roster(&["a", "b"], Members::None));
+        speak(0);
+        for seq in 1..5 {
+            tokio::time::advance(silence / 2).await;
+            speak(seq);
+            queue.silent_for(silence);
+            queue.roster(roster(&["a", "b"], Members::None));
+            assert_eq!(wishes(&queue), [], "not for each line anew");
+        }
+        tokio::time::advance(silence).await;
+        queue.silent_for(silence);
+        assert_eq!(wishes(&queue), [("a".into(), false)]);
+        // Whom we find there after a restart has spoken long ago.
+        queue.load(HashSet::from([ghost("b").user.clone()]));
+        queue.roster(roster(&["a", "b"], Members::None));
+        assert_eq!(wishes(&queue), [("b".into(), false)]);
     }
 
     #[test]
@@ -453,7 +601,7 @@ mod tests {
         assert_eq!(wishes(&queue), [], "they are back");
 
         queue.push(text("c", 3));
-        queue.roster(vec![ghost("b")], false);
+        queue.roster(roster(&["b"], Members::Speakers));
         speak("c");
         assert_eq!(wishes(&queue), [("c".into(), false)], "the roster is newer than the text");
     }

@@ -223,6 +223,10 @@ impl Worker {
         match wish {
             Wish::Arrive(ghost) => {
                 let arrived = self.out.as_ghost(ghost, || self.bring_in(&*self.out.noise, ghost)).await;
+                if matches!(arrived, Err(MatrixError::Forbidden { .. })) {
+                    // What is forbidden isn't tried for ever.
+                    self.queue.unwelcome(user);
+                }
                 report(&self.room, "bring a ghost into the room", &arrived);
             }
             Wish::Depart(reason) => {

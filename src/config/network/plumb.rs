@@ -10,7 +10,7 @@ use crate::{
         reader::{Section, Source},
         value::SecretOrNone,
     },
-    model::NetworkId,
+    model::{Members, NetworkId},
 };
 
 use super::Network;
@@ -24,6 +24,8 @@ pub struct Plumb {
     pub key: Option<Secret>,
     /// The room's id, or an alias. The bot has to be invited unless anyone may join. Required.
     pub room: OwnedRoomOrAliasId,
+    /// Which IRC users are in this room. Default: what `portals.members` says.
+    pub members: Option<Members>,
 }
 
 impl Plumb {
@@ -31,7 +33,8 @@ impl Plumb {
         let channel = section.key("channel").parse(channel).get();
         let room = section.key("room").get();
         let key = section.key("key").parse(|SecretOrNone(secret)| secret.map(key).transpose()).optional();
-        Some(Self { channel: channel?, key: key?.flatten(), room: room? })
+        let members = section.key("members").optional();
+        Some(Self { channel: channel?, key: key?.flatten(), room: room?, members: members? })
     }
 }
 

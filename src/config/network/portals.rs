@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::reader::{Section, Source},
-    model::NetworkId,
+    model::{Members, NetworkId},
     translate::AliasTemplate,
 };
 
@@ -18,6 +18,10 @@ pub struct Portals {
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`). Default `irc_{network}_{channel}`,
     /// as in `#irc_libera_#rust:example.org`.
     pub alias: AliasTemplate,
+    /// Which IRC users are in the rooms of all the network's channels, plumbed ones too: `full` (everyone in the
+    /// channel), `joined` (who joins from now on), `speakers` (who has spoken), `none` (only while they speak). Default:
+    /// `full` or `speakers`, as `ghosts.join_below` says.
+    pub members: Option<Members>,
 }
 
 impl Portals {
@@ -25,7 +29,8 @@ impl Portals {
         let join_by_alias = section.key("join_by_alias").or(false).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
-        Some(Self { join_by_alias: join_by_alias?, alias: alias? })
+        let members = section.key("members").optional();
+        Some(Self { join_by_alias: join_by_alias?, alias: alias?, members: members? })
     }
 }
 
