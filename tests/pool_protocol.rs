@@ -319,7 +319,10 @@ fn events_of_irc() {
             IrcEvent::Kicked { channel: channel(), source: bob(), nick: "eve".into(), reason: Some("r".into()) },
             json!({"kicked": {"channel": "#a", "source": bob_form(), "nick": "eve", "reason": "r"}}),
         ),
-        (IrcEvent::Quit { source: bob(), reason: None }, json!({"quit": {"source": bob_form(), "reason": null}})),
+        (
+            IrcEvent::Quit { source: bob(), reason: None, split: true },
+            json!({"quit": {"source": bob_form(), "reason": null, "split": true}}),
+        ),
         (
             IrcEvent::Renamed { source: bob(), nick: "rob".into() },
             json!({"renamed": {"source": bob_form(), "nick": "rob"}}),

@@ -34,5 +34,7 @@ mod operator;
 mod portals;
 #[path = "stories/puppets.rs"]
 mod puppets;
+#[path = "stories/splits.rs"]
+mod splits;
 #[path = "stories/world.rs"]
 mod world;

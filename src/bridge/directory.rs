@@ -17,6 +17,7 @@ use super::{
     outbox::Lane,
     people::Roster,
     residents::{self, is_crowded},
+    splits::Lost,
     witnesses::Witnesses,
 };
 use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, Members, Millis, NetworkId};
@@ -42,6 +43,8 @@ pub(super) struct Channel {
     /// Who has told which line, where several links tell.
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
+    /// Who isn't in it since the network split, and may be back: they stay in its rooms.
+    pub(super) lost: Lost,
     /// When its observer last told the whole roster; none if it hasn't yet.
     pub(super) told: Option<Millis>,
     /// Whether it has too many people for all of them to be in its rooms.
@@ -55,7 +58,12 @@ pub(super) struct Channel {
 impl Channel {
     /// How many people of others its rooms have to hold.
     pub(super) fn people(&self) -> usize {
-        self.roster.others()
+        self.roster.others() + self.lost.len()
+    }
+
+    /// Whether somebody of this nick is in it, or may be back.
+    pub(super) fn holds(&self, nick: &Folded) -> bool {
+        self.roster.get(nick).is_some() || self.lost.contains(nick)
     }
 
     /// Looks whether it is crowded; true if that has changed.
@@ -298,6 +306,7 @@ impl Directory {
             watch: Watch::default(),
             witnesses: Witnesses::default(),
             roster: Roster::default(),
+            lost: Lost::default(),
             told: None,
             crowded: false,
             modes: ChannelModes::default(),
@@ -407,6 +416,7 @@ impl Directory {
         for old in theirs {
             let Some(mut channel) = self.channels.remove(&old) else { continue };
             channel.roster.refold(mapping);
+            channel.lost.refold(mapping);
             let new = (network.clone(), mapping.fold(&channel.name));
             for room in &channel.rooms {
                 let portals = self.rooms.get_mut(room).into_iter().flat_map(|room| &mut room.channels);

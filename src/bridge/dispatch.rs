@@ -318,7 +318,7 @@ impl Core {
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
             }
-            IrcEvent::Quit { source, reason } => self.on_quit(link, &source, reason.as_deref()),
+            IrcEvent::Quit { source, reason, split } => self.on_quit(link, &source, reason.as_deref(), split),
             IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),

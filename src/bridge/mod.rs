@@ -10,6 +10,7 @@
 //! | `private` | queries and control rooms |
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
+//! | `splits` | whom the network has lost for a moment |
 //! | `residents`, `reconciler` | which ghosts belong into a room, and whether they are there |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
@@ -44,6 +45,7 @@ mod puppets;
 mod reconciler;
 mod residents;
 mod rosters;
+mod splits;
 mod start;
 mod unplaced;
 mod witnesses;

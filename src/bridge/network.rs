@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedServerName, RoomAliasId, UserId};
 
-use super::ghosts::Ghost;
+use super::{ghosts::Ghost, splits::Splits};
 use crate::{
     config,
     irc::pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed, TlsSpec},
@@ -24,6 +24,7 @@ pub(super) struct Network {
     pub(super) bot_username: String,
     /// Whether the bot is on the network, and why it isn't.
     pub(super) bot_state: BotState,
+    pub(super) splits: Splits,
     server: OwnedServerName,
 }
 
@@ -52,6 +53,7 @@ impl Network {
             isupport: Arc::new(isupport.unwrap_or_default()),
             bot_username,
             bot_state: BotState::Off("it has not connected yet".into()),
+            splits: Splits::default(),
             id,
             config,
             server,
@@ -157,6 +159,11 @@ impl Network {
             0 => Millis::MAX,
             seconds => Millis::from(seconds) * 1000,
         }
+    }
+
+    /// How long those stay whom the network has lost.
+    pub(super) fn split_hold(&self) -> Millis {
+        Millis::from(self.config.ghosts.netsplit_hold_seconds) * 1000
     }
 
     /// How many lines a message may have.

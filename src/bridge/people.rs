@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::residents::Ties;
+use super::{residents::Ties, splits::Lost};
 use crate::model::{CaseMapping, Folded, LinkId, Source};
 
 /// Somebody in a channel.
@@ -78,6 +78,15 @@ impl Roster {
             // The account isn't in NAMES.
             if person.account.is_none() && same.source == person.source {
                 person.account.clone_from(&same.account);
+            }
+        }
+    }
+
+    /// Takes over what was known of who is back from a split.
+    pub(super) fn remember_lost(&mut self, lost: &mut Lost) {
+        for (nick, person) in &mut self.people {
+            if let Some(back) = lost.back(nick) {
+                person.ties = back.ties;
             }
         }
     }

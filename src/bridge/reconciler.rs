@@ -27,7 +27,8 @@ pub(super) async fn tick(input: mpsc::Sender<Input>, stop: CancellationToken) {
 
 impl Core {
     /// A second has passed.
-    pub(super) fn on_tick(&self) {
+    pub(super) fn on_tick(&mut self) {
+        self.let_go_of_lost();
         for room in self.directory.rooms.values() {
             room.lane.silent_for(SILENCE);
         }

@@ -12,9 +12,10 @@ use super::{
     outbox::{self, Job},
     people::{Person, Roster},
     residents::{Resident, Ties, belongs},
+    splits::Verdict,
 };
 use crate::{
-    model::{Folded, LinkId, Members, ModeChange, ModeKind, RosterMember, Source},
+    model::{Folded, LinkId, Members, ModeChange, ModeKind, NetworkId, RosterMember, Source},
     translate,
 };
 
@@ -33,6 +34,7 @@ impl Core {
         let now = self.clock.now();
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         roster.remember(&channel.roster);
+        roster.remember_lost(&mut channel.lost);
         channel.roster = roster;
         channel.told = Some(now);
         channel.measure(network.config.ghosts.join_below as usize);
@@ -63,7 +65,8 @@ impl Core {
             };
             complete &= channel.told.is_some();
             let members = room.members_from(channel);
-            for (_, person) in channel.roster.iter().filter(|(_, person)| person.ours.is_none()) {
+            let present = channel.roster.iter().map(|(_, person)| person).filter(|person| person.ours.is_none());
+            for person in present.chain(channel.lost.people()) {
                 let Some(ghost) = network.ghost_of(&person.source) else { continue };
                 let new = Resident { ghost, members, ties: person.ties };
                 let resident = residents.entry(new.ghost.user.clone()).or_insert_with(|| new.clone());
@@ -103,10 +106,15 @@ impl Core {
         let (ghost, folded) = (network.ghost_of(&source).filter(|_| ours.is_none()), network.fold(&source.nick));
         let limit = network.config.ghosts.join_below as usize;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        let ties = Ties { came: true, spoke: false };
-        channel.roster.insert(folded, Person { account, ties, ..Person::new(source, ours) });
+        // Who is back from a split was never away.
+        let back = channel.lost.back(&folded);
+        let ties = back.as_ref().map_or(Ties { came: true, spoke: false }, |person| person.ties);
+        channel.roster.insert(folded.clone(), Person { account, ties, ..Person::new(source, ours) });
         channel.measure(limit);
-        let Some(ghost) = ghost else { return };
+        let Some(ghost) = ghost else {
+            // One of ours has taken the nick of somebody who was expected back.
+            return back.into_iter().for_each(|lost| self.leaves(&key, &folded, &lost.source, None));
+        };
         for (room, members) in self.rooms_of(&key) {
             if belongs(members, ties, false) {
                 room.lane.arrive(ghost.clone());
@@ -126,7 +134,7 @@ impl Core {
     /// Whether somebody is in another of a room's channels too.
     fn is_elsewhere(&self, room: &Room, key: &ChannelRef, nick: &Folded) -> bool {
         let mut others = room.channels.iter().filter(|other| other.0 == key.0 && *other != key);
-        others.any(|other| self.directory.channels.get(other).is_some_and(|channel| channel.roster.get(nick).is_some()))
+        others.any(|other| self.directory.channels.get(other).is_some_and(|channel| channel.holds(nick)))
     }
 
     pub(super) fn on_parted(&mut self, link: &LinkId, channel: &str, source: &Source, reason: Option<&str>) {
@@ -148,26 +156,78 @@ impl Core {
         self.left(&key, &who, Some(&kick_words(by, reason)));
     }
 
-    pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>) {
+    pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>, split: bool) {
         let words = translate::one_line(reason.unwrap_or_default());
+        let verdict = self.verdict(link.network(), &source.nick, &words, split);
         // Most servers say so themselves where the words are the user's own.
-        let reason = if words.starts_with("Quit: ") { words } else { format!("Quit: {words}") };
+        let reason = if words.starts_with("Quit: ") { words.clone() } else { format!("Quit: {words}") };
         for key in self.observed_with(link, source) {
-            self.left(&key, source, Some(&reason));
+            match verdict {
+                Verdict::Left => self.left(&key, source, Some(&reason)),
+                Verdict::Suspect => self.lost(&key, source, &reason, Some(words.clone())),
+                Verdict::Split(_) => self.lost(&key, source, &reason, None),
+            }
+        }
+        if let Verdict::Split(since) = verdict {
+            let channels = self.directory.channels.iter_mut().filter(|(key, _)| key.0 == *link.network());
+            channels.for_each(|(_, channel)| channel.lost.prove(&words, since));
+        }
+    }
+
+    /// Whether somebody who quits has left or was lost in a split.
+    fn verdict(&mut self, network: &NetworkId, nick: &str, words: &str, split: bool) -> Verdict {
+        let now = self.clock.now();
+        match self.networks.get_mut(network) {
+            Some(network) if network.split_hold() > 0 => {
+                let nick = network.fold(nick);
+                network.splits.quit(&nick, words, split, now)
+            }
+            _ => Verdict::Left,
+        }
+    }
+
+    /// Somebody was, or perhaps was, lost in a split: they stay in the channel's rooms for a while.
+    fn lost(&mut self, key: &ChannelRef, source: &Source, reason: &str, suspect: Option<String>) {
+        let Some(folded) = self.networks.get(&key.0).map(|network| network.fold(&source.nick)) else { return };
+        let now = self.clock.now();
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        if let Some(person) = channel.roster.remove(&folded).filter(|person| person.ours.is_none()) {
+            channel.lost.lose(folded, person, reason.to_owned(), suspect, now);
+        }
+    }
+
+    /// Those who haven't come back after a split leave.
+    pub(super) fn let_go_of_lost(&mut self) {
+        let now = self.clock.now();
+        let mut gone = Vec::new();
+        for (key, channel) in &mut self.directory.channels {
+            let Some(network) = self.networks.get(&key.0) else { continue };
+            let lost = channel.lost.let_go(now, network.split_hold());
+            gone.extend(lost.into_iter().map(|(nick, person, reason)| (key.clone(), nick, person, reason)));
+        }
+        for (key, nick, person, reason) in gone {
+            self.leaves(&key, &nick, &person.source, Some(&reason));
         }
     }
 
     /// Somebody isn't in a channel any more.
     fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<&str>) {
         let Some(network) = self.networks.get(&key.0) else { return };
-        let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
-        let limit = network.config.ghosts.join_below as usize;
+        let folded = network.fold(&source.nick);
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
-        let was_there = channel.roster.remove(&folded).is_some_and(|person| person.ours.is_none());
-        let shrunk = channel.measure(limit);
-        if let (true, Some(ghost)) = (was_there, ghost) {
+        if channel.roster.remove(&folded).is_some_and(|person| person.ours.is_none()) {
+            self.leaves(key, &folded, source, reason);
+        }
+    }
+
+    /// Somebody who isn't in a channel any more leaves its rooms.
+    fn leaves(&mut self, key: &ChannelRef, nick: &Folded, source: &Source, reason: Option<&str>) {
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let (ghost, limit) = (network.ghost_of(source), network.config.ghosts.join_below as usize);
+        let shrunk = self.directory.channels.get_mut(key).is_some_and(|channel| channel.measure(limit));
+        if let Some(ghost) = ghost {
             for (room, _) in self.rooms_of(key) {
-                if !self.is_elsewhere(room, key, &folded) {
+                if !self.is_elsewhere(room, key, nick) {
                     room.lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned));
                 }
             }
@@ -198,6 +258,7 @@ impl Core {
         for key in self.observed_with(link, source) {
             let Some(channel) = self.directory.channels.get_mut(&key) else { continue };
             channel.roster.rename(&old, nick, new.clone());
+            channel.lost.back(&new);
             let ties = channel.roster.get(&new).map(|person| person.ties).unwrap_or_default();
             for (room, members) in self.rooms_of(&key) {
                 match (&before, &after) {

@@ -363,7 +363,9 @@ fn event_words(event: &IrcEvent) -> String {
         IrcEvent::Kicked { channel, source, nick, reason } => {
             format!("kicked {channel} {nick} by {}{}", who(source), extra(&[("reason", reason)]))
         }
-        IrcEvent::Quit { source, reason } => format!("quit {}{}", who(source), extra(&[("reason", reason)])),
+        IrcEvent::Quit { source, reason, split } => {
+            format!("quit {}{}{}", who(source), if *split { " in a split" } else { "" }, extra(&[("reason", reason)]))
+        }
         IrcEvent::Renamed { source, nick } => format!("renamed {} to {nick}", who(source)),
         IrcEvent::Topic { channel, source, topic } => {
             format!("topic {channel} by {}: {topic}", source.as_ref().map_or("nobody".into(), who))
