@@ -15,7 +15,7 @@ use super::{
     channel_modes::ChannelModes,
     observer::Watch,
     outbox::Lane,
-    people::Roster,
+    people::{Identity, Person, Roster},
     residents::{self, is_crowded},
     splits::Lost,
     witnesses::Witnesses,
@@ -234,6 +234,8 @@ impl Room {
 pub(super) struct Query {
     pub(super) lane: Lane,
     pub(super) nick: String,
+    /// Who that was when last seen, if they were.
+    pub(super) who: Option<Identity>,
     /// `None` while the room is being made.
     pub(super) room: Option<OwnedRoomId>,
     /// While its ghost comes into the room to which it was invited.
@@ -359,6 +361,32 @@ impl Directory {
         }
     }
 
+    /// Whom a query is with is called otherwise now. Gives its room's lane, unless its user has another with that nick,
+    /// or it isn't in its room yet.
+    pub(super) fn move_query(&mut self, key: &QueryRef, nick: &str, new: Folded) -> Option<&Lane> {
+        let new = (key.0.clone(), key.1.clone(), new);
+        let is_settled = |query: &Query| query.room.is_some() && query.entering.is_none();
+        if self.queries.contains_key(&new) || !self.queries.get(key).is_some_and(is_settled) {
+            return None;
+        }
+        let mut query = self.remove_query(key)?;
+        nick.clone_into(&mut query.nick);
+        self.put_query(new.clone(), query);
+        self.queries.get(&new).map(|query| &query.lane)
+    }
+
+    /// Who has a nick, as far as the channels that we observe tell.
+    pub(super) fn identity(&self, network: &NetworkId, nick: &Folded) -> Option<Identity> {
+        let person = self.seen(network, nick).next()?;
+        Some(Identity::new(&person.source, person.account.clone()))
+    }
+
+    /// Whoever has a nick, as each of the channels shows them that we observe.
+    pub(super) fn seen(&self, network: &NetworkId, nick: &Folded) -> impl Iterator<Item = &Person> {
+        let channels = self.channels.iter().filter(move |((of, _), _)| of == network);
+        channels.filter_map(move |(_, channel)| channel.roster.get(nick))
+    }
+
     /// Forgets a query.
     pub(super) fn remove_query(&mut self, key: &QueryRef) -> Option<Query> {
         let query = self.queries.remove(key)?;
@@ -447,7 +475,7 @@ impl Directory {
 mod tests {
     use ruma::user_id;
 
-    use super::{super::people::Person, *};
+    use super::*;
     use crate::model::{Failure, Reason, Source};
 
     #[test]
@@ -568,6 +596,7 @@ mod tests {
         let query = |nick: &str, room: Option<&RoomId>| Query {
             lane: Lane::idle(),
             nick: nick.to_owned(),
+            who: None,
             room: room.map(ToOwned::to_owned),
             entering: None,
         };
@@ -588,7 +617,11 @@ mod tests {
             directory.put_query(key("dora"), query("dora", Some(c))).is_some_and(|old| old.room.as_deref() == Some(a))
         );
         assert!(is_query(&directory, c, "dora") && matches!(directory.kind(a), RoomKind::Unknown));
-        directory.remove_query(&key("dora"));
+        // She is called otherwise now; the room goes with her, unless there is one already.
+        assert!(directory.move_query(&key("dora"), "Eve", mapping.fold("eve")).is_none());
+        assert!(directory.move_query(&key("dora"), "Dodo", mapping.fold("dodo")).is_some());
+        assert!(is_query(&directory, c, "dodo") && !directory.queries.contains_key(&key("dora")));
+        directory.remove_query(&key("dodo"));
         assert!(matches!(directory.kind(c), RoomKind::Unknown) && is_query(&directory, b, "eve"));
     }
 

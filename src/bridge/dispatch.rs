@@ -279,8 +279,9 @@ impl Core {
         match event.body {
             PoolEventBody::Fate { command, fate } => self.on_fate(command, fate).await,
             PoolEventBody::State(state) => self.on_link_state(&event.link, state).await,
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
-                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
+                let said =
+                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
                 self.on_irc_text(&event.link, said).await;
             }
             PoolEventBody::Irc(irc) => self.on_irc(&event.link, event.key, irc).await,
@@ -303,8 +304,9 @@ impl Core {
             None => event,
         };
         match event.body {
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
-                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
+                let said =
+                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
                 self.on_irc_text_again(&event.link, said).await;
             }
             _ => self.journal.settle_irc(event.key),

@@ -108,6 +108,31 @@ impl FromIterator<(Folded, Person)> for Roster {
     }
 }
 
+/// By what somebody is known to be the same under another nick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    user: Option<String>,
+    host: Option<String>,
+    account: Option<String>,
+}
+
+impl Identity {
+    pub(super) fn new(source: &Source, account: Option<String>) -> Self {
+        Self { user: source.user.clone(), host: source.host.clone(), account }
+    }
+
+    /// Whether the two are proven to be one person: by their account where both have one, else by user name and host.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (&self.account, &other.account) {
+            (Some(one), Some(other)) => one == other,
+            _ => {
+                let known = self.user.is_some() && self.host.is_some();
+                known && (&self.user, &self.host) == (&other.user, &other.host)
+            }
+        }
+    }
+}
+
 impl Person {
     /// Somebody of whom nothing more is known.
     pub(super) const fn new(source: Source, ours: Option<LinkId>) -> Self {
@@ -129,6 +154,27 @@ impl Person {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r79_the_account_proves_who_it_is_or_user_name_and_host() {
+        let who = |mask: &str, account: &str| {
+            let (user, host) = mask.split_once('@').unzip();
+            let source = Source { nick: "n".into(), user: user.map(Into::into), host: host.map(Into::into) };
+            Identity::new(&source, Some(account.to_owned()).filter(|account| !account.is_empty()))
+        };
+        for (one, other, same) in [
+            (who("u@h", "a"), who("v@i", "a"), true),
+            (who("u@h", "a"), who("u@h", "b"), false),
+            (who("u@h", "a"), who("u@h", ""), true),
+            (who("u@h", ""), who("u@h", ""), true),
+            (who("u@h", ""), who("u@i", ""), false),
+            (who("u@h", ""), who("v@h", ""), false),
+            (who("", ""), who("", ""), false),
+            (who("", "a"), who("", ""), false),
+        ] {
+            assert_eq!((one.is(&other), other.is(&one)), (same, same), "{one:?} {other:?}");
+        }
+    }
 
     fn person(nick: &str, ours: bool) -> (Folded, Person) {
         let link = LinkId::bot("net".parse().unwrap());

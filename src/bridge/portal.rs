@@ -24,6 +24,8 @@ pub(super) struct Said {
     pub(super) target: TextTarget,
     pub(super) kind: TextKind,
     pub(super) text: String,
+    /// The sender's account, if the server tells.
+    pub(super) account: Option<String>,
     /// The server's id of it.
     pub(super) msgid: Option<String>,
     pub(super) at: Millis,
@@ -75,7 +77,13 @@ impl Core {
     }
 
     async fn say_in_query(&mut self, query: &QueryRef, event: &Event<'_>, origin: &Origin) {
-        let nick = self.directory.queries.get(query).map(|query| query.nick.clone());
+        // Whoever has the nick is whom it is said to.
+        let who = self.directory.identity(&query.0, &query.2);
+        let query_state = self.directory.queries.get_mut(query);
+        let nick = query_state.map(|query| {
+            query.who = query.who.take().or(who);
+            query.nick.clone()
+        });
         let Some(nick) = nick.filter(|_| origin.sender == query.1) else {
             let failure = Failure::certain(Reason::NotBridged).with_detail("it is somebody else's private chat");
             return self.told(origin, &failure);

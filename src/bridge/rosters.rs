@@ -10,7 +10,7 @@ use super::{
     keeper::Fact,
     links::kick_words,
     outbox::{self, Job},
-    people::{Person, Roster},
+    people::{Identity, Person, Roster},
     residents::{Resident, Ties, belongs},
     splits::Verdict,
 };
@@ -264,16 +264,19 @@ impl Core {
                 match (&before, &after) {
                     // The same ghost, written another way.
                     (_, Some(after)) if old == new => room.lane.push(Job::Rename(after.clone())),
-                    _ => {
-                        if let Some(before) = &before {
-                            room.lane.depart(before.user.clone(), Some(format!("is now {nick}")));
-                        }
-                        if let Some(after) = after.as_ref().filter(|_| belongs(members, ties, false)) {
-                            room.lane.arrive(after.clone());
-                        }
+                    (Some(before), Some(after)) => {
+                        let (before, reason) = (before.user.clone(), format!("is now {nick}"));
+                        room.lane.swap(before, after.clone(), belongs(members, ties, false), reason);
                     }
+                    (Some(before), None) => room.lane.depart(before.user.clone(), Some(format!("is now {nick}"))),
+                    (None, Some(after)) if belongs(members, ties, false) => room.lane.arrive(after.clone()),
+                    (None, _) => {}
                 }
             }
+        }
+        if let Some(after) = after {
+            let account = self.directory.seen(&after.network, &new).find_map(|person| person.account.clone());
+            self.queries_follow(&after, &old, &Identity::new(&renamed, account));
         }
     }
 

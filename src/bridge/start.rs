@@ -290,7 +290,7 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         let (network, user) = (key.0.clone(), key.1.clone());
         let destination = Destination::Query { room: query.room.clone(), ghost, user: user.clone() };
         let lane = core.outbox.lane(destination);
-        let query = Query { lane, nick: query.nick, room: Some(query.room), entering: None };
+        let query = Query { lane, nick: query.nick, who: None, room: Some(query.room), entering: None };
         core.directory.put_query(key, query);
         // Whoever talks with somebody is to be reached by them.
         if let Err(failure) = core.puppet(&network, &user) {

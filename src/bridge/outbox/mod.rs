@@ -50,6 +50,8 @@ pub(super) enum Job {
     Topic { topic: String, topiclen: usize },
     /// A ghost is written another way now.
     Rename(Arc<Ghost>),
+    /// Whom a query is with is called otherwise now: this ghost stands for them.
+    HandOver(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.
     TurnDown(Arc<Ghost>),
     /// A Matrix user was removed from the channel: in these words, by this event.
@@ -134,6 +136,11 @@ impl Lane {
     /// The ghost's user has left: let it leave the room, if it is in it.
     pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
         self.queue.depart(user, reason);
+    }
+
+    /// Somebody is called otherwise now: `after` stands for them, and comes where `before` was or if it `belongs` there.
+    pub(super) fn swap(&self, before: OwnedUserId, after: Arc<Ghost>, belongs: bool, reason: String) {
+        self.queue.swap(before, after, belongs, reason);
     }
 
     /// These are in the channel: let those be in the room who belong there.

@@ -197,6 +197,24 @@ impl Queue {
         self.change(|state| state.wish(user, Wish::Depart(reason)));
     }
 
+    /// Somebody is called otherwise now: `after` stands for them, and comes where `before` was or if it `belongs` there.
+    /// It comes first, so that they are never out.
+    pub(super) fn swap(&self, before: OwnedUserId, after: Arc<Ghost>, belongs: bool, reason: String) {
+        self.change(|state| {
+            let coming = matches!(state.wishes.get(&before), Some(Wish::Arrive(_)));
+            let was_there = (state.may_have_joined(&before) || coming) && state.passing.is_none();
+            if state.unwelcome.remove(&before) {
+                state.unwelcome.insert(after.user.clone());
+            } else if belongs || was_there {
+                state.wish(after.user.clone(), Wish::Arrive(after));
+            }
+            // Not at an earlier wish's place, before the other has come.
+            state.wishes.remove(&before);
+            state.order.retain(|user| *user != before);
+            state.wish(before, Wish::Depart(Some(reason)));
+        });
+    }
+
     pub(super) fn roster(&self, roster: Roster) {
         self.change(|state| {
             // Before it is known who is in the room, nothing follows; the dispatcher tells again when it is.
@@ -423,6 +441,35 @@ mod tests {
         queue.arrive(ghost("a"));
         queue.left(&ghost("a").user);
         assert_eq!(wishes(&queue), [("a".into(), true)]);
+    }
+
+    #[test]
+    fn r79_a_change_of_nick_is_one_swap() {
+        let queue = Queue::new(Arc::default());
+        queue.load(HashSet::from([ghost("old").user.clone(), ghost("taken").user.clone()]));
+        let swap = |before: &str, after: &str, belongs| {
+            queue.swap(ghost(before).user.clone(), ghost(after), belongs, "is now".into());
+        };
+        swap("old", "new", false);
+        assert_eq!(wishes(&queue), [("new".into(), true), ("old".into(), false)], "never without a ghost");
+        queue.left(&ghost("old").user);
+        queue.joined(ghost("new").user.clone());
+        swap("silent", "quiet", false);
+        assert_eq!(wishes(&queue), [], "whoever wasn't there isn't there");
+        swap("silent", "loud", true);
+        assert_eq!(wishes(&queue), [("loud".into(), true)]);
+        queue.joined(ghost("loud").user.clone());
+        // Back and forth before anything has come of it.
+        swap("new", "newer", true);
+        swap("newer", "new", true);
+        assert_eq!(wishes(&queue), []);
+        queue.arrive(ghost("speaker"));
+        queue.joined(ghost("speaker").user.clone());
+        swap("speaker", "reader", false);
+        assert_eq!(wishes(&queue), [("reader".into(), true), ("speaker".into(), false)]);
+        queue.unwelcome(&ghost("new").user);
+        swap("new", "renewed", true);
+        assert_eq!(wishes(&queue), [], "another name is no way in");
     }
 
     #[test]

@@ -12,7 +12,12 @@ use super::{
     queue::{Next, Queue, Wish},
 };
 use crate::{
-    bridge::{delivery, dispatch::Input, ghosts::Ghost},
+    bridge::{
+        delivery,
+        dispatch::Input,
+        ghosts::Ghost,
+        keeper::{Fact, Stopped},
+    },
     matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
     telemetry::metric,
@@ -65,8 +70,12 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     Job::Failure { sender, text, events } => {
                         drop(out.core.send(Input::Untold { sender, room: None, text, events }).await);
                     }
-                    Job::Notice { .. } | Job::Topic { .. } | Job::Rename(_) | Job::TurnDown(_) | Job::Remove { .. } => {
-                    }
+                    Job::Notice { .. }
+                    | Job::Topic { .. }
+                    | Job::Rename(_)
+                    | Job::HandOver(_)
+                    | Job::TurnDown(_)
+                    | Job::Remove { .. } => {}
                 }
                 queue.done();
             }
@@ -119,9 +128,15 @@ impl Worker {
     }
 
     /// Does one thing after the other, until the lane is closed.
-    async fn work(&self) -> Result<(), NoRoom> {
+    async fn work(mut self) -> Result<(), NoRoom> {
         loop {
             match self.queue.next().await {
+                Next::Job(Job::HandOver(ghost)) => {
+                    if let Some(voice) = self.hand_over(&ghost).await {
+                        self.voice = voice;
+                    }
+                    self.queue.done();
+                }
                 Next::Job(job) => {
                     self.job(job).await;
                     self.queue.done();
@@ -193,6 +208,7 @@ impl Worker {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost, Some(self)).await;
                 report(&self.room, "rename a ghost", &renamed);
             }
+            Job::HandOver(_) => unreachable!("it changes who speaks, and is done apart"),
             Job::TurnDown(ghost) => {
                 let out = &self.out;
                 let turned_down = async {
@@ -216,6 +232,32 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Lets another ghost speak in a query, as whom it is with is called otherwise now. Who speaks then, if it changes.
+    async fn hand_over(&self, ghost: &Arc<Ghost>) -> Option<Voice> {
+        let Voice::Ghost(before, user) = &self.voice else { return None };
+        let come = || async {
+            self.bring_in(&*self.out.matrix, ghost).await?;
+            let moved = Fact::QueryMoved(self.room.clone(), ghost.nick.clone(), ghost.folded.clone());
+            self.out.keeper.keep(moved).await.map_err(|Stopped| MatrixError::Stopped)
+        };
+        match self.out.as_ghost(ghost, come).await {
+            Ok(()) => {}
+            Err(MatrixError::Stopped) => return None,
+            Err(error) => {
+                report(&self.room, "bring a ghost into the query that is with it now", &Err(error));
+                let (ghost, user) = (ghost.clone(), user.clone());
+                let refused = Input::QueryRefused { ghost, user, room: Some(self.room.clone()) };
+                drop(self.out.core.send(refused).await);
+                return None;
+            }
+        }
+        let reason = format!("is now {}", ghost.nick);
+        let leave = || self.out.matrix.leave(&self.room, Some(&before.user), Some(&reason));
+        report(&self.room, "let a ghost leave a query that is with another now", &self.ask(leave).await);
+        self.queue.left(&before.user);
+        Some(Voice::Ghost(ghost.clone(), user.clone()))
     }
 
     /// Doing it again after an interruption is harmless.
@@ -298,8 +340,9 @@ impl Worker {
         }
         let join = || matrix.join((&*self.room).into(), Some(&ghost.user));
         let mut joined = self.ask(join).await;
-        if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
-            let invite = || matrix.invite(&self.room, &ghost.user, None);
+        let host = self.voice.user();
+        if matches!(joined, Err(MatrixError::Forbidden { .. })) && host != Some(&ghost.user) {
+            let invite = || matrix.invite(&self.room, &ghost.user, host);
             self.ask(invite).await?;
             joined = self.ask(join).await;
         }
