@@ -53,7 +53,7 @@ macro_rules! variants {
     };
 }
 
-variants!(IrcAction: Join Part Observe Say Topic Kick Nick);
+variants!(IrcAction: Join Part Observe Names Say Topic Kick Nick);
 variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Modes Settings List Accounts Account Rehosted Recalls Invited OwnJoined OwnParted OwnKicked
     JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
@@ -263,6 +263,7 @@ fn actions() {
             IrcAction::Observe { channel: channel(), role: Role::Standby },
             json!({"observe": {"channel": "#a", "role": "standby"}}),
         ),
+        (IrcAction::Names { channel: channel() }, json!({"names": {"channel": "#a"}})),
         (
             IrcAction::Say { target: channel(), kind: TextKind::Action, lines: vec!["x".into()], expires: 9, journal },
             json!({"say": {"target": "#a", "kind": "action", "lines": ["x"], "expires": 9, "journal": journal_form}}),

@@ -34,6 +34,8 @@ mod operator;
 mod portals;
 #[path = "stories/puppets.rs"]
 mod puppets;
+#[path = "stories/reconciler.rs"]
+mod reconciler;
 #[path = "stories/splits.rs"]
 mod splits;
 #[path = "stories/world.rs"]

@@ -16,6 +16,7 @@ use super::{
     observer::Watch,
     outbox::Lane,
     people::{Identity, Person, Roster},
+    reconciler::Accord,
     residents::{self, is_crowded},
     splits::Lost,
     witnesses::Witnesses,
@@ -47,6 +48,8 @@ pub(super) struct Channel {
     pub(super) lost: Lost,
     /// When its observer last told the whole roster; none if it hasn't yet.
     pub(super) told: Option<Millis>,
+    /// When its observer was last asked for it.
+    pub(super) asked: Millis,
     /// Whether it has too many people for all of them to be in its rooms.
     pub(super) crowded: bool,
     pub(super) modes: ChannelModes,
@@ -162,6 +165,8 @@ pub(super) struct Room {
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
+    /// Whether the list of members was here since the bot came in.
+    known: bool,
     /// Whether the bot was shown out, and hasn't come back.
     bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
@@ -169,6 +174,8 @@ pub(super) struct Room {
     /// Which ghosts are to be in it, as the configuration says, and as was said since, which goes before.
     pub(super) configured: Option<Members>,
     pub(super) said: Option<Members>,
+    /// Whether who is in it is who should be.
+    pub(super) accord: Accord,
 }
 
 impl Room {
@@ -179,7 +186,21 @@ impl Room {
 
     /// The bot goes in (again): the list of members will follow.
     pub(super) fn entering(&mut self) {
+        self.known = false;
         self.heard_of = Some(HashSet::new());
+    }
+
+    /// Whether it is known who is in it.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The list of members is asked for again, to compare. False if there is one to come anyhow, or the bot isn't there.
+    pub(super) fn listing(&mut self) -> bool {
+        if self.known && !self.bot_out {
+            self.heard_of = Some(HashSet::new());
+        }
+        self.known && !self.bot_out
     }
 
     /// The bot was shown out of the room.
@@ -194,7 +215,7 @@ impl Room {
 
     /// Whether what the bot says in the room reaches `user`: both are in it, as far as we know.
     pub(super) fn reaches(&self, user: &UserId) -> bool {
-        let unheard = self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
+        let unheard = !self.known && self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
         !self.bot_out && (unheard || self.members.contains_key(user))
     }
 
@@ -210,13 +231,28 @@ impl Room {
         self.members.remove(user).is_some()
     }
 
-    /// The list of members is here. What we heard since it was asked for stands, as the list may be older than that;
-    /// if it is newer, what made the difference is still to be heard. Answers with those who had gone unheard.
+    /// The bot is in, and the list of members is here. Answers with those who had gone unheard.
     pub(super) fn entered(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> Vec<OwnedUserId> {
-        self.bot_out = false;
+        (self.known, self.bot_out) = (true, false);
+        self.listed(list).1
+    }
+
+    /// The list of members that was asked for to compare is here. Answers with those who had come and those who had gone
+    /// unheard.
+    pub(super) fn compared(
+        &mut self,
+        list: Vec<(OwnedUserId, Option<String>)>,
+    ) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
+        if self.known && self.heard_of.is_some() { self.listed(list) } else { Default::default() }
+    }
+
+    /// What we heard since the list was asked for stands, as it may be older than that; if it is newer, what made the
+    /// difference is still to be heard.
+    fn listed(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
         let heard = self.heard_of.take().unwrap_or_default();
         let before = std::mem::take(&mut self.members);
         self.members = list.into_iter().filter(|(user, _)| !heard.contains(user)).collect();
+        let come = self.members.keys().filter(|user| !before.contains_key(*user)).cloned().collect();
         let mut gone = Vec::new();
         for (user, name) in before {
             if heard.contains(&user) {
@@ -225,7 +261,7 @@ impl Room {
                 gone.push(user);
             }
         }
-        gone
+        (come, gone)
     }
 }
 
@@ -310,6 +346,7 @@ impl Directory {
             roster: Roster::default(),
             lost: Lost::default(),
             told: None,
+            asked: Millis::MIN,
             crowded: false,
             modes: ChannelModes::default(),
             topic: Topic::default(),
@@ -328,6 +365,8 @@ impl Directory {
             follows_topic,
             configured,
             said: None,
+            accord: Accord::default(),
+            known: false,
         });
         if !portal.channels.contains(channel) {
             portal.channels.push(channel.clone());
@@ -531,6 +570,8 @@ mod tests {
             follows_topic: false,
             configured: None,
             said: None,
+            accord: Accord::default(),
+            known: false,
         }
     }
 
@@ -549,6 +590,18 @@ mod tests {
         assert_eq!(room.members, members);
         // And from here on the events are all there is.
         assert!(room.went(a));
+        // Asked again, it tells what was never heard.
+        room.came(d, None);
+        assert!(room.listing() && !room.reaches(c));
+        room.went(d);
+        let list = [b, c, d].map(|user| (user.to_owned(), None));
+        assert_eq!(room.compared(list.clone().into()), (vec![c.to_owned()], vec![]));
+        assert_eq!(room.compared(list.into()), (vec![], vec![]), "nobody asked");
+        assert!(room.went(c));
+        assert!(room.listing());
+        assert_eq!(room.compared(vec![]), (vec![], vec![b.to_owned()]));
+        room.came(b, None);
+        room.heard_of = None;
         assert!(room.entered(vec![(a.to_owned(), None)]).contains(&b.to_owned()));
     }
 

@@ -24,6 +24,7 @@ use super::{
     ours::Ours,
     outbox::{Job, Outbox},
     puppets::Puppets,
+    reconciler::Reconciler,
     unplaced::Unplaced,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) enum Input {
     Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
     /// The bot is in a room with portals, and these are its people.
     RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)> },
+    /// The homeserver has said who is in a room, or couldn't.
+    RoomCompared { room: OwnedRoomId, people: Option<Vec<(OwnedUserId, Option<String>)>> },
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
@@ -111,6 +114,7 @@ pub(crate) struct Core {
     pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
     pub(super) stopping: bool,
+    pub(super) reconciler: Reconciler,
     pub(super) outbox: Arc<Outbox>,
     pub(super) pool: Arc<dyn ConnectionPool>,
     pub(super) store: Arc<dyn Store>,
@@ -157,6 +161,7 @@ impl Core {
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
+            Input::RoomCompared { room, people } => self.on_room_compared(&room, people).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
             Input::QueryEntered { ghost, user, room, missed } => {
                 self.on_query_entered(&ghost, user, &room, missed).await;
@@ -170,7 +175,7 @@ impl Core {
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
-            Input::Tick => self.on_tick(),
+            Input::Tick => self.on_tick().await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),

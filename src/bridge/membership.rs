@@ -22,7 +22,7 @@ impl Core {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
-        self.reside(room, false);
+        self.begin_accord(room);
         for user in gone {
             self.leave_channels(&channels, &user, None).await;
         }
@@ -44,7 +44,7 @@ impl Core {
     }
 
     /// Brings a Matrix user's puppet into a channel.
-    async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+    pub(super) async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
@@ -53,7 +53,7 @@ impl Core {
     }
 
     /// Lets the puppet of a Matrix user, who has left a room, leave its channels where no other room keeps it there.
-    async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
+    pub(super) async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
         for key in channels {
             if !self.directory.channels_of(&key.0, user).contains(key) {
                 let link = LinkId::puppet(key.0.clone(), user.to_owned());

@@ -48,12 +48,13 @@ impl Core {
         }
     }
 
-    /// Lets those be in a room who belong there. `anew`: it has changed who does.
-    pub(super) fn reside(&self, room: &RoomId, anew: bool) {
-        if let Some(room) = self.directory.rooms.get(room) {
-            let (residents, complete) = self.residents(room);
-            room.lane.roster(outbox::Roster { residents, complete, anew });
-        }
+    /// Lets those be in a room who belong there. `anew`: it has changed who does. In how many ghosts the room differs from
+    /// that; unknown while it isn't known who is in the channel.
+    pub(super) fn reside(&self, room: &RoomId, anew: bool) -> Option<usize> {
+        let room = self.directory.rooms.get(room)?;
+        let (residents, complete) = self.residents(room);
+        let differences = room.lane.roster(outbox::Roster { residents, complete, anew });
+        complete.then_some(differences)
     }
 
     /// Whose ghosts may be in a room, and whether it is known of all of its channels who is in them.
@@ -81,7 +82,7 @@ impl Core {
 
     /// Somebody has decided which ghosts are to be in a room, or that it is as usual: so it is from now on. False if the
     /// room isn't bridged.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a command of the room's people"))]
+    #[expect(dead_code, reason = "for a command of the room's people")]
     pub(super) fn set_members(&mut self, room: &RoomId, members: Option<Members>) -> bool {
         let Some(state) = self.directory.rooms.get_mut(room) else { return false };
         if std::mem::replace(&mut state.said, members) != members {

@@ -27,7 +27,7 @@ use super::{
     ours::Ours,
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
-    reconciler::tick,
+    reconciler::{Reconciler, tick},
     unplaced::Unplaced,
 };
 use crate::{
@@ -137,6 +137,7 @@ impl Bridge {
             journal: journal.clone(),
             core: input.clone(),
             stop: stop.clone(),
+            memberships_per_second: config.homeserver.memberships_per_second,
         });
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
         let mut puppets = Puppets::default();
@@ -160,6 +161,7 @@ impl Bridge {
             opening: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,
+            reconciler: Reconciler::new(config.homeserver.compare_seconds),
             outbox: outbox.clone(),
             pool: pool.clone(),
             store: store.clone(),

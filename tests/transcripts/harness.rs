@@ -319,6 +319,7 @@ impl Play {
             "observe" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Observer }),
             "stand-by" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Standby }),
             "unobserve" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Member }),
+            "ask-names" => (CommandId(0), IrcAction::Names { channel: next() }),
             "nick" => (CommandId(0), IrcAction::Nick { nick: next() }),
             _ => panic!("`{word}` is no directive"),
         };

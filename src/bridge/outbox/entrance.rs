@@ -16,7 +16,7 @@ use crate::{
         ghosts::Ghost,
         keeper::{Fact, Stopped},
     },
-    matrix::{CreateRoom, MatrixError, Membership, Preset},
+    matrix::{CreateRoom, MatrixError, Preset},
     store,
 };
 
@@ -146,15 +146,8 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
         };
         match entered.await {
             Ok(members) => {
-                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| out.ours.includes(&m.user));
-                // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
-                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.ours.bot);
-                queue.load(ghosts.map(|m| m.user).collect());
-                let members = people
-                    .into_iter()
-                    .filter(|m| m.membership == Membership::Join)
-                    .map(|m| (m.user, m.display_name))
-                    .collect();
+                let (ghosts, members) = out.joined(members);
+                queue.load(ghosts);
                 return tell_core(out, Input::RoomReady { room: room.to_owned(), members }).await;
             }
             Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),

@@ -4,12 +4,14 @@
 //! in the room. What people said goes ahead of joins and leaves. To add a thing to send: a [`Job`], its arm in
 //! `worker.rs`.
 
+mod budget;
 mod entrance;
 mod missed;
 mod queue;
 mod worker;
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc,
@@ -20,7 +22,10 @@ use std::{
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::{
+    sync::{Notify, OnceCell, mpsc},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -30,12 +35,16 @@ use super::{
     ours::Ours,
 };
 use crate::{
-    matrix::{MatrixApi, MatrixError, Probe, RetryPolicy, persist},
+    matrix::{MatrixApi, MatrixError, Member, Membership, Probe, RetryPolicy, persist},
     model::{IrcKey, MatrixKey, Millis},
     store::{Journal, Store},
 };
+use budget::Budget;
 use queue::Queue;
 pub(super) use queue::Roster;
+
+/// How long the homeserver may take to say who is in a room.
+const COMPARING: Duration = Duration::from_secs(30);
 
 /// Something for a room, in order.
 #[derive(Debug)]
@@ -143,9 +152,14 @@ impl Lane {
         self.queue.swap(before, after, belongs, reason);
     }
 
-    /// These are in the channel: let those be in the room who belong there.
-    pub(super) fn roster(&self, roster: Roster) {
-        self.queue.roster(roster);
+    /// These are in the channel: let those be in the room who belong there. In how many ghosts the two differ.
+    pub(super) fn roster(&self, roster: Roster) -> usize {
+        self.queue.roster(roster)
+    }
+
+    /// How many joins and leaves wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
     }
 
     /// Lets those leave who only came to speak, and have been silent for so long.
@@ -179,6 +193,8 @@ pub(super) struct OutboxParts {
     pub(super) journal: Journal,
     pub(super) core: mpsc::Sender<Input>,
     pub(super) stop: CancellationToken,
+    /// How many joins and leaves in a second; 0: no limit.
+    pub(super) memberships_per_second: u32,
 }
 
 /// Everything that lanes share.
@@ -186,6 +202,7 @@ pub(super) struct Outbox {
     pub(super) matrix: Arc<dyn MatrixApi>,
     /// The same homeserver, for joins and leaves.
     noise: Arc<dyn MatrixApi>,
+    budget: Budget,
     pub(super) ghosts: Ghosts,
     pub(super) keeper: Arc<Keeper>,
     journal: Journal,
@@ -218,11 +235,12 @@ impl Waiting {
 
 impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
-        let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop } = parts;
+        let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop, memberships_per_second } = parts;
         Arc::new(Self {
             ghosts: Ghosts::new(store, stop.clone()),
             matrix,
             noise,
+            budget: Budget::new(memberships_per_second),
             keeper,
             journal,
             core,
@@ -290,6 +308,43 @@ impl Outbox {
             }
             emptied.await;
         }
+    }
+
+    /// Asks the homeserver who is in a portal's room: the lane learns of the ghosts, the dispatcher of the people. Nothing
+    /// waits for it, and if it can't be had there is another time.
+    pub(super) fn compare(self: &Arc<Self>, room: &RoomId, lane: &Lane) {
+        let (out, room, lane) = (self.clone(), room.to_owned(), lane.clone());
+        lane.queue.comparing();
+        self.workers.spawn(async move {
+            let asked = timeout(COMPARING, out.noise.members(&room, None));
+            let listed = tokio::select! {
+                () = out.stop.cancelled() => return,
+                listed = asked => listed,
+            };
+            let people = match listed {
+                Ok(Ok(members)) => {
+                    let (ghosts, people) = out.joined(members);
+                    lane.queue.compared(&ghosts);
+                    Some(people)
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(portal.room = %room, %error, "could not compare a room with its channel");
+                    None
+                }
+                Err(_) => None,
+            };
+            // Gone only when the bridge stops.
+            drop(out.core.send(Input::RoomCompared { room, people }).await);
+        });
+    }
+
+    /// Who of a room's members are in it: our ghosts, and others with their names. The bot is nobody's ghost: a roster, in
+    /// which it never is, must not show it out.
+    fn joined(&self, members: Vec<Member>) -> (HashSet<OwnedUserId>, Vec<(OwnedUserId, Option<String>)>) {
+        let joined = members.into_iter().filter(|member| member.membership == Membership::Join);
+        let (ours, people): (Vec<_>, Vec<_>) = joined.partition(|member| self.ours.includes(&member.user));
+        let ghosts = ours.into_iter().map(|member| member.user).filter(|user| *user != self.ours.bot);
+        (ghosts.collect(), people.into_iter().map(|member| (member.user, member.display_name)).collect())
     }
 
     /// A portal room's lane.

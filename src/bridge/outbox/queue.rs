@@ -4,7 +4,7 @@
 //! costs nothing. They come true when nothing waits to be said, as speaking brings a ghost in.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     // The lock is held for a few lines and never over an await.
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,7 +15,7 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 
-use super::{Job, Receipt, Waiting};
+use super::{Job, Receipt, Waiting, budget::Budget};
 use crate::{
     bridge::{
         ghosts::Ghost,
@@ -75,6 +75,8 @@ struct State {
     moving: Option<OwnedUserId>,
     /// Who was shown out, or not let in: they come when they speak or join, not because they are in the channel.
     unwelcome: HashSet<OwnedUserId>,
+    /// While the homeserver is asked who is in the room: whose coming or going is newer than its answer.
+    moved: Option<HashSet<OwnedUserId>>,
     /// Where ghosts are only in the room while they speak: when each spoke last.
     passing: Option<HashMap<OwnedUserId, Instant>>,
     loaded: bool,
@@ -105,15 +107,17 @@ impl State {
         self.joined.contains(user) || self.unsure.contains(user)
     }
 
-    fn apply(&mut self, Roster { residents, complete, anew }: Roster) {
+    fn apply(&mut self, Roster { residents, complete, anew }: Roster) -> usize {
+        let mut differences = 0;
         let passing = residents.iter().any(|resident| resident.members == Members::None);
         self.passing = passing.then(|| self.passing.take().unwrap_or_default());
         if complete {
             let listed: HashSet<&OwnedUserId> = residents.iter().map(|resident| &resident.ghost.user).collect();
             let speakers = self.jobs.iter().filter_map(Job::speaker);
             let known = self.present().chain(self.wishes.keys()).chain(speakers);
-            let gone: Vec<OwnedUserId> = known.filter(|user| !listed.contains(user)).cloned().collect();
+            let gone: BTreeSet<OwnedUserId> = known.filter(|user| !listed.contains(user)).cloned().collect();
             for user in gone {
+                differences += usize::from(self.may_have_joined(&user));
                 self.wish(user, Wish::Depart(None));
             }
         }
@@ -121,12 +125,20 @@ impl State {
             let is_there = self.may_have_joined(&ghost.user);
             if belongs(members, ties, is_there && !anew) {
                 if is_there || !self.unwelcome.contains(&ghost.user) {
+                    differences += usize::from(!is_there);
                     self.wish(ghost.user.clone(), Wish::Arrive(ghost));
                 }
             } else if (is_there || self.wishes.contains_key(&ghost.user)) && !self.passes(&ghost.user) {
+                differences += usize::from(is_there);
                 self.wish(ghost.user.clone(), Wish::Depart(None));
             }
         }
+        differences
+    }
+
+    /// Whether somebody is in the room has just changed.
+    fn moved(&mut self, user: &UserId) {
+        self.moved.iter_mut().for_each(|moved| _ = moved.insert(user.to_owned()));
     }
 
     /// Whether somebody is in the room because they have just spoken.
@@ -215,13 +227,33 @@ impl Queue {
         });
     }
 
-    pub(super) fn roster(&self, roster: Roster) {
+    pub(super) fn roster(&self, roster: Roster) -> usize {
+        let mut differences = 0;
         self.change(|state| {
             // Before it is known who is in the room, nothing follows; the dispatcher tells again when it is.
             if state.loaded {
-                state.apply(roster);
+                differences = state.apply(roster);
             }
         });
+        differences
+    }
+
+    /// The homeserver is asked who of our ghosts is in the room.
+    pub(super) fn comparing(&self) {
+        self.lock().moved = Some(HashSet::new());
+    }
+
+    /// Who was in the room, by the homeserver, at some time since it was asked.
+    pub(super) fn compared(&self, list: &HashSet<OwnedUserId>) {
+        let mut state = self.lock();
+        let Some(moved) = state.moved.take() else { return };
+        state.joined.retain(|user| moved.contains(user) || list.contains(user));
+        state.joined.extend(list.difference(&moved).cloned());
+    }
+
+    /// How many wishes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().wishes.len()
     }
 
     /// Lets those leave who were only to be in the room while they spoke, and have been silent for so long.
@@ -245,6 +277,7 @@ impl Queue {
         self.change(|state| {
             state.joined = joined;
             state.unsure.clear();
+            state.moved = None;
             state.unwelcome.clear();
             state.old_texts = 0;
             state.loaded = true;
@@ -259,12 +292,14 @@ impl Queue {
         let mut state = self.lock();
         state.unsure.remove(&user);
         state.unwelcome.remove(&user);
+        state.moved(&user);
         state.joined.insert(user);
     }
 
     pub(super) fn left(&self, user: &UserId) {
         let mut state = self.lock();
         state.unsure.remove(user);
+        state.moved(user);
         state.joined.remove(user);
     }
 
@@ -277,6 +312,7 @@ impl Queue {
     /// A wish that was taken could not be seen to its end: it comes next, unless it was overtaken.
     pub(super) fn interrupted(&self, user: OwnedUserId, wish: Wish) {
         let mut state = self.lock();
+        state.moved(&user);
         state.joined.remove(&user);
         state.unsure.insert(user.clone());
         if !state.wishes.contains_key(&user) {
@@ -323,10 +359,26 @@ impl Queue {
         state.closed.then_some(Next::End)
     }
 
-    /// What comes next: what people said first.
-    pub(super) async fn next(&self) -> Next {
+    /// Whether there is nothing to do but what can wait.
+    fn can_wait(&self) -> bool {
+        let state = self.lock();
+        let comes_true =
+            |(user, wish): (&OwnedUserId, &Wish)| matches!(wish, Wish::Arrive(_)) || state.may_have_joined(user);
+        !state.invited && state.jobs.is_empty() && state.wishes.iter().any(comes_true)
+    }
+
+    /// What comes next: what people said first. A join or leave has its turn in the `budget`; until then it may be
+    /// overtaken.
+    pub(super) async fn next(&self, budget: &Budget) -> Next {
         loop {
             let changed = self.changed.notified();
+            if self.can_wait() {
+                tokio::select! {
+                    biased;
+                    () = self.job() => continue,
+                    () = budget.wait() => {}
+                }
+            }
             if let Some(next) = self.take() {
                 return next;
             }
@@ -602,6 +654,44 @@ mod tests {
         queue.load(HashSet::from([ghost("b").user.clone()]));
         queue.roster(roster(&["a", "b"], Members::None));
         assert_eq!(wishes(&queue), [("b".into(), false)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r76_what_waits_for_its_turn_still_cancels_and_holds_up_nobody() {
+        let (queue, budget) = (Queue::new(Arc::default()), Budget::new(1));
+        queue.load(HashSet::new());
+        budget.spend();
+        queue.arrive(ghost("a"));
+        queue.arrive(ghost("b"));
+        let wait = queue.next(&budget);
+        assert!(timeout(Duration::from_millis(500), wait).await.is_err(), "not yet");
+        queue.depart(ghost("a").user.clone(), None);
+        queue.push(text("c", 0));
+        assert!(matches!(queue.next(&budget).await, Next::Job(_)));
+        match queue.next(&budget).await {
+            Next::Wish(user, Wish::Arrive(_)) => assert_eq!(user, ghost("b").user),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(wishes(&queue), []);
+    }
+
+    #[test]
+    fn r76_what_the_homeserver_says_counts_unless_it_is_overtaken() {
+        let queue = Queue::new(Arc::default());
+        let users = |nicks: &[&str]| nicks.iter().map(|nick| ghost(nick).user.clone()).collect::<HashSet<_>>();
+        queue.load(users(&["a", "b", "c"]));
+        assert_eq!(queue.roster(roster(&["a", "b", "c"], Members::Full)), 0);
+        queue.comparing();
+        queue.left(&ghost("c").user);
+        queue.joined(ghost("d").user.clone());
+        // It was asked before the two of them moved.
+        queue.compared(&users(&["a", "c", "stray"]));
+        assert_eq!(queue.roster(roster(&["a", "b", "d"], Members::Full)), 2);
+        assert_eq!(queue.waiting(), 2);
+        assert_eq!(queue.roster(roster(&["a", "b", "d"], Members::Full)), 2, "until it is done");
+        assert_eq!(wishes(&queue), [("stray".into(), false), ("b".into(), true)]);
+        queue.compared(&users(&[]));
+        assert!(queue.has_joined(&ghost("a").user), "nobody asked");
     }
 
     #[test]

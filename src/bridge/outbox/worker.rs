@@ -62,7 +62,7 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
 /// Without a room: everything that waits or comes is over.
 async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
     loop {
-        match queue.next().await {
+        match queue.next(&out.budget).await {
             Next::Job(job) => {
                 match job {
                     Job::Text { receipt, .. } => settle_text(out, &receipt).await,
@@ -130,7 +130,7 @@ impl Worker {
     /// Does one thing after the other, until the lane is closed.
     async fn work(mut self) -> Result<(), NoRoom> {
         loop {
-            match self.queue.next().await {
+            match self.queue.next(&self.out.budget).await {
                 Next::Job(Job::HandOver(ghost)) => {
                     if let Some(voice) = self.hand_over(&ghost).await {
                         self.voice = voice;
@@ -320,6 +320,9 @@ impl Worker {
     ) -> Result<(), MatrixError> {
         let txn = format!("fb{}", receipt.key);
         let send = || self.out.matrix.send(&self.room, "m.room.message", &txn, content, Some(&ghost.user), Some(at));
+        if !self.queue.has_joined(&ghost.user) {
+            self.out.budget.spend();
+        }
         let say = || async {
             self.bring_in(&*self.out.matrix, ghost).await?;
             let said = self.ask(send).await;
