@@ -333,7 +333,6 @@ impl Directory {
         name: String,
         key: Option<String>,
         follows_topic: bool,
-        configured: Option<Members>,
         lane: impl FnOnce(&RoomId) -> Lane,
     ) {
         let entry = self.channels.entry(channel.clone()).or_insert_with(|| Channel {
@@ -363,7 +362,7 @@ impl Directory {
             heard_of: Some(HashSet::new()),
             bot_out: false,
             follows_topic,
-            configured,
+            configured: None,
             said: None,
             accord: Accord::default(),
             known: false,
@@ -686,7 +685,7 @@ mod tests {
         for (room, channel) in [("!a:x", "#a[b]"), ("!b:x", "#a{c}")] {
             let room = OwnedRoomId::try_from(room).unwrap();
             let key = (network.clone(), before.fold(channel));
-            directory.add_portal(room, &key, channel.to_owned(), None, false, None, |_| Lane::idle());
+            directory.add_portal(room, &key, channel.to_owned(), None, false, |_| Lane::idle());
         }
         let dora = Source { nick: "Dora[x]".into(), user: None, host: None };
         let channel = directory.channels.get_mut(&(network.clone(), before.fold("#a[b]"))).unwrap();

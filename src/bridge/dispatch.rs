@@ -132,7 +132,10 @@ impl Core {
         while let Some(input) = inputs.recv().await {
             match input {
                 Input::End => return,
-                input => self.on_input(input).await,
+                input => {
+                    self.on_input(input).await;
+                    self.join_all().await;
+                }
             }
         }
     }

@@ -284,7 +284,10 @@ impl Core {
             return;
         }
         let lane = |room: &RoomId| outbox.portal_lane(room);
-        self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, configured, lane);
+        self.directory.add_portal(portal.room.clone(), &key, portal.channel, portal.key, follows_topic, lane);
+        if let (Some(room), Some(members)) = (self.directory.rooms.get_mut(&portal.room), configured) {
+            room.configured = Some(members);
+        }
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

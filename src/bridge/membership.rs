@@ -36,7 +36,7 @@ impl Core {
                 _ => Vec::new(),
             };
             for user in back {
-                if let Err(failure) = self.enter_channel(key, &user).await {
+                if let Err(failure) = self.enter_channel(key, &user) {
                     tracing::warn!(%user, network = %key.0, %failure, "a puppet can't come back");
                 }
             }
@@ -44,11 +44,11 @@ impl Core {
     }
 
     /// Brings a Matrix user's puppet into a channel.
-    pub(super) async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+    pub(super) fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
-        self.want_channel(&link, &key.1, channel).await;
+        self.want_channel(&link, &key.1, channel);
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl Core {
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
-                        if let Err(failure) = self.enter_channel(key, target).await {
+                        if let Err(failure) = self.enter_channel(key, target) {
                             return self.told(origin, &failure);
                         }
                     }
@@ -152,7 +152,7 @@ impl Core {
             };
             under_way = true;
             let command = self.delivery.command_for(origin);
-            match self.enter_channel(key, &origin.sender).await {
+            match self.enter_channel(key, &origin.sender) {
                 Ok(()) => {
                     let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
                     self.act(&link, command, action).await;

@@ -123,13 +123,11 @@ impl Identity {
 
     /// Whether the two are proven to be one person: by their account where both have one, else by user name and host.
     pub(super) fn is(&self, other: &Self) -> bool {
-        match (&self.account, &other.account) {
-            (Some(one), Some(other)) => one == other,
-            _ => {
-                let known = self.user.is_some() && self.host.is_some();
-                known && (&self.user, &self.host) == (&other.user, &other.host)
-            }
+        if let (Some(one), Some(other)) = (&self.account, &other.account) {
+            return one == other;
         }
+        let known = self.user.is_some() && self.host.is_some();
+        known && (&self.user, &self.host) == (&other.user, &other.host)
     }
 }
 

@@ -68,7 +68,7 @@ impl Core {
         for ((key, channel, action), command) in actions.into_iter().zip(commands) {
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
-                    self.want_channel(&link, &key.1, channel).await;
+                    self.want_channel(&link, &key.1, channel);
                     self.act(&link, command, action).await;
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
@@ -174,7 +174,7 @@ impl Core {
             }
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
-                    self.want_channel(&link, &key.1, target).await;
+                    self.want_channel(&link, &key.1, target);
                     self.act(&link, command, action).await;
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,

@@ -119,7 +119,7 @@ impl Core {
         let mut strangers = gone;
         for key in &channels {
             for user in &come {
-                if let Err(failure) = self.enter_channel(key, user).await {
+                if let Err(failure) = self.enter_channel(key, user) {
                     tracing::warn!(%user, network = %key.0, %failure, "a puppet can't come in");
                 }
             }

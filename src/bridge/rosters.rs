@@ -149,11 +149,8 @@ impl Core {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let known = self.directory.channels.get(&key).and_then(|channel| channel.roster.get(&network.fold(nick)));
-        let who = known.map(|person| person.source.clone()).unwrap_or_else(|| Source {
-            nick: nick.to_owned(),
-            user: None,
-            host: None,
-        });
+        let who = known
+            .map_or_else(|| Source { nick: nick.to_owned(), user: None, host: None }, |person| person.source.clone());
         self.left(&key, &who, Some(&kick_words(by, reason)));
     }
 

@@ -229,9 +229,8 @@ mod tests {
                     prop_assert!(away.remove(&gone).is_some(), "was away");
                 }
                 let nick = nick(n);
-                if away.contains_key(&nick) {
+                if away.remove(&nick).is_some() {
                     prop_assert!(lost.back(&nick).is_some());
-                    away.remove(&nick);
                 } else {
                     let verdict = splits.quit(&nick, WORDS, what == 0, now);
                     let suspect = (verdict == Verdict::Suspect).then(|| WORDS.to_owned());
