@@ -20,6 +20,8 @@ mod failures;
 mod ghosts;
 #[path = "stories/health.rs"]
 mod health;
+#[path = "stories/histories.rs"]
+mod histories;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/journal.rs"]

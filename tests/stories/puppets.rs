@@ -315,8 +315,7 @@ async fn r4_who_speaks_does_not_wait_behind_who_is_only_there(ircd: IrcdConfig) 
 
 /// A user who writes before the bot is on the network for the first time ever.
 async fn r42_a_puppet_waits_for_what_an_unknown_server_says_of_itself(ircd: IrcdConfig) {
-    let stage =
-        super::world::Stage::set(IrcdConfig { isupport: vec!["NAMELEN=36".to_owned()], nick_len: 12, ..ircd }).await;
+    let stage = Stage::set(IrcdConfig { isupport: vec!["NAMELEN=36".to_owned()], nick_len: 12, ..ircd }).await;
     stage.ircd.react(
         |received| {
             if received.line.starts_with("USER footbridg ") { Reaction::Ignore } else { Reaction::Obey }
@@ -351,7 +350,7 @@ async fn puppets_and_the_bot_log_in_to_their_accounts() {
         accounts: vec![account("thebot", "bot secret"), account("al", "pässwörd 1")],
         ..IrcdConfig::modern()
     };
-    let stage = super::world::Stage::set(ircd).await;
+    let stage = Stage::set(ircd).await;
     let network =
         stage.network().set("bot", "sasl_account", "\"thebot\"").set("bot", "sasl_password", "\"bot secret\"");
     let bridge = stage.bridge().network(network).extra(
