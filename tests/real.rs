@@ -47,5 +47,7 @@ mod outages;
 mod people;
 #[path = "real/queries.rs"]
 mod queries;
+#[path = "real/splits.rs"]
+mod splits;
 #[path = "real/town.rs"]
 mod town;

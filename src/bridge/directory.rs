@@ -415,8 +415,8 @@ impl Directory {
 
     /// Who has a nick, as far as the channels that we observe tell.
     pub(super) fn identity(&self, network: &NetworkId, nick: &Folded) -> Option<Identity> {
-        let person = self.seen(network, nick).next()?;
-        Some(Identity::new(&person.source, person.account.clone()))
+        let seen = self.seen(network, nick).map(|person| Identity::new(&person.source, person.account.clone()));
+        seen.filter(Identity::is_known).max_by_key(Identity::has_account)
     }
 
     /// Whoever has a nick, as each of the channels shows them that we observe.

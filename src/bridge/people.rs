@@ -121,6 +121,15 @@ impl Identity {
         Self { user: source.user.clone(), host: source.host.clone(), account }
     }
 
+    pub(super) const fn has_account(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// Whether anything is known that could prove who it is.
+    pub(super) const fn is_known(&self) -> bool {
+        self.account.is_some() || self.user.is_some() && self.host.is_some()
+    }
+
     /// Whether the two are proven to be one person: by their account where both have one, else by user name and host.
     pub(super) fn is(&self, other: &Self) -> bool {
         if let (Some(one), Some(other)) = (&self.account, &other.account) {

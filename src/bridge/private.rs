@@ -17,7 +17,7 @@ use super::{
     portal::Said,
 };
 use crate::{
-    model::{Failure, Folded, IrcAction, LinkId, MatrixKey, Reason, TextKind},
+    model::{Failure, Folded, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
     translate::{irc_to_matrix, matrix_to_irc},
 };
 
@@ -100,6 +100,14 @@ impl Core {
                 lane.push(Job::HandOver(ghost.clone()));
             }
         }
+    }
+
+    /// Somebody who has this nick is known otherwise now, by another account or host: so they are in their queries.
+    pub(super) fn known_as(&mut self, network: &NetworkId, nick: &Folded, before: &Identity, now: &Identity) {
+        let queries = self.directory.queries.iter_mut().filter(|((of, _, with), _)| of == network && with == nick);
+        let theirs =
+            queries.map(|(_, query)| query).filter(|query| query.who.as_ref().is_some_and(|who| who.is(before)));
+        theirs.for_each(|query| query.who = Some(now.clone()));
     }
 
     /// Lets what is said in a query wait until its ghost is in and knows what was said before.

@@ -322,25 +322,32 @@ impl Core {
 
     /// Somebody has logged in or out.
     pub(super) fn on_account(&mut self, link: &LinkId, source: &Source, account: Option<&str>) {
-        self.with_person(link, source, |person| person.account = account.map(ToOwned::to_owned));
+        self.with_person(link, source, source, |person| person.account = account.map(ToOwned::to_owned));
     }
 
     /// Somebody is seen under another user name and host.
     pub(super) fn on_rehosted(&mut self, link: &LinkId, source: &Source, user: &str, host: &str) {
-        self.with_person(link, source, |person| {
-            (person.source.user, person.source.host) = (Some(user.to_owned()), Some(host.to_owned()));
+        let now = Source { user: Some(user.to_owned()), host: Some(host.to_owned()), ..source.clone() };
+        self.with_person(link, source, &now, |person| {
+            (person.source.user, person.source.host) = (now.user.clone(), now.host.clone());
         });
     }
 
-    /// Changes what is known of somebody, in every channel that the link observes.
-    fn with_person(&mut self, link: &LinkId, source: &Source, change: impl Fn(&mut Person)) {
-        let Some(folded) = self.networks.get(link.network()).map(|network| network.fold(&source.nick)) else { return };
+    /// Changes what is known of somebody, in every channel that the link observes and in their queries. They are seen as
+    /// `now`.
+    fn with_person(&mut self, link: &LinkId, source: &Source, now: &Source, change: impl Fn(&mut Person)) {
+        let Some(network) = self.networks.get(link.network()) else { return };
+        let (id, folded) = (network.id.clone(), network.fold(&source.nick));
+        let account = |core: &Self| core.directory.seen(&id, &folded).find_map(|person| person.account.clone());
+        let before = Identity::new(source, account(self));
         for key in self.observed_with(link, source) {
             let channel = self.directory.channels.get_mut(&key);
             if let Some(person) = channel.and_then(|channel| channel.roster.get_mut(&folded)) {
                 change(person);
             }
         }
+        let now = Identity::new(now, account(self));
+        self.known_as(&id, &folded, &before, &now);
     }
 
     /// The channels that a link observes and that somebody is in.

@@ -11,6 +11,7 @@ on_both_kinds_of_server!(
     a_ghost_follows_its_nick,
     r79_a_private_chat_follows_who_it_is_with,
     r79_a_private_chat_never_follows_an_impostor,
+    r79_who_gets_another_host_is_still_the_same,
     who_speaks_and_leaves_at_once_is_not_left_behind,
     a_matrix_user_opens_a_private_chat,
     what_is_said_before_a_ghost_has_come_is_passed_on,
@@ -134,6 +135,21 @@ async fn r79_a_private_chat_never_follows_an_impostor(ircd: IrcdConfig) {
     world.alice.expect_message(&world.room, |from| from == DODO, "I was dora").await;
     let members = world.alice.joined_members(&chat).await;
     assert_eq!(members, [world.alice.id(), DORA]);
+}
+
+/// As with a cloak that services give when somebody logs in.
+async fn r79_who_gets_another_host_is_still_the_same(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let chat = chat_with_dora(&world).await;
+    let mask = {
+        let state = world.ircd.state();
+        let (id, _) = state.find("dora").unwrap();
+        state.mask(id)
+    };
+    let lines = format!(":{mask} CHGHOST dora user/dora\r\n:dora!dora@user/dora NICK dodo\r\n");
+    world.ircd.inject(BOT, lines.as_bytes());
+    world.alice.expect_membership(&chat, DODO, "join").await;
+    world.alice.expect_membership(&chat, DORA, "leave").await;
 }
 
 async fn who_speaks_and_leaves_at_once_is_not_left_behind(ircd: IrcdConfig) {
