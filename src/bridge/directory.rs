@@ -173,7 +173,7 @@ pub(super) struct Room {
     pub(super) follows_topic: bool,
     /// Which ghosts are to be in it, as the configuration says, and as was said since, which goes before.
     pub(super) configured: Option<Members>,
-    pub(super) said: Option<Members>,
+    said: Option<Members>,
     /// Whether who is in it is who should be.
     pub(super) accord: Accord,
 }
@@ -301,6 +301,8 @@ pub(super) struct Directory {
     pub(super) channels: HashMap<ChannelRef, Channel>,
     pub(super) rooms: HashMap<OwnedRoomId, Room>,
     pub(super) queries: HashMap<QueryRef, Query>,
+    /// Which ghosts are to be in which rooms, where that was said; also of rooms that aren't found yet.
+    said: HashMap<OwnedRoomId, Members>,
     query_rooms: HashMap<OwnedRoomId, QueryRef>,
     controls: HashMap<OwnedUserId, Lane>,
     control_rooms: HashMap<OwnedRoomId, OwnedUserId>,
@@ -355,6 +357,7 @@ impl Directory {
         if !entry.rooms.contains(&room) {
             entry.rooms.push(room.clone());
         }
+        let said = self.said.get(&room).copied();
         let portal = self.rooms.entry(room).or_insert_with_key(|room| Room {
             lane: lane(room),
             channels: Vec::new(),
@@ -363,13 +366,25 @@ impl Directory {
             bot_out: false,
             follows_topic,
             configured: None,
-            said: None,
+            said,
             accord: Accord::default(),
             known: false,
         });
         if !portal.channels.contains(channel) {
             portal.channels.push(channel.clone());
         }
+    }
+
+    /// Somebody has said which ghosts are to be in a room, or that it is as usual. Whether that is news.
+    pub(super) fn say_members(&mut self, room: &RoomId, members: Option<Members>) -> bool {
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.said = members;
+        }
+        let before = match members {
+            Some(members) => self.said.insert(room.to_owned(), members),
+            None => self.said.remove(room),
+        };
+        before != members
     }
 
     /// Adds a query. An older one of the same two is forgotten and given back.

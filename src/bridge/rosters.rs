@@ -84,8 +84,10 @@ impl Core {
     /// room isn't bridged.
     #[expect(dead_code, reason = "for a command of the room's people")]
     pub(super) fn set_members(&mut self, room: &RoomId, members: Option<Members>) -> bool {
-        let Some(state) = self.directory.rooms.get_mut(room) else { return false };
-        if std::mem::replace(&mut state.said, members) != members {
+        if !self.directory.rooms.contains_key(room) {
+            return false;
+        }
+        if self.directory.say_members(room, members) {
             self.keeper.note(Fact::Members(room.to_owned(), members));
             self.reside(room, true);
         }

@@ -275,15 +275,12 @@ fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
 
 /// Makes known what the database and the configuration know.
 async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
+    for (room, members) in core.store.room_members().await? {
+        core.directory.say_members(&room, Some(members));
+    }
     let joined = core.store.portals().await?.into_iter().filter(|portal| portal.kind == PortalKind::Joined);
     for portal in plumbed.into_iter().chain(joined) {
         core.add_portal(portal);
-    }
-    for (room, members) in core.store.room_members().await? {
-        // A room that is found later has what the configuration says until it is said again.
-        if let Some(room) = core.directory.rooms.get_mut(&room) {
-            room.said = Some(members);
-        }
     }
     for query in core.store.queries().await? {
         let Some(network) = core.networks.get(&query.network) else { continue };

@@ -3,8 +3,8 @@
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::{IrcClient, IrcdConfig};
+use super::world::{ALICE, BOT, DORA, Stage, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcClient, IrcdConfig, Network};
 
 on_both_kinds_of_server!(
     irc_users_come_and_go,
@@ -58,7 +58,7 @@ async fn irc_users_come_and_go(ircd: IrcdConfig) {
 }
 
 async fn in_large_channels_ghosts_join_when_they_speak(ircd: IrcdConfig) {
-    let stage = super::world::Stage::set(ircd).await;
+    let stage = Stage::set(ircd).await;
     let mut crowd: Vec<IrcClient> = Vec::new();
     for n in 0..12 {
         let client = stage.ircd.client(&format!("silent{n}")).await;
@@ -105,7 +105,7 @@ async fn r77_a_room_has_the_members_that_it_is_configured_to_have(ircd: IrcdConf
         ("speakers", &["dora"], &["dora", "talks"]),
         ("none", &["dora"], &["dora", "talks"]),
     ] {
-        let stage = super::world::Stage::set(ircd.clone()).await;
+        let stage = Stage::set(ircd.clone()).await;
         let before = stage.ircd.client("before").await;
         before.join(TEA).await;
         let bridge = stage.bridge().network(stage.network().set("portals", "members", &format!("\"{members}\"")));
@@ -141,7 +141,17 @@ async fn r77_a_room_has_the_members_that_it_is_configured_to_have(ircd: IrcdConf
 }
 
 async fn r77_what_was_said_of_a_room_goes_before_its_configuration(ircd: IrcdConfig) {
-    let mut world = World::with(ircd, |network| network.set("portals", "members", "\"none\"")).await;
+    let mut stage = Stage::set(ircd).await;
+    // A room that is looked for when the bridge has started.
+    let options = json!({ "preset": "public_chat", "room_alias_name": "tearoom" });
+    stage.room = stage.alice.create_room(options).await;
+    let network = Network::new("net", stage.ircd.address()).plumb(TEA, "#tearoom:hs.test");
+    let network = match stage.ircd.certificate() {
+        Some(certificate) => network.tls(certificate),
+        None => network,
+    };
+    let bridge = stage.bridge().network(network.set("portals", "members", "\"none\""));
+    let mut world = stage.start(bridge).await;
     let eve = world.ircd.client("eve").await;
     eve.join(TEA).await;
     world.settle("one").await;
@@ -157,7 +167,7 @@ async fn r77_what_was_said_of_a_room_goes_before_its_configuration(ircd: IrcdCon
 }
 
 async fn r77_when_a_crowd_has_gone_everyone_who_stays_comes(ircd: IrcdConfig) {
-    let stage = super::world::Stage::set(ircd).await;
+    let stage = Stage::set(ircd).await;
     let mut crowd: Vec<IrcClient> = Vec::new();
     for n in 0..8 {
         let client = stage.ircd.client(&format!("silent{n}")).await;
