@@ -165,10 +165,10 @@ impl Core {
             match verdict {
                 Verdict::Left => self.left(&key, source, Some(&reason)),
                 Verdict::Suspect => self.lost(&key, source, &reason, Some(words.clone())),
-                Verdict::Split(_) => self.lost(&key, source, &reason, None),
+                Verdict::Split | Verdict::Proof(_) => self.lost(&key, source, &reason, None),
             }
         }
-        if let Verdict::Split(since) = verdict {
+        if let Verdict::Proof(since) = verdict {
             let channels = self.directory.channels.iter_mut().filter(|(key, _)| key.0 == *link.network());
             channels.for_each(|(_, channel)| channel.lost.prove(&words, since));
         }

@@ -23,8 +23,10 @@ pub(super) enum Verdict {
     Left,
     /// It may be a split's.
     Suspect,
-    /// It is a split's; and so are those with the same words since then.
-    Split(Millis),
+    /// It is a split's.
+    Split,
+    /// It is a split's, and so are those with the same words since then.
+    Proof(Millis),
 }
 
 /// The splits of a network.
@@ -46,7 +48,7 @@ impl Splits {
     /// Somebody quit with these words; `told`: the server says that it is a split. Several links may tell of the same.
     pub(super) fn quit(&mut self, nick: &Folded, words: &str, told: bool, now: Millis) -> Verdict {
         if told {
-            return Verdict::Split(now);
+            return Verdict::Split;
         }
         if !names_two_servers(words) {
             return Verdict::Left;
@@ -58,7 +60,7 @@ impl Splits {
         });
         let recent = self.recent.entry(words.to_owned()).or_default();
         if recent.until > now {
-            return Verdict::Split(now);
+            return Verdict::Split;
         }
         if recent.quits.iter().all(|(other, _)| other != nick) {
             recent.quits.push((nick.clone(), now));
@@ -69,7 +71,7 @@ impl Splits {
         recent.until = now + GOES_ON;
         let first = recent.quits.iter().map(|(_, at)| *at).min();
         recent.quits = Vec::new();
-        Verdict::Split(first.unwrap_or(now))
+        Verdict::Proof(first.unwrap_or(now))
     }
 }
 
@@ -189,13 +191,13 @@ mod tests {
     fn r78_a_split_is_told_or_many_that_quit_at_once() {
         let mut splits = Splits::default();
         assert_eq!(splits.quit(&nick(0), "bye", false, 0), Verdict::Left);
-        assert_eq!(splits.quit(&nick(0), "bye", true, 0), Verdict::Split(0));
+        assert_eq!(splits.quit(&nick(0), "bye", true, 0), Verdict::Split);
         for n in 1..MANY {
             assert_eq!(splits.quit(&nick(n), WORDS, false, 10), Verdict::Suspect);
             assert_eq!(splits.quit(&nick(n), WORDS, false, 10), Verdict::Suspect, "told by two links");
         }
-        assert_eq!(splits.quit(&nick(0), WORDS, false, 500), Verdict::Split(10));
-        assert_eq!(splits.quit(&nick(9), WORDS, false, 50_000), Verdict::Split(50_000), "a late one");
+        assert_eq!(splits.quit(&nick(0), WORDS, false, 500), Verdict::Proof(10));
+        assert_eq!(splits.quit(&nick(9), WORDS, false, 50_000), Verdict::Split, "a late one");
         assert_eq!(splits.quit(&nick(9), WORDS, false, 70_000), Verdict::Suspect, "another time");
         for n in 0..20_u8 {
             let now = 100_000 + 300 * Millis::from(n);
@@ -235,7 +237,7 @@ mod tests {
                     let verdict = splits.quit(&nick, WORDS, what == 0, now);
                     let suspect = (verdict == Verdict::Suspect).then(|| WORDS.to_owned());
                     lost.lose(nick.clone(), person(n), String::new(), suspect, now);
-                    if let Verdict::Split(since) = verdict {
+                    if let Verdict::Proof(since) = verdict {
                         lost.prove(WORDS, since);
                     }
                     away.insert(nick, now);
