@@ -53,5 +53,7 @@ mod probes;
 mod queries;
 #[path = "real/ranks.rs"]
 mod ranks;
+#[path = "real/splits.rs"]
+mod splits;
 #[path = "real/town.rs"]
 mod town;

@@ -24,6 +24,8 @@ mod full_disk;
 mod ghosts;
 #[path = "stories/health.rs"]
 mod health;
+#[path = "stories/histories.rs"]
+mod histories;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/journal.rs"]
@@ -40,6 +42,10 @@ mod portals;
 mod puppets;
 #[path = "stories/ranks.rs"]
 mod ranks;
+#[path = "stories/reconciler.rs"]
+mod reconciler;
+#[path = "stories/splits.rs"]
+mod splits;
 #[path = "stories/strict.rs"]
 mod strict;
 #[path = "stories/world.rs"]

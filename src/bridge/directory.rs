@@ -12,9 +12,17 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
-    channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, privacy::Readers, witnesses::Witnesses,
+    channel_modes::ChannelModes,
+    observer::Watch,
+    outbox::Lane,
+    people::{Identity, Person, Roster},
+    privacy::Readers,
+    reconciler::Accord,
+    residents::{self, is_crowded},
+    splits::Lost,
+    witnesses::Witnesses,
 };
-use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
+use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, Members, Millis, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
 const BOT_RETRY: Duration = Duration::from_mins(5);
@@ -37,10 +45,36 @@ pub(super) struct Channel {
     /// Who has told which line, where several links tell.
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
+    /// Who isn't in it since the network split, and may be back: they stay in its rooms.
+    pub(super) lost: Lost,
+    /// When its observer last told the whole roster; none if it hasn't yet.
+    pub(super) told: Option<Millis>,
+    /// When its observer was last asked for it.
+    pub(super) asked: Millis,
+    /// Whether it has too many people for all of them to be in its rooms.
+    pub(super) crowded: bool,
     pub(super) modes: ChannelModes,
     pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
+}
+
+impl Channel {
+    /// How many people of others its rooms have to hold.
+    pub(super) fn people(&self) -> usize {
+        self.roster.others() + self.lost.len()
+    }
+
+    /// Whether somebody of this nick is in it, or may be back.
+    pub(super) fn holds(&self, nick: &Folded) -> bool {
+        self.roster.get(nick).is_some() || self.lost.contains(nick)
+    }
+
+    /// Looks whether it is crowded; true if that has changed.
+    pub(super) fn measure(&mut self, limit: usize) -> bool {
+        let crowded = is_crowded(self.crowded, self.people(), limit);
+        std::mem::replace(&mut self.crowded, crowded) != crowded
+    }
 }
 
 /// A channel that the bot was refused from or removed from.
@@ -132,12 +166,19 @@ pub(super) struct Room {
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
+    /// Whether the list of members was here since the bot came in.
+    known: bool,
     /// Whether the bot was shown out, and hasn't come back.
     bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
     pub(super) follows_topic: bool,
     /// If it is strict: who reads here, and whether IRC sees them.
     pub(super) readers: Option<Readers>,
+    /// Which ghosts are to be in it, as the configuration says, and as was said since, which goes before.
+    pub(super) configured: Option<Members>,
+    said: Option<Members>,
+    /// Whether who is in it is who should be.
+    pub(super) accord: Accord,
 }
 
 impl Room {
@@ -146,9 +187,28 @@ impl Room {
         self.heard_of.is_none()
     }
 
+    /// Which of the ghosts of a channel's people are to be in the room.
+    pub(super) fn members_from(&self, channel: &Channel) -> Members {
+        residents::members(self.said.or(self.configured), channel.crowded)
+    }
+
     /// The bot goes in (again): the list of members will follow.
     pub(super) fn entering(&mut self) {
+        self.known = false;
         self.heard_of = Some(HashSet::new());
+    }
+
+    /// Whether it is known who is in it.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The list of members is asked for again, to compare. False if there is one to come anyhow, or the bot isn't there.
+    pub(super) fn listing(&mut self) -> bool {
+        if self.known && !self.bot_out {
+            self.heard_of = Some(HashSet::new());
+        }
+        self.known && !self.bot_out
     }
 
     /// The bot was shown out of the room.
@@ -163,7 +223,7 @@ impl Room {
 
     /// Whether what the bot says in the room reaches `user`: both are in it, as far as we know.
     pub(super) fn reaches(&self, user: &UserId) -> bool {
-        let unheard = self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
+        let unheard = !self.known && self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
         !self.bot_out && (unheard || self.members.contains_key(user))
     }
 
@@ -179,13 +239,28 @@ impl Room {
         self.members.remove(user).is_some()
     }
 
-    /// The list of members is here. What we heard since it was asked for stands, as the list may be older than that;
-    /// if it is newer, what made the difference is still to be heard. Answers with those who had gone unheard.
+    /// The bot is in, and the list of members is here. Answers with those who had gone unheard.
     pub(super) fn entered(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> Vec<OwnedUserId> {
-        self.bot_out = false;
+        (self.known, self.bot_out) = (true, false);
+        self.listed(list).1
+    }
+
+    /// The list of members that was asked for to compare is here. Answers with those who had come and those who had gone
+    /// unheard.
+    pub(super) fn compared(
+        &mut self,
+        list: Vec<(OwnedUserId, Option<String>)>,
+    ) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
+        if self.known && self.heard_of.is_some() { self.listed(list) } else { Default::default() }
+    }
+
+    /// What we heard since the list was asked for stands, as it may be older than that; if it is newer, what made the
+    /// difference is still to be heard.
+    fn listed(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
         let heard = self.heard_of.take().unwrap_or_default();
         let before = std::mem::take(&mut self.members);
         self.members = list.into_iter().filter(|(user, _)| !heard.contains(user)).collect();
+        let come = self.members.keys().filter(|user| !before.contains_key(*user)).cloned().collect();
         let mut gone = Vec::new();
         for (user, name) in before {
             if heard.contains(&user) {
@@ -194,7 +269,7 @@ impl Room {
                 gone.push(user);
             }
         }
-        gone
+        (come, gone)
     }
 }
 
@@ -203,6 +278,8 @@ impl Room {
 pub(super) struct Query {
     pub(super) lane: Lane,
     pub(super) nick: String,
+    /// Who that was when last seen, if they were.
+    pub(super) who: Option<Identity>,
     /// `None` while the room is being made.
     pub(super) room: Option<OwnedRoomId>,
     /// While its ghost comes into the room to which it was invited.
@@ -234,6 +311,8 @@ pub(super) struct Directory {
     pub(super) channels: HashMap<ChannelRef, Channel>,
     pub(super) rooms: HashMap<OwnedRoomId, Room>,
     pub(super) queries: HashMap<QueryRef, Query>,
+    /// Which ghosts are to be in which rooms, where that was said; also of rooms that aren't found yet.
+    said: HashMap<OwnedRoomId, Members>,
     query_rooms: HashMap<OwnedRoomId, QueryRef>,
     controls: HashMap<OwnedUserId, Lane>,
     control_rooms: HashMap<OwnedRoomId, OwnedUserId>,
@@ -276,6 +355,10 @@ impl Directory {
             watch: Watch::default(),
             witnesses: Witnesses::default(),
             roster: Roster::default(),
+            lost: Lost::default(),
+            told: None,
+            asked: Millis::MIN,
+            crowded: false,
             modes: ChannelModes::default(),
             topic: Topic::default(),
             trouble: Trouble::default(),
@@ -284,6 +367,7 @@ impl Directory {
         if !entry.rooms.contains(&room) {
             entry.rooms.push(room.clone());
         }
+        let said = self.said.get(&room).copied();
         let portal = self.rooms.entry(room).or_insert_with_key(|room| Room {
             lane: lane(room),
             channels: Vec::new(),
@@ -292,10 +376,26 @@ impl Directory {
             bot_out: false,
             follows_topic,
             readers: None,
+            configured: None,
+            said,
+            accord: Accord::default(),
+            known: false,
         });
         if !portal.channels.contains(channel) {
             portal.channels.push(channel.clone());
         }
+    }
+
+    /// Somebody has said which ghosts are to be in a room, or that it is as usual. Whether that is news.
+    pub(super) fn say_members(&mut self, room: &RoomId, members: Option<Members>) -> bool {
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.said = members;
+        }
+        let before = match members {
+            Some(members) => self.said.insert(room.to_owned(), members),
+            None => self.said.remove(room),
+        };
+        before != members
     }
 
     /// Adds a query. An older one of the same two is forgotten and given back.
@@ -369,6 +469,32 @@ impl Directory {
         }
     }
 
+    /// Whom a query is with is called otherwise now. Gives its room's lane, unless its user has another with that nick,
+    /// or it isn't in its room yet.
+    pub(super) fn move_query(&mut self, key: &QueryRef, nick: &str, new: Folded) -> Option<&Lane> {
+        let new = (key.0.clone(), key.1.clone(), new);
+        let is_settled = |query: &Query| query.room.is_some() && query.entering.is_none() && query.successor.is_none();
+        if self.queries.contains_key(&new) || !self.queries.get(key).is_some_and(is_settled) {
+            return None;
+        }
+        let mut query = self.remove_query(key)?;
+        nick.clone_into(&mut query.nick);
+        self.put_query(new.clone(), query);
+        self.queries.get(&new).map(|query| &query.lane)
+    }
+
+    /// Who has a nick, as far as the channels that we observe tell.
+    pub(super) fn identity(&self, network: &NetworkId, nick: &Folded) -> Option<Identity> {
+        let seen = self.seen(network, nick).map(|person| Identity::new(&person.source, person.account.clone()));
+        seen.filter(Identity::is_known).max_by_key(Identity::has_account)
+    }
+
+    /// Whoever has a nick, as each of the channels shows them that we observe.
+    pub(super) fn seen(&self, network: &NetworkId, nick: &Folded) -> impl Iterator<Item = &Person> {
+        let channels = self.channels.iter().filter(move |((of, _), _)| of == network);
+        channels.filter_map(move |(_, channel)| channel.roster.get(nick))
+    }
+
     /// Forgets a query.
     pub(super) fn remove_query(&mut self, key: &QueryRef) -> Option<Query> {
         let query = self.queries.remove(key)?;
@@ -426,6 +552,7 @@ impl Directory {
         for old in theirs {
             let Some(mut channel) = self.channels.remove(&old) else { continue };
             channel.roster.refold(mapping);
+            channel.lost.refold(mapping);
             let new = (network.clone(), mapping.fold(&channel.name));
             for room in &channel.rooms {
                 let portals = self.rooms.get_mut(room).into_iter().flat_map(|room| &mut room.channels);
@@ -455,7 +582,7 @@ impl Directory {
 mod tests {
     use ruma::user_id;
 
-    use super::{super::people::Person, *};
+    use super::*;
     use crate::model::{Failure, Reason, Source};
 
     #[test]
@@ -510,6 +637,10 @@ mod tests {
             bot_out: false,
             follows_topic: false,
             readers: None,
+            configured: None,
+            said: None,
+            accord: Accord::default(),
+            known: false,
         }
     }
 
@@ -528,6 +659,18 @@ mod tests {
         assert_eq!(room.members, members);
         // And from here on the events are all there is.
         assert!(room.went(a));
+        // Asked again, it tells what was never heard.
+        room.came(d, None);
+        assert!(room.listing() && !room.reaches(c));
+        room.went(d);
+        let list = [b, c, d].map(|user| (user.to_owned(), None));
+        assert_eq!(room.compared(list.clone().into()), (vec![c.to_owned()], vec![]));
+        assert_eq!(room.compared(list.into()), (vec![], vec![]), "nobody asked");
+        assert!(room.went(c));
+        assert!(room.listing());
+        assert_eq!(room.compared(vec![]), (vec![], vec![b.to_owned()]));
+        room.came(b, None);
+        room.heard_of = None;
         assert!(room.entered(vec![(a.to_owned(), None)]).contains(&b.to_owned()));
     }
 
@@ -575,6 +718,7 @@ mod tests {
         let query = |nick: &str, room: Option<&RoomId>| Query {
             lane: Lane::idle(),
             nick: nick.to_owned(),
+            who: None,
             room: room.map(ToOwned::to_owned),
             entering: None,
             successor: None,
@@ -610,7 +754,11 @@ mod tests {
         assert!(directory.invite_query(key("dora"), c, query("dora", Some(c))).is_none());
         assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "it goes on in the other");
         assert_eq!(directory.query_in(c).and_then(|query| query.room.as_deref()), Some(c));
-        directory.remove_query(&key("dora"));
+        // She is called otherwise now; the room goes with her, unless there is one already.
+        assert!(directory.move_query(&key("dora"), "Eve", mapping.fold("eve")).is_none());
+        assert!(directory.move_query(&key("dora"), "Dodo", mapping.fold("dodo")).is_some());
+        assert!(is_query(&directory, c, "dodo") && !directory.queries.contains_key(&key("dora")));
+        directory.remove_query(&key("dodo"));
         assert!(matches!(directory.kind(c), RoomKind::Unknown) && is_query(&directory, b, "eve"));
     }
 

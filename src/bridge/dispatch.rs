@@ -24,6 +24,7 @@ use super::{
     ours::Ours,
     outbox::{Job, Outbox},
     puppets::Puppets,
+    reconciler::Reconciler,
     unplaced::Unplaced,
 };
 use crate::{
@@ -55,6 +56,8 @@ pub(crate) enum Input {
     Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
     /// The bot is in a room with portals, and these are its people, and those who may become so: whether they are asked in.
     RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)>, asking: Vec<(OwnedUserId, bool)> },
+    /// The homeserver has said who is in a room, or couldn't.
+    RoomCompared { room: OwnedRoomId, people: Option<Vec<(OwnedUserId, Option<String>)>> },
     /// A strict room has waited for a while, since then; for a while once more?
     RoomWaits { room: OwnedRoomId, since: Millis, again: bool },
     /// A reader of a strict room, awaited since then, should have been seen on IRC.
@@ -77,6 +80,8 @@ pub(crate) enum Input {
     Found { room: OwnedRoomId, alias: OwnedRoomAliasId },
     /// The room for an alias was made, or could not be.
     AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
+    /// A second has passed.
+    Tick,
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -114,6 +119,7 @@ pub(crate) struct Core {
     pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
     pub(super) stopping: bool,
+    pub(super) reconciler: Reconciler,
     pub(super) outbox: Arc<Outbox>,
     pub(super) pool: Arc<dyn ConnectionPool>,
     pub(super) store: Arc<dyn Store>,
@@ -131,7 +137,10 @@ impl Core {
         while let Some(input) = inputs.recv().await {
             match input {
                 Input::End => return,
-                input => self.on_input(input).await,
+                input => {
+                    self.on_input(input).await;
+                    self.join_all().await;
+                }
             }
         }
     }
@@ -160,7 +169,8 @@ impl Core {
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
             Input::RoomReady { room, members, asking } => self.on_room_ready(&room, members, asking).await,
-            Input::RoomWaits { room, since, again } => self.on_room_waits(&room, since, again).await,
+            Input::RoomCompared { room, people } => self.on_room_compared(&room, people).await,
+            Input::RoomWaits { room, since, again } => self.on_room_waits(&room, since, again),
             Input::ReaderOverdue { room, user, since } => self.on_reader_overdue(&room, &user, since).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
             Input::QueryEntered { room, missed } => self.on_query_entered(&room, missed).await,
@@ -173,6 +183,7 @@ impl Core {
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
+            Input::Tick => self.on_tick().await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
@@ -295,8 +306,9 @@ impl Core {
         match event.body {
             PoolEventBody::Fate { command, fate } => self.on_fate(command, fate).await,
             PoolEventBody::State(state) => self.on_link_state(&event.link, state).await,
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
-                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
+                let said =
+                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
                 self.on_irc_text(&event.link, said).await;
             }
             PoolEventBody::Irc(irc) => self.on_irc(&event.link, event.key, irc).await,
@@ -319,8 +331,9 @@ impl Core {
             None => event,
         };
         match event.body {
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
-                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
+                let said =
+                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
                 self.on_irc_text_again(&event.link, said).await;
             }
             _ => self.journal.settle_irc(event.key),
@@ -334,7 +347,7 @@ impl Core {
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
             }
-            IrcEvent::Quit { source, reason } => self.on_quit(link, &source, reason.as_deref()),
+            IrcEvent::Quit { source, reason, split } => self.on_quit(link, &source, reason.as_deref(), split),
             IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),

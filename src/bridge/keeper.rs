@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    model::{Isupport, MatrixKey, NetworkId},
+    model::{Folded, Isupport, MatrixKey, Members, NetworkId},
     store::{Journal, Portal, Query, Store, StoreError},
 };
 
@@ -25,7 +25,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 pub(super) enum Fact {
     Portal(Portal),
     Query(Query),
+    /// The query in this room is with this nick now.
+    QueryMoved(OwnedRoomId, String, Folded),
     QueryIsOver(OwnedRoomId),
+    Members(OwnedRoomId, Option<Members>),
     ControlRoom(OwnedUserId, OwnedRoomId),
     NoControlRoom(OwnedRoomId),
     PuppetNick(NetworkId, OwnedUserId, String),
@@ -38,6 +41,9 @@ impl fmt::Display for Fact {
         match self {
             Self::Portal(portal) => write!(f, "that {} is {} on {}", portal.room, portal.channel, portal.network),
             Self::Query(query) => write!(f, "that {} is {}'s query", query.room, query.user),
+            Self::QueryMoved(room, nick, _) => write!(f, "that the query in {room} is with {nick}"),
+            Self::Members(room, Some(members)) => write!(f, "that {room} has {members} members"),
+            Self::Members(room, None) => write!(f, "that {room} has the members that are usual"),
             Self::QueryIsOver(room) => write!(f, "that the query in {room} is over"),
             Self::ControlRoom(user, room) => write!(f, "that {room} is {user}'s control room"),
             Self::NoControlRoom(room) => write!(f, "that {room} is no control room any more"),
@@ -127,6 +133,8 @@ async fn write(store: &dyn Store, fact: &Fact) -> Result<(), StoreError> {
     match fact {
         Fact::Portal(portal) => store.put_portal(portal).await,
         Fact::Query(query) => store.put_query(query).await,
+        Fact::QueryMoved(room, nick, folded) => store.move_query(room, nick, folded).await.map(drop),
+        Fact::Members(room, members) => store.put_room_members(room, *members).await,
         Fact::QueryIsOver(room) => store.remove_query(room).await,
         Fact::ControlRoom(user, room) => store.put_control_room(user, room).await,
         Fact::NoControlRoom(room) => store.remove_control_room(room).await,

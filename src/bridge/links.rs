@@ -101,6 +101,7 @@ impl Core {
         let name = channel.name.clone();
         let before = std::mem::replace(&mut channel.watch, watch.clone());
         if watch.observer != before.observer {
+            channel.told = None;
             if let Some(puppet) = watch.observer.as_ref().filter(|link| !link.is_bot()) {
                 channel.witnesses.begins(puppet, self.clock.now());
             }

@@ -268,8 +268,8 @@ impl Core {
     /// Begins a portal: its room's lane goes in, and the rest follows when it is there.
     pub(super) fn add_portal(&mut self, portal: Portal) {
         let outbox = self.outbox.clone();
-        let folded = match self.networks.get(&portal.network) {
-            Some(network) => network.fold(&portal.channel),
+        let (folded, configured) = match self.networks.get(&portal.network) {
+            Some(network) => (network.fold(&portal.channel), network.members(&portal.channel)),
             None => return,
         };
         let follows_topic = portal.kind == PortalKind::Joined;
@@ -286,9 +286,12 @@ impl Core {
         }
         let strict = self.is_strict(&key, &portal.channel, portal.kind);
         let lane = |room: &RoomId| outbox.portal_lane(room, strict);
-        let room = portal.room.clone();
-        self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
-        if let Some(room) = self.directory.rooms.get_mut(&room).filter(|_| strict) {
+        self.directory.add_portal(portal.room.clone(), &key, portal.channel, portal.key, follows_topic, lane);
+        let Some(room) = self.directory.rooms.get_mut(&portal.room) else { return };
+        if let Some(members) = configured {
+            room.configured = Some(members);
+        }
+        if strict {
             room.readers.get_or_insert_default();
         }
     }

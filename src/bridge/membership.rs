@@ -30,6 +30,7 @@ impl Core {
         for key in &channels {
             self.ranks_known(key);
         }
+        self.begin_accord(room);
         for user in gone {
             self.leave_channels(&channels, &user, None).await;
         }
@@ -45,7 +46,7 @@ impl Core {
                 _ => Vec::new(),
             };
             for user in back {
-                if let Err(failure) = self.enter_channel(key, &user).await {
+                if let Err(failure) = self.enter_channel(key, &user) {
                     tracing::warn!(%user, network = %key.0, %failure, "a puppet can't come back");
                     self.cannot_be_seen(key, &user, &failure.to_string());
                 }
@@ -55,17 +56,17 @@ impl Core {
             readers.may_come(&asking);
             self.readers_known(room);
             for (user, invited) in asking {
-                self.asks_in(room, &user, invited).await;
+                self.asks_in(room, &user, invited);
             }
         }
     }
 
     /// Brings a Matrix user's puppet into a channel.
-    pub(super) async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+    pub(super) fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
-        self.want_channel(&link, &key.1, channel).await;
+        self.want_channel(&link, &key.1, channel);
         Ok(())
     }
 
@@ -117,7 +118,7 @@ impl Core {
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
-                        if let Err(failure) = self.enter_channel(key, target).await {
+                        if let Err(failure) = self.enter_channel(key, target) {
                             self.cannot_be_seen(key, target, &failure.to_string());
                             return self.told(origin, &failure);
                         }
@@ -131,9 +132,9 @@ impl Core {
                 self.leave_channels(&channels, target, reason.as_deref()).await;
             }
             "leave" | "ban" => _ = self.asks_no_more(&event.room_id, target).await,
-            "knock" => self.asks_in(&event.room_id, target, false).await,
+            "knock" => self.asks_in(&event.room_id, target, false),
             // They need only accept, whoever has invited them.
-            "invite" => self.asks_in(&event.room_id, target, true).await,
+            "invite" => self.asks_in(&event.room_id, target, true),
             _ => {}
         }
         // What came before it is known by now.
@@ -191,7 +192,7 @@ impl Core {
         let commands: Vec<_> = kicks.iter().map(|(key, channel, _)| (*key, &**channel)).collect();
         let commands = self.commands_for(origin, &commands);
         for ((key, _, action), command) in kicks.into_iter().zip(commands) {
-            match self.enter_channel(key, &origin.sender).await {
+            match self.enter_channel(key, &origin.sender) {
                 Ok(()) => {
                     let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
                     self.act(&link, command, action).await;

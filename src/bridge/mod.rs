@@ -12,6 +12,8 @@
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `privacy` | who may read in a strict room |
 //! | `ranks` | what ranks on IRC are worth in a room |
+//! | `splits` | whom the network has lost for a moment |
+//! | `residents`, `reconciler` | which ghosts belong into a room, and whether they are there |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
@@ -44,7 +46,10 @@ mod privacy;
 mod private;
 mod puppets;
 mod ranks;
+mod reconciler;
+mod residents;
 mod rosters;
+mod splits;
 mod start;
 mod unplaced;
 mod witnesses;

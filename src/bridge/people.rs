@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::{residents::Ties, splits::Lost};
 use crate::model::{CaseMapping, Folded, LinkId, Source};
 
 /// Somebody in a channel.
@@ -15,6 +16,8 @@ pub(super) struct Person {
     pub(super) account: Option<String>,
     /// Which of our links they are, if any.
     pub(super) ours: Option<LinkId>,
+    /// What ties them to the channel's rooms.
+    pub(super) ties: Ties,
 }
 
 /// Everyone in a channel, ourselves included.
@@ -83,13 +86,24 @@ impl Roster {
         }
     }
 
-    /// Takes over what `before` knew of the accounts of who is still there.
-    pub(super) fn learn_accounts(&mut self, before: &Self) {
+    /// Takes over what `before` knew of who is still there.
+    pub(super) fn remember(&mut self, before: &Self) {
         for (nick, person) in &mut self.people {
-            if person.account.is_none()
-                && let Some(same) = before.get(nick).filter(|before| before.source == person.source)
-            {
+            let Some(same) = before.get(nick) else { continue };
+            // Whoever has the nick has the ghost that came or spoke.
+            person.ties = same.ties;
+            // The account isn't in NAMES.
+            if person.account.is_none() && same.source == person.source {
                 person.account.clone_from(&same.account);
+            }
+        }
+    }
+
+    /// Takes over what was known of who is back from a split.
+    pub(super) fn remember_lost(&mut self, lost: &mut Lost) {
+        for (nick, person) in &mut self.people {
+            if let Some(back) = lost.back(nick) {
+                person.ties = back.ties;
             }
         }
     }
@@ -111,10 +125,42 @@ impl FromIterator<(Folded, Person)> for Roster {
     }
 }
 
+/// By what somebody is known to be the same under another nick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    user: Option<String>,
+    host: Option<String>,
+    account: Option<String>,
+}
+
+impl Identity {
+    pub(super) fn new(source: &Source, account: Option<String>) -> Self {
+        Self { user: source.user.clone(), host: source.host.clone(), account }
+    }
+
+    pub(super) const fn has_account(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// Whether anything is known that could prove who it is.
+    pub(super) const fn is_known(&self) -> bool {
+        self.account.is_some() || self.user.is_some() && self.host.is_some()
+    }
+
+    /// Whether the two are proven to be one person: by their account where both have one, else by user name and host.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        if let (Some(one), Some(other)) = (&self.account, &other.account) {
+            return one == other;
+        }
+        let known = self.user.is_some() && self.host.is_some();
+        known && (&self.user, &self.host) == (&other.user, &other.host)
+    }
+}
+
 impl Person {
     /// Somebody of whom nothing more is known.
     pub(super) const fn new(source: Source, ours: Option<LinkId>) -> Self {
-        Self { source, ranks: String::new(), account: None, ours }
+        Self { source, ranks: String::new(), account: None, ours, ties: Ties { came: false, spoke: false } }
     }
 
     /// They are given a rank, or it is taken from them. Whether that changes anything.
@@ -132,6 +178,27 @@ impl Person {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r79_the_account_proves_who_it_is_or_user_name_and_host() {
+        let who = |mask: &str, account: &str| {
+            let (user, host) = mask.split_once('@').unzip();
+            let source = Source { nick: "n".into(), user: user.map(Into::into), host: host.map(Into::into) };
+            Identity::new(&source, Some(account.to_owned()).filter(|account| !account.is_empty()))
+        };
+        for (one, other, same) in [
+            (who("u@h", "a"), who("v@i", "a"), true),
+            (who("u@h", "a"), who("u@h", "b"), false),
+            (who("u@h", "a"), who("u@h", ""), true),
+            (who("u@h", ""), who("u@h", ""), true),
+            (who("u@h", ""), who("u@i", ""), false),
+            (who("u@h", ""), who("v@h", ""), false),
+            (who("", ""), who("", ""), false),
+            (who("", "a"), who("", ""), false),
+        ] {
+            assert_eq!((one.is(&other), other.is(&one)), (same, same), "{one:?} {other:?}");
+        }
+    }
 
     fn person(nick: &str, ours: bool) -> (Folded, Person) {
         let link = LinkId::bot("net".parse().unwrap());

@@ -25,6 +25,8 @@ pub(super) struct Said {
     pub(super) target: TextTarget,
     pub(super) kind: TextKind,
     pub(super) text: String,
+    /// The sender's account, if the server tells.
+    pub(super) account: Option<String>,
     /// The server's id of it.
     pub(super) msgid: Option<String>,
     pub(super) at: Millis,
@@ -68,7 +70,7 @@ impl Core {
         for ((key, channel, action), command) in actions.into_iter().zip(commands) {
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
-                    self.want_channel(&link, &key.1, channel).await;
+                    self.want_channel(&link, &key.1, channel);
                     self.act(&link, command, action).await;
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
@@ -88,7 +90,13 @@ impl Core {
     }
 
     async fn say_in_query(&mut self, query: &QueryRef, event: &Event<'_>, origin: &Origin) {
-        let nick = self.directory.queries.get(query).map(|query| query.nick.clone());
+        // Whoever has the nick is whom it is said to.
+        let who = self.directory.identity(&query.0, &query.2);
+        let query_state = self.directory.queries.get_mut(query);
+        let nick = query_state.map(|query| {
+            query.who = query.who.take().or(who);
+            query.nick.clone()
+        });
         let Some(nick) = nick.filter(|_| origin.sender == query.1) else {
             let failure = Failure::certain(Reason::NotBridged).with_detail("it is somebody else's private chat");
             return self.told(origin, &failure);
@@ -185,7 +193,7 @@ impl Core {
             }
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
-                    self.want_channel(&link, &key.1, target).await;
+                    self.want_channel(&link, &key.1, target);
                     self.act(&link, command, action).await;
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
@@ -257,7 +265,11 @@ impl Core {
         }
     }
 
-    fn channel_text(&self, key: &ChannelRef, said: &Said) {
+    fn channel_text(&mut self, key: &ChannelRef, said: &Said) {
+        let nick = self.networks.get(&key.0).map(|network| network.fold(&said.source.nick));
+        if let Some(nick) = nick {
+            self.spoke(key, &nick);
+        }
         let ghost = self.networks.get(&key.0).and_then(|network| network.ghost_of(&said.source));
         let channel = self.directory.channels.get(key);
         let (Some(channel), Some(ghost)) = (channel, ghost) else { return self.journal.settle_irc(said.key) };

@@ -121,13 +121,13 @@ impl Core {
     }
 
     /// Somebody wants to come into a strict room: they are brought onto IRC first.
-    pub(super) async fn asks_in(&mut self, room: &RoomId, user: &UserId, invited: bool) {
+    pub(super) fn asks_in(&mut self, room: &RoomId, user: &UserId, invited: bool) {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let channels = state.channels.clone();
         let Some(readers) = &mut state.readers else { return };
         readers.asking.insert(user.to_owned(), invited);
         for key in &channels {
-            if let Err(failure) = self.enter_channel(key, user).await {
+            if let Err(failure) = self.enter_channel(key, user) {
                 return self.turn_away(room, user, &failure.to_string());
             }
         }
@@ -202,7 +202,7 @@ impl Core {
     }
 
     /// A room has waited for a while (again): it is told for whom, once, and they try again to come onto IRC.
-    pub(super) async fn on_room_waits(&mut self, room: &RoomId, since: Millis, again: bool) {
+    pub(super) fn on_room_waits(&mut self, room: &RoomId, since: Millis, again: bool) {
         let Some(state) = self.directory.rooms.get(room) else { return };
         let Some(readers) = state.readers.as_ref().filter(|readers| readers.waits_since == Some(since)) else { return };
         let blockers = readers.blockers();
@@ -218,7 +218,7 @@ impl Core {
             (readers.absent.keys().cloned().collect(), state.channels.clone());
         for user in absent {
             for key in &channels {
-                if let Err(failure) = self.enter_channel(key, &user).await {
+                if let Err(failure) = self.enter_channel(key, &user) {
                     self.cannot_be_seen(key, &user, &failure.to_string());
                 }
             }

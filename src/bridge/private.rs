@@ -13,10 +13,11 @@ use super::{
     ghosts::Ghost,
     keeper::Fact,
     outbox::{Destination, Job, Lane, Receipt},
+    people::Identity,
     portal::Said,
 };
 use crate::{
-    model::{Failure, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
+    model::{Failure, Folded, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
     translate::{irc_to_matrix, matrix_to_irc},
 };
 
@@ -34,9 +35,17 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let query = self.directory.queries.entry(key).or_insert_with(|| {
             let new = Destination::NewQuery { ghost: ghost.clone(), user };
-            Query { lane: self.outbox.lane(new), nick: ghost.nick.clone(), room: None, entering: None, successor: None }
+            Query {
+                lane: self.outbox.lane(new),
+                nick: ghost.nick.clone(),
+                who: None,
+                room: None,
+                entering: None,
+                successor: None,
+            }
         });
         query.nick.clone_from(&ghost.nick);
+        query.who = Some(Identity::new(&said.source, said.account.clone()));
         let text = irc_to_matrix::message(&said.target, said.kind, &said.text);
         let receipt = Receipt::new(said.key, 1);
         query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt, outside: false });
@@ -65,7 +74,9 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let lane = self.outbox.lane(Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user });
         let entering = Some(Entering { invitation: invitation.key, waiting: Vec::new() });
-        let query = Query { lane, nick: ghost.nick.clone(), room: Some(room.clone()), entering, successor: None };
+        let who = self.directory.identity(&ghost.network, &ghost.folded);
+        let nick = ghost.nick.clone();
+        let query = Query { lane, nick, who, room: Some(room.clone()), entering, successor: None };
         if let Some(old) = self.directory.invite_query(key, &room, query) {
             self.give_up(old);
         }
@@ -81,6 +92,31 @@ impl Core {
         if let Some(earlier) = earlier {
             self.journal.settle_matrix(earlier).await;
         }
+    }
+
+    /// Somebody is called otherwise now: their queries go with them, where it is proven that they are the one whom each is
+    /// with. Who takes the old nick then begins anew.
+    pub(super) fn queries_follow(&mut self, ghost: &Arc<Ghost>, old: &Folded, who: &Identity) {
+        let queries = self.directory.queries.iter().filter(|((network, _, nick), query)| {
+            *network == ghost.network && nick == old && query.who.as_ref().is_some_and(|known| known.is(who))
+        });
+        let theirs: Vec<QueryRef> = queries.map(|(key, _)| key.clone()).collect();
+        for key in theirs {
+            if ghost.folded == *old {
+                // Only written another way.
+                self.directory.queries.entry(key).and_modify(|query| query.nick.clone_from(&ghost.nick));
+            } else if let Some(lane) = self.directory.move_query(&key, &ghost.nick, ghost.folded.clone()) {
+                lane.push(Job::HandOver(ghost.clone()));
+            }
+        }
+    }
+
+    /// Somebody who has this nick is known otherwise now, by another account or host: so they are in their queries.
+    pub(super) fn known_as(&mut self, network: &NetworkId, nick: &Folded, before: &Identity, now: &Identity) {
+        let queries = self.directory.queries.iter_mut().filter(|((of, _, with), _)| of == network && with == nick);
+        let theirs =
+            queries.map(|(_, query)| query).filter(|query| query.who.as_ref().is_some_and(|who| who.is(before)));
+        theirs.for_each(|query| query.who = Some(now.clone()));
     }
 
     /// Lets what is said in a query wait until its ghost is in and knows what was said before.

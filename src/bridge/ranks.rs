@@ -16,7 +16,7 @@ use crate::model::LinkId;
 impl Core {
     /// Everybody's ranks in a channel are known anew.
     pub(super) fn ranks_known(&self, key: &ChannelRef) {
-        for room in self.rooms_of(key) {
+        for room in self.rooms_with(key) {
             let mut ranks: HashMap<OwnedUserId, i64> = HashMap::new();
             for channel in &room.channels {
                 let Some(state) = self.directory.channels.get(channel) else { continue };
@@ -36,7 +36,7 @@ impl Core {
 
     /// Somebody's ranks in a channel have changed, or they have left with them.
     pub(super) fn rank_changed(&self, key: &ChannelRef, person: &Person) {
-        for room in self.rooms_of(key) {
+        for room in self.rooms_with(key) {
             if let Some(user) = self.matrix_user(key, person) {
                 self.rank_in(room, user);
             }
@@ -60,7 +60,7 @@ impl Core {
         room.lane.rank(user, level);
     }
 
-    fn rooms_of(&self, key: &ChannelRef) -> impl Iterator<Item = &Room> {
+    fn rooms_with(&self, key: &ChannelRef) -> impl Iterator<Item = &Room> {
         let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
         rooms.filter_map(|room| self.directory.rooms.get(room))
     }

@@ -27,6 +27,7 @@ use super::{
     ours::Ours,
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
+    reconciler::{Reconciler, tick},
     unplaced::Unplaced,
 };
 use crate::{
@@ -136,6 +137,7 @@ impl Bridge {
             journal: journal.clone(),
             core: input.clone(),
             stop: stop.clone(),
+            memberships_per_second: config.homeserver.memberships_per_second,
         });
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
         let mut puppets = Puppets::default();
@@ -159,6 +161,7 @@ impl Bridge {
             opening: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,
+            reconciler: Reconciler::new(config.homeserver.compare_seconds),
             outbox: outbox.clone(),
             pool: pool.clone(),
             store: store.clone(),
@@ -179,6 +182,7 @@ impl Bridge {
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
+        tokio::spawn(tick(input.clone(), stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
@@ -276,6 +280,9 @@ fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
 
 /// Makes known what the database and the configuration know.
 async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
+    for (room, members) in core.store.room_members().await? {
+        core.directory.say_members(&room, Some(members));
+    }
     let joined = core.store.portals().await?.into_iter().filter(|portal| portal.kind == PortalKind::Joined);
     for portal in plumbed.into_iter().chain(joined) {
         core.add_portal(portal);
@@ -287,7 +294,8 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         let (network, user) = (key.0.clone(), key.1.clone());
         let destination = Destination::Query { room: query.room.clone(), ghost, user: user.clone() };
         let lane = core.outbox.lane(destination);
-        let query = Query { lane, nick: query.nick, room: Some(query.room), entering: None, successor: None };
+        let query =
+            Query { lane, nick: query.nick, who: None, room: Some(query.room), entering: None, successor: None };
         core.directory.put_query(key, query);
         // Whoever talks with somebody is to be reached by them.
         if let Err(failure) = core.puppet(&network, &user) {

@@ -10,6 +10,7 @@ use ruma::{OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
 use toml::de::DeValue;
 
 use super::{reader::Source, secret::Secret};
+use crate::model::Members;
 
 /// Something that can stand behind a `=`.
 pub(super) trait Value: Sized {
@@ -176,6 +177,7 @@ parsed_text! {
     HttpUrl => HttpUrl::parse;
     ServerAddress => ServerAddress::parse;
     Charset => Charset::parse;
+    Members => str::parse;
 }
 
 /// The base of a web address, without a slash at its end.

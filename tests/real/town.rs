@@ -105,6 +105,12 @@ impl Town {
         Self { ircd, own_synapse: None, registration: Synapse::shared().take_registration() }
     }
 
+    /// A town whose network has a second server.
+    pub(crate) fn with_two_servers() -> (Self, InspIrcd) {
+        let (hub, leaf) = InspIrcd::start_two();
+        (Self::around(Ircd::Insp(hub)), leaf)
+    }
+
     /// A town with an `InspIRCd` that refuses whoever has this in their user name (a K-line).
     pub(crate) fn refusing(user: &str) -> Self {
         let ban = format!("<badhost host=\"*{user}*@*\" reason=\"not in this town\">");

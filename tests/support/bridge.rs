@@ -129,6 +129,7 @@ pub struct BridgeBuilder {
     networks: Vec<Network>,
     database: Option<String>,
     extra: String,
+    homeserver_keys: String,
     program: PathBuf,
     log_filter: String,
     environment: Vec<(String, OsString)>,
@@ -147,6 +148,13 @@ impl BridgeBuilder {
     #[must_use]
     pub fn database(mut self, url: &str) -> Self {
         self.database = Some(url.to_owned());
+        self
+    }
+
+    /// Sets a key of `[homeserver]` to a TOML value.
+    #[must_use]
+    pub fn homeserver(mut self, key: &str, value: &str) -> Self {
+        let _ = writeln!(self.homeserver_keys, "{key} = {value}");
         self
     }
 
@@ -191,10 +199,11 @@ impl BridgeBuilder {
         let database = self.database.clone();
         let database = database.unwrap_or_else(|| format!("sqlite://{}", folder.join("footbridge.db").display()));
         let mut text = format!(
-            "[homeserver]\nurl = {}\nserver_name = {}\n\n[appservice]\nregistration = {}\nbind = {}\nurl = {}\nbot_localpart = {}\n\n\
+            "[homeserver]\nurl = {}\nserver_name = {}\n{}\n[appservice]\nregistration = {}\nbind = {}\nurl = {}\nbot_localpart = {}\n\n\
              [database]\nurl = {}\n",
             quote(&self.homeserver),
             quote(&registration.server_name),
+            self.homeserver_keys,
             quote(&folder.join("registration.yaml").display().to_string()),
             quote(&format!("127.0.0.1:{}", registration.port())),
             quote(&registration.url),
@@ -265,6 +274,7 @@ impl Bridge {
             networks: Vec::new(),
             database: None,
             extra: String::new(),
+            homeserver_keys: String::new(),
             program: env!("CARGO_BIN_EXE_footbridge").into(),
             log_filter: "info,footbridge=debug".to_owned(),
             environment: Vec::new(),

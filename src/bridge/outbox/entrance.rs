@@ -149,18 +149,11 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
         };
         match entered.await {
             Ok(members) => {
-                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| out.ours.includes(&m.user));
-                // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
-                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.ours.bot);
-                queue.load(ghosts.map(|m| m.user).collect());
                 // Those who are asked in need only accept; the others knock.
-                let asking = people.iter().filter(|m| m.membership != Membership::Join);
+                let asking = members.iter().filter(|m| m.membership != Membership::Join && !out.ours.includes(&m.user));
                 let asking = asking.map(|m| (m.user.clone(), m.membership == Membership::Invite)).collect();
-                let members = people
-                    .into_iter()
-                    .filter(|m| m.membership == Membership::Join)
-                    .map(|m| (m.user, m.display_name))
-                    .collect();
+                let (ghosts, members) = out.joined(members);
+                queue.load(ghosts);
                 return tell_core(out, Input::RoomReady { room: room.to_owned(), members, asking }).await;
             }
             Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),

@@ -4,6 +4,7 @@
 //! in the room. What people said goes ahead of joins and leaves. To add a thing to send: a [`Job`], its arm in
 //! `worker.rs`.
 
+mod budget;
 mod entrance;
 mod missed;
 mod powers;
@@ -13,17 +14,21 @@ mod strict;
 mod worker;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::{
+    sync::{Notify, OnceCell, mpsc},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -33,11 +38,16 @@ use super::{
     ours::Ours,
 };
 use crate::{
-    matrix::{MatrixApi, MatrixError, Probe, RetryPolicy, persist},
+    matrix::{MatrixApi, MatrixError, Member, Membership, Probe, RetryPolicy, persist},
     model::{IrcKey, MatrixKey, Millis},
     store::{Journal, Store},
 };
+use budget::Budget;
 use queue::Queue;
+pub(super) use queue::Roster;
+
+/// How long the homeserver may take to say who is in a room.
+const COMPARING: Duration = Duration::from_secs(30);
 
 /// Something for a room, in order.
 #[derive(Debug)]
@@ -52,6 +62,8 @@ pub(super) enum Job {
     Topic { topic: String, topiclen: usize },
     /// A ghost is written another way now.
     Rename(Arc<Ghost>),
+    /// Whom a query is with is called otherwise now: this ghost stands for them.
+    HandOver(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.
     TurnDown(Arc<Ghost>),
     /// A Matrix user was removed from the channel: in these words, by this event.
@@ -68,6 +80,16 @@ impl Job {
     /// Whether it waits while a strict room waits for its readers: what comes from IRC, and who came to hear it.
     fn waits_for_readers(&self) -> bool {
         matches!(self, Self::Text { .. } | Self::Topic { .. } | Self::Rename(_) | Self::Admit(_))
+    }
+}
+
+impl Job {
+    /// Whose ghost says something, if this is what it says.
+    fn speaker(&self) -> Option<&OwnedUserId> {
+        match self {
+            Self::Text { ghost, .. } => Some(&ghost.user),
+            _ => None,
+        }
     }
 }
 
@@ -141,9 +163,24 @@ impl Lane {
         self.queue.depart(user, reason);
     }
 
-    /// These are all who are in the channel. Others leave; these join too if `all` says so.
-    pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
-        self.queue.roster(ghosts, all);
+    /// Somebody is called otherwise now: `after` stands for them, and comes where `before` was or if it `belongs` there.
+    pub(super) fn swap(&self, before: OwnedUserId, after: Arc<Ghost>, belongs: bool, reason: String) {
+        self.queue.swap(before, after, belongs, reason);
+    }
+
+    /// These are in the channel: let those be in the room who belong there. In how many ghosts the two differ.
+    pub(super) fn roster(&self, roster: Roster) -> usize {
+        self.queue.roster(roster)
+    }
+
+    /// How many joins and leaves wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// Lets those leave who only came to speak, and have been silent for so long.
+    pub(super) fn silent_for(&self, long: Duration) {
+        self.queue.silent_for(long);
     }
 
     /// Somebody's rank on IRC is worth this much power; 0: they have none.
@@ -178,7 +215,7 @@ impl Lane {
 
     /// Somebody on Matrix removed the ghost from the room.
     pub(super) fn removed(&self, user: &UserId) {
-        self.queue.left(user);
+        self.queue.unwelcome(user);
     }
 
     /// Whoever speaks for the bridge in the room was invited: try again to come in.
@@ -202,6 +239,8 @@ pub(super) struct OutboxParts {
     pub(super) journal: Journal,
     pub(super) core: mpsc::Sender<Input>,
     pub(super) stop: CancellationToken,
+    /// How many joins and leaves in a second; 0: no limit.
+    pub(super) memberships_per_second: u32,
 }
 
 /// Everything that lanes share.
@@ -209,6 +248,7 @@ pub(super) struct Outbox {
     pub(super) matrix: Arc<dyn MatrixApi>,
     /// The same homeserver, for joins and leaves.
     noise: Arc<dyn MatrixApi>,
+    budget: Budget,
     pub(super) ghosts: Ghosts,
     pub(super) keeper: Arc<Keeper>,
     journal: Journal,
@@ -243,11 +283,12 @@ impl Waiting {
 
 impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
-        let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop } = parts;
+        let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop, memberships_per_second } = parts;
         Arc::new(Self {
             ghosts: Ghosts::new(store, stop.clone()),
             matrix,
             noise,
+            budget: Budget::new(memberships_per_second),
             keeper,
             journal,
             core,
@@ -316,6 +357,43 @@ impl Outbox {
             }
             emptied.await;
         }
+    }
+
+    /// Asks the homeserver who is in a portal's room: the lane learns of the ghosts, the dispatcher of the people. Nothing
+    /// waits for it, and if it can't be had there is another time.
+    pub(super) fn compare(self: &Arc<Self>, room: &RoomId, lane: &Lane) {
+        let (out, room, lane) = (self.clone(), room.to_owned(), lane.clone());
+        lane.queue.comparing();
+        self.workers.spawn(async move {
+            let asked = timeout(COMPARING, out.noise.members(&room, None));
+            let listed = tokio::select! {
+                () = out.stop.cancelled() => return,
+                listed = asked => listed,
+            };
+            let people = match listed {
+                Ok(Ok(members)) => {
+                    let (ghosts, people) = out.joined(members);
+                    lane.queue.compared(&ghosts);
+                    Some(people)
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(portal.room = %room, %error, "could not compare a room with its channel");
+                    None
+                }
+                Err(_) => None,
+            };
+            // Gone only when the bridge stops.
+            drop(out.core.send(Input::RoomCompared { room, people }).await);
+        });
+    }
+
+    /// Who of a room's members are in it: our ghosts, and others with their names. The bot is nobody's ghost: a roster, in
+    /// which it never is, must not show it out.
+    fn joined(&self, members: Vec<Member>) -> (HashSet<OwnedUserId>, Vec<(OwnedUserId, Option<String>)>) {
+        let joined = members.into_iter().filter(|member| member.membership == Membership::Join);
+        let (ours, people): (Vec<_>, Vec<_>) = joined.partition(|member| self.ours.includes(&member.user));
+        let ghosts = ours.into_iter().map(|member| member.user).filter(|user| *user != self.ours.bot);
+        (ghosts.collect(), people.into_iter().map(|member| (member.user, member.display_name)).collect())
     }
 
     /// A portal room's lane. In a strict room nothing goes out before the room is secure and its readers are seen.

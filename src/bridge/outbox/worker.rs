@@ -13,7 +13,12 @@ use super::{
     queue::{Next, Queue, Wish},
 };
 use crate::{
-    bridge::{delivery, dispatch::Input, ghosts::Ghost},
+    bridge::{
+        delivery,
+        dispatch::Input,
+        ghosts::Ghost,
+        keeper::{Fact, Stopped},
+    },
     matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
     telemetry::metric,
@@ -58,7 +63,7 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
 /// Without a room: everything that waits or comes is over.
 async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
     loop {
-        match queue.next().await {
+        match queue.next(&out.budget).await {
             Next::Job(job) => {
                 match job {
                     Job::Text { receipt, .. } => settle_text(out, &receipt).await,
@@ -69,6 +74,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     Job::Notice { .. }
                     | Job::Topic { .. }
                     | Job::Rename(_)
+                    | Job::HandOver(_)
                     | Job::TurnDown(_)
                     | Job::Remove { .. }
                     | Job::Admit(_)
@@ -78,7 +84,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                 queue.done();
             }
             Next::GiveUp(receipts) => give_up(out, &receipts, queue).await,
-            Next::Wish(..) | Next::Powers | Next::Invited => {}
+            Next::Wish(..) | Next::Powers { .. } | Next::Invited => {}
             Next::End => return,
         }
     }
@@ -134,9 +140,15 @@ impl Worker {
     }
 
     /// Does one thing after the other, until the lane is closed.
-    async fn work(&self) -> Result<(), NoRoom> {
+    async fn work(mut self) -> Result<(), NoRoom> {
         loop {
-            match self.queue.next().await {
+            match self.queue.next(&self.out.budget).await {
+                Next::Job(Job::HandOver(ghost)) => {
+                    if let Some(voice) = self.hand_over(&ghost).await {
+                        self.voice = voice;
+                    }
+                    self.queue.done();
+                }
                 Next::Job(job) => {
                     self.job(job).await;
                     self.queue.done();
@@ -154,10 +166,11 @@ impl Worker {
                     let told = self.send(&format!("fbg{}", self.room), &notice(text)).await;
                     report(&self.room, "say that messages are given up", &told);
                 }
-                Next::Powers => tokio::select! {
+                Next::Powers { overdue: true, .. } => self.set_powers().await,
+                Next::Powers { since, overdue: false } => tokio::select! {
                     biased;
                     () = self.set_powers() => {}
-                    () = self.queue.job() => self.queue.powers_interrupted(),
+                    () = self.queue.job() => self.queue.powers_interrupted(since),
                 },
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
@@ -220,6 +233,7 @@ impl Worker {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost, Some(self)).await;
                 report(&self.room, "rename a ghost", &renamed);
             }
+            Job::HandOver(_) => unreachable!("it changes who speaks, and is done apart"),
             Job::TurnDown(ghost) => {
                 let out = &self.out;
                 let turned_down = async {
@@ -253,11 +267,41 @@ impl Worker {
         }
     }
 
+    /// Lets another ghost speak in a query, as whom it is with is called otherwise now. Who speaks then, if it changes.
+    async fn hand_over(&self, ghost: &Arc<Ghost>) -> Option<Voice> {
+        let Voice::Ghost(before, user) = &self.voice else { return None };
+        let come = || async {
+            self.bring_in(&*self.out.matrix, ghost).await?;
+            let moved = Fact::QueryMoved(self.room.clone(), ghost.nick.clone(), ghost.folded.clone());
+            self.out.keeper.keep(moved).await.map_err(|Stopped| MatrixError::Stopped)
+        };
+        match self.out.as_ghost(ghost, come).await {
+            Ok(()) => {}
+            Err(MatrixError::Stopped) => return None,
+            Err(error) => {
+                report(&self.room, "bring a ghost into the query that is with it now", &Err(error));
+                let (ghost, user) = (ghost.clone(), user.clone());
+                let refused = Input::QueryRefused { ghost, user, room: Some(self.room.clone()) };
+                drop(self.out.core.send(refused).await);
+                return None;
+            }
+        }
+        let reason = format!("is now {}", ghost.nick);
+        let leave = || self.out.matrix.leave(&self.room, Some(&before.user), Some(&reason));
+        report(&self.room, "let a ghost leave a query that is with another now", &self.ask(leave).await);
+        self.queue.left(&before.user);
+        Some(Voice::Ghost(ghost.clone(), user.clone()))
+    }
+
     /// Doing it again after an interruption is harmless.
     async fn wish(&self, user: &OwnedUserId, wish: &Wish) {
         match wish {
             Wish::Arrive(ghost) => {
                 let arrived = self.out.as_ghost(ghost, || self.bring_in(&*self.out.noise, ghost)).await;
+                if matches!(arrived, Err(MatrixError::Forbidden { .. })) {
+                    // What is forbidden isn't tried for ever.
+                    self.queue.unwelcome(user);
+                }
                 report(&self.room, "bring a ghost into the room", &arrived);
             }
             Wish::Depart(reason) => {
@@ -309,6 +353,9 @@ impl Worker {
     ) -> Result<(), MatrixError> {
         let txn = format!("fb{}", receipt.key);
         let send = || self.out.matrix.send(&self.room, "m.room.message", &txn, content, Some(&ghost.user), Some(at));
+        if !self.queue.has_joined(&ghost.user) {
+            self.out.budget.spend();
+        }
         let say = || async {
             self.bring_in(&*self.out.matrix, ghost).await?;
             let said = self.ask(send).await;
@@ -329,8 +376,9 @@ impl Worker {
         }
         let join = || matrix.join((&*self.room).into(), Some(&ghost.user));
         let mut joined = self.ask(join).await;
-        if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
-            let invite = || matrix.invite(&self.room, &ghost.user, None);
+        let host = self.voice.user();
+        if matches!(joined, Err(MatrixError::Forbidden { .. })) && host != Some(&ghost.user) {
+            let invite = || matrix.invite(&self.room, &ghost.user, host);
             self.ask(invite).await?;
             joined = self.ask(join).await;
         }

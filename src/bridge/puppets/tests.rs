@@ -19,6 +19,7 @@ use crate::{
         keeper::Keeper,
         ours::Ours,
         outbox::{Outbox, OutboxParts},
+        reconciler::Reconciler,
     },
     config::Config,
     irc::pool::{
@@ -80,6 +81,7 @@ async fn core(folder: &std::path::Path) -> (Core, mpsc::Receiver<Input>, Arc<Ope
         journal: journal.clone(),
         core: input.clone(),
         stop,
+        memberships_per_second: 0,
     };
     let server = config.homeserver.server_name;
     let networks = config
@@ -98,6 +100,7 @@ async fn core(folder: &std::path::Path) -> (Core, mpsc::Receiver<Input>, Arc<Ope
         remembered: HashMap::new(),
         opening: HashMap::new(),
         unplaced: None,
+        reconciler: Reconciler::new(0),
         stopping: false,
         outbox: Outbox::new(parts),
         pool: pool.clone(),
@@ -114,7 +117,7 @@ async fn core(folder: &std::path::Path) -> (Core, mpsc::Receiver<Input>, Arc<Ope
 /// Lets a puppet want to be somewhere, until the database has said who it is.
 async fn begin(core: &mut Core, inputs: &mut mpsc::Receiver<Input>, network: &str, user: &UserId) -> LinkId {
     let link = core.puppet(&network.parse().unwrap(), user).unwrap();
-    core.want_channel(&link, &CaseMapping::default().fold("#tea"), ChannelKey { name: "#tea".into(), key: None }).await;
+    core.want_channel(&link, &CaseMapping::default().fold("#tea"), ChannelKey { name: "#tea".into(), key: None });
     let identity = inputs.recv().await.unwrap();
     assert!(matches!(&identity, Input::Identity { link: whose, identity: Ok(_), .. } if *whose == link));
     core.on_input(identity).await;

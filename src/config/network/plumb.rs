@@ -10,7 +10,7 @@ use crate::{
         reader::{Section, Source},
         value::{Privacy, SecretOrNone},
     },
-    model::NetworkId,
+    model::{Members, NetworkId},
 };
 
 use super::Network;
@@ -26,6 +26,8 @@ pub struct Plumb {
     pub room: OwnedRoomOrAliasId,
     /// Who may read along. Default: as for portals.
     pub privacy: Option<Privacy>,
+    /// Which IRC users are in this room. Default: what `portals.members` says.
+    pub members: Option<Members>,
 }
 
 impl Plumb {
@@ -34,7 +36,8 @@ impl Plumb {
         let room = section.key("room").get();
         let key = section.key("key").parse(|SecretOrNone(secret)| secret.map(key).transpose()).optional();
         let privacy = section.key("privacy").optional();
-        Some(Self { channel: channel?, key: key?.flatten(), room: room?, privacy: privacy? })
+        let members = section.key("members").optional();
+        Some(Self { channel: channel?, key: key?.flatten(), room: room?, privacy: privacy?, members: members? })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         reader::{Section, Source},
         value::Privacy,
     },
-    model::NetworkId,
+    model::{Members, NetworkId},
     translate::AliasTemplate,
 };
 
@@ -27,6 +27,10 @@ pub struct Portals {
     /// For how many seconds what comes from IRC waits in a strict room for somebody who isn't seen there, before they are
     /// shown out. Default 300.
     pub privacy_patience_seconds: u32,
+    /// Which IRC users are in the rooms of all the network's channels, plumbed ones too: `full` (everyone in the
+    /// channel), `joined` (who joins from now on), `speakers` (who has spoken), `none` (only while they speak). Default:
+    /// `full` or `speakers`, as `ghosts.join_below` says.
+    pub members: Option<Members>,
 }
 
 impl Portals {
@@ -36,11 +40,13 @@ impl Portals {
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
         let privacy = section.key("privacy").or_text("open").get();
         let privacy_patience_seconds = section.key("privacy_patience_seconds").or(300).get();
+        let members = section.key("members").optional();
         Some(Self {
             join_by_alias: join_by_alias?,
             alias: alias?,
             privacy: privacy?,
             privacy_patience_seconds: privacy_patience_seconds?,
+            members: members?,
         })
     }
 }

@@ -188,6 +188,11 @@ impl FakeHomeserver {
         self.shared.paused.store(true, Ordering::Relaxed);
     }
 
+    /// What is held back will never be pushed.
+    pub fn forget_unpushed(&self) {
+        self.state().outbox.clear();
+    }
+
     /// Pushes again what was held back.
     pub fn resume(&self) {
         self.shared.paused.store(false, Ordering::Relaxed);
