@@ -114,6 +114,15 @@ pub trait MatrixApi: Send + Sync {
         as_user: Option<&UserId>,
     ) -> Result<Option<Box<RawValue>>, MatrixError>;
 
+    /// A piece of room state and who set it; `None` if it was never set.
+    async fn state_by(
+        &self,
+        room: &RoomId,
+        event_type: &str,
+        state_key: &str,
+        as_user: Option<&UserId>,
+    ) -> Result<Option<(OwnedUserId, Box<RawValue>)>, MatrixError>;
+
     /// Those whose power has no bounds and who are not named in the power levels: from room version 12 on, its creators.
     async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError>;
 

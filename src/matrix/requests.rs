@@ -27,7 +27,7 @@ use ruma::{
             },
         },
     },
-    events::{StateEventType, room::member::MembershipState},
+    events::room::member::MembershipState,
     profile::{ProfileFieldName, ProfileFieldValue},
     serde::Raw,
 };
@@ -177,12 +177,32 @@ impl MatrixApi for HomeserverClient {
         Ok(answer.map(|answer| answer.event_or_content))
     }
 
-    async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError> {
-        let kind = StateEventType::RoomCreate;
-        let mut request = get_state_event_for_key::v3::Request::new(in_path(room), kind, String::new());
+    async fn state_by(
+        &self,
+        room: &RoomId,
+        event_type: &str,
+        state_key: &str,
+        as_user: Option<&UserId>,
+    ) -> Result<Option<(OwnedUserId, Box<RawValue>)>, MatrixError> {
+        #[derive(Deserialize)]
+        struct Event {
+            sender: OwnedUserId,
+            content: Box<RawValue>,
+        }
+        let mut request = get_state_event_for_key::v3::Request::new(
+            in_path(room),
+            segment(event_type).as_ref().into(),
+            segment(state_key).into_owned(),
+        );
         request.format = StateEventFormat::Event;
-        let answer = self.call(request, as_user, || format!("read who made {room}")).await?;
-        Ok(creators(&answer.event_or_content))
+        let answer = found(self.call(request, as_user, || format!("read {event_type} of {room}")).await)?;
+        let event = answer.and_then(|answer| serde_json::from_str::<Event>(answer.event_or_content.get()).ok());
+        Ok(event.map(|event| (event.sender, event.content)))
+    }
+
+    async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError> {
+        let created = self.state_by(room, "m.room.create", "", as_user).await?;
+        Ok(created.map(|(creator, content)| creators(creator, &content)).unwrap_or_default())
     }
 
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError> {
@@ -323,22 +343,17 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
 
 /// Who may not be named in the power levels, by the event that made the room. The versions before 12 are numbers; of
 /// what else there may be, nothing is known.
-fn creators(event: &RawValue) -> Vec<OwnedUserId> {
-    #[derive(Deserialize)]
-    struct Event {
-        sender: OwnedUserId,
-        content: Content,
-    }
-    #[derive(Deserialize)]
+fn creators(creator: OwnedUserId, content: &RawValue) -> Vec<OwnedUserId> {
+    #[derive(Deserialize, Default)]
     struct Content {
         #[serde(default)]
         room_version: Option<String>,
         #[serde(default)]
         additional_creators: Vec<OwnedUserId>,
     }
-    let Ok(Event { sender, content }) = serde_json::from_str(event.get()) else { return Vec::new() };
-    let version: u32 = content.room_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(1);
-    if version < 12 { Vec::new() } else { std::iter::once(sender).chain(content.additional_creators).collect() }
+    let Content { room_version, additional_creators } = serde_json::from_str(content.get()).unwrap_or_default();
+    let version: u32 = room_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(1);
+    if version < 12 { Vec::new() } else { std::iter::once(creator).chain(additional_creators).collect() }
 }
 
 /// Reads a member event, or tells that it is none (of somebody who is in, is asked in, or asks).

@@ -1,7 +1,8 @@
 //! Who has how much power in a room (`m.room.power_levels`), beside what the bridge gives for ranks on IRC.
 //!
 //! What somebody was given, and what they had by themselves, is noted in the event itself: whatever happens to the
-//! bridge, it can be taken back, and what an admin changes meanwhile counts as theirs.
+//! bridge, it can be taken back, and what an admin changes meanwhile counts as theirs. Anybody may write such a note who may
+//! change the levels: it counts only where it is known to be ours ([`PowerLevels::disown`]).
 //! <https://spec.matrix.org/v1.18/client-server-api/#mroompower_levels>
 
 use ruma::{OwnedUserId, UserId};
@@ -22,6 +23,20 @@ impl PowerLevels {
     #[must_use]
     pub fn read(content: &RawValue) -> Option<Self> {
         serde_json::from_str(content.get()).ok().map(Self)
+    }
+
+    /// Leaves out what is noted as given, but for what `ours` notes too, word for word.
+    pub fn disown(&mut self, ours: Option<&Self>) {
+        let known = ours.and_then(|ours| ours.0.get(GIVEN)).and_then(Value::as_object);
+        match self.0.get_mut(GIVEN) {
+            Some(Value::Object(given)) => {
+                given.retain(|user, note| known.and_then(|known| known.get(user)) == Some(note));
+                if given.is_empty() {
+                    self.0.remove(GIVEN);
+                }
+            }
+            _ => _ = self.0.remove(GIVEN),
+        }
     }
 
     /// The content to send.
@@ -79,10 +94,12 @@ impl PowerLevels {
         self.own(user) != self.named(user)
     }
 
-    /// Lets somebody have at least this power, whatever they have by themselves; 0 takes back what they were given.
+    /// Lets somebody have at least this power, whatever they have by themselves; 0 takes back what they were given. Who has
+    /// less than everybody has been silenced by a person, and stays so.
     pub fn give(&mut self, user: &UserId, wanted: i64) {
         let own = self.own(user);
-        let keeps = wanted <= own.unwrap_or_else(|| self.default()).max(0);
+        let keeps =
+            wanted <= own.unwrap_or_else(|| self.default()).max(0) || own.is_some_and(|own| own < self.default());
         self.name(user, if keeps { own } else { Some(wanted) });
         let note = if keeps {
             None
@@ -181,7 +198,8 @@ mod tests {
             (Some(25), vec![50, 0], 25),
             (Some(25), vec![50, 1], 25),
             (Some(50), vec![50, 0], 50),
-            (Some(-1), vec![1, 0], -1),
+            (Some(-1), vec![1], -1),
+            (Some(-1), vec![50, 0], -1),
         ] {
             let mut before = levels(&json!({ "users": { "@root:x": 100 }, "events": { "m.room.name": 30 } }));
             before.name(alice, own);
@@ -206,6 +224,30 @@ mod tests {
             levels.give(alice, 0);
             assert_eq!((levels.named(alice), levels.given().count()), (admin, 0));
         }
+    }
+
+    #[test]
+    fn r54_a_note_that_is_not_ours_gives_and_takes_nothing() {
+        let (me, admin) = (user_id!("@me:x"), user_id!("@admin:x"));
+        let given = json!({ "@me:x": { "level": 50, "before": 100 }, "@admin:x": { "level": 75, "before": 0 } });
+        let forged = levels(&json!({ "users": { "@me:x": 50, "@admin:x": 75 }, "footbridge.given": given }));
+        let mut after = forged.clone();
+        after.disown(None);
+        after.give(me, 0);
+        after.give(admin, 0);
+        assert_eq!((after.of(me), after.of(admin), after.given().count()), (50, 75, 0));
+        // What we wrote ourselves stays ours when others change something else.
+        let mut ours = levels(&json!({ "users": {} }));
+        ours.give(me, 50);
+        let mut edited = ours.clone();
+        edited.put(GIVEN, admin, Some(json!({ "level": 75, "before": 0 })));
+        edited.disown(Some(&ours));
+        assert_eq!(edited.given().collect::<Vec<_>>(), ["@me:x"]);
+        edited.give(me, 0);
+        assert_eq!(edited.of(me), 0);
+        let mut odd = levels(&json!({ "footbridge.given": 7 }));
+        odd.disown(Some(&ours));
+        assert_eq!(odd.given().count(), 0);
     }
 
     #[test]
@@ -254,7 +296,9 @@ mod tests {
             let mut after = before.clone();
             for level in wanted {
                 after.give(alice, level);
-                prop_assert_eq!(after.of(alice), if level == 0 { own.unwrap_or(0) } else { level.max(own.unwrap_or(0)) });
+                let silenced = own.is_some_and(|own| own < 0);
+                let kept = own.unwrap_or(0);
+                prop_assert_eq!(after.of(alice), if silenced || level == 0 { kept } else { level.max(kept) });
             }
             after.give(alice, 0);
             // Less than nothing is their own too.

@@ -211,7 +211,7 @@ async fn creators_are_those_who_may_not_be_named_in_the_power_levels() {
 }
 
 #[tokio::test]
-async fn the_list_of_members_leaves_out_who_is_neither_in_nor_asked_in() {
+async fn the_list_of_members_leaves_out_who_is_neither_in_nor_could_be_soon() {
     let fake = Fake::start().await;
     let event = |user: &str, content: Value| json!({ "type": "m.room.member", "state_key": user, "content": content });
     fake.answer(ok(&json!({ "chunk": [
@@ -231,6 +231,7 @@ async fn the_list_of_members_leaves_out_who_is_neither_in_nor_asked_in() {
     let expected = [
         member("@a:x", Some("A"), Membership::Join),
         member("@b:x", None, Membership::Invite),
+        member("@d:x", None, Membership::Knock),
         member("@e:x", None, Membership::Join),
     ];
     assert_eq!(fake.client.members(room(), None).await.unwrap(), expected);

@@ -14,6 +14,7 @@ on_both_kinds_of_server!(
     r54_who_has_power_from_elsewhere_keeps_it,
     r54_ranks_given_one_after_the_other_are_one_event,
     r54_only_who_is_there_has_power,
+    r54_nobody_gets_power_by_a_note_of_their_own,
 );
 
 fn levels(users: &Value) -> Value {
@@ -123,6 +124,31 @@ async fn r54_ranks_given_one_after_the_other_are_one_event(ircd: IrcdConfig) {
     let expected = json!({ DORA: 50, ghost(0): 50, ghost(1): 50, ghost(2): 50, ghost(3): 1, ghost(4): 1 });
     expect_levels(alice, room, expected).await;
     assert_eq!(level_events(&world) - before, 1);
+}
+
+/// A moderator who writes that she had more before, and somebody else less.
+async fn r54_nobody_gets_power_by_a_note_of_their_own(ircd: IrcdConfig) {
+    let world = world(ircd, "1000").await;
+    let (alice, room) = (&world.alice, &world.room);
+    expect_levels(alice, room, json!({ DORA: 50 })).await;
+    let (bob, carol) = (world.homeserver.user("bob"), world.homeserver.user("carol"));
+    bob.join(room).await;
+    carol.join(room).await;
+    let mut content = alice.state(room, KIND, "").await.expect("there are levels");
+    content["users"][bob.id()] = json!(51);
+    content["users"][carol.id()] = json!(50);
+    alice.set_state(room, KIND, "", content.clone()).await;
+    content["footbridge.given"][bob.id()] = json!({ "level": 51, "before": 99 });
+    content["footbridge.given"][carol.id()] = json!({ "level": 50, "before": 0 });
+    bob.set_state(room, KIND, "", content).await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    world.dora.raw(&format!("MODE {TEA} +v eve")).await;
+    let expected = json!({ DORA: 50, "@irc_net_eve:hs.test": 1, bob.id(): 51, carol.id(): 50 });
+    expect_levels(alice, room, expected).await;
+    // What the bot gave is still its own to take.
+    world.dora.raw(&format!("MODE {TEA} -o dora")).await;
+    expect_levels(alice, room, json!({ "@irc_net_eve:hs.test": 1, bob.id(): 51, carol.id(): 50 })).await;
 }
 
 /// A ghost that isn't in the room needs no power there.

@@ -18,21 +18,42 @@ impl Worker {
     }
 
     async fn try_powers(&self) -> Result<(), MatrixError> {
-        let (out, room) = (&self.out, &self.room);
-        let ask = || self.ask(|| out.noise.creators(room, None));
+        let ask = || self.ask(|| self.out.noise.creators(&self.room, None));
         let creators = self.creators.get_or_try_init(ask).await?;
-        let now = self.ask(|| out.noise.state(room, KIND, "", None)).await?;
-        let Some(now) = now.as_deref().and_then(PowerLevels::read) else { return Ok(()) };
+        let Some(now) = self.levels().await? else { return Ok(()) };
         let mut levels = now.clone();
         self.apply(&mut levels, creators);
         if levels == now {
             return Ok(());
         }
-        let mut sent = self.send_levels(&levels).await;
+        let mut sent = self.set_levels(&levels).await;
         while sent.as_ref().is_err_and(|error| error.errcode() == Some("M_TOO_LARGE")) && self.shrink(&mut levels) {
-            sent = self.send_levels(&levels).await;
+            sent = self.set_levels(&levels).await;
         }
         sent
+    }
+
+    /// The room's power levels. What is noted in them as given is ours: where others wrote the event, only what was in ours
+    /// before.
+    pub(super) async fn levels(&self) -> Result<Option<PowerLevels>, MatrixError> {
+        let now = self.ask(|| self.out.noise.state_by(&self.room, KIND, "", None)).await?;
+        let Some((by, mut levels)) = now.and_then(|(by, now)| Some((by, PowerLevels::read(&now)?))) else {
+            return Ok(None);
+        };
+        let mut ours = self.ours.lock().await;
+        if by != self.out.ours.bot {
+            levels.disown(ours.as_ref());
+        }
+        *ours = Some(levels.clone());
+        Ok(Some(levels))
+    }
+
+    /// Sets the room's power levels, as changed from [`Self::levels`].
+    pub(super) async fn set_levels(&self, levels: &PowerLevels) -> Result<(), MatrixError> {
+        let content = levels.content();
+        self.ask(|| self.out.noise.send_state(&self.room, KIND, "", &content, None)).await?;
+        *self.ours.lock().await = Some(levels.clone());
+        Ok(())
     }
 
     /// Makes room in levels that are too many: who isn't there needs none; then those go without that matter least.
@@ -43,11 +64,6 @@ impl Worker {
             levels.forget(user);
         }
         !absent.is_empty() || levels.take_back_lowest()
-    }
-
-    async fn send_levels(&self, levels: &PowerLevels) -> Result<(), MatrixError> {
-        let content = levels.content();
-        self.ask(|| self.out.noise.send_state(&self.room, KIND, "", &content, None)).await.map(drop)
     }
 
     /// Changes the levels to what they should be, as far as the bot may.

@@ -5,9 +5,8 @@ use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::worker::{Worker, notice, report, to_raw};
-use crate::{matrix::MatrixError, translate::PowerLevels};
+use crate::matrix::MatrixError;
 
-const LEVELS: &str = "m.room.power_levels";
 /// How much more power than everybody has is needed to ask somebody in.
 const TO_INVITE: i64 = 50;
 
@@ -70,13 +69,11 @@ impl Worker {
             self.set("m.room.history_visibility", &json!({ "history_visibility": "joined" })).await?;
         }
         // Whom anybody asks in could be in before we hear of it.
-        let levels = self.ask(|| self.out.matrix.state(&self.room, LEVELS, "", None)).await?;
-        if let Some(mut levels) = levels.as_deref().and_then(PowerLevels::read)
+        if let Some(mut levels) = self.levels().await?
             && levels.needed_to_invite() <= levels.of_everybody()
         {
             levels.need_to_invite(levels.of_everybody() + TO_INVITE);
-            let content = levels.content();
-            self.ask(|| self.out.matrix.send_state(&self.room, LEVELS, "", &content, None)).await?;
+            self.set_levels(&levels).await?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     Destination, Job, Outbox, Receipt,
@@ -22,7 +22,7 @@ use crate::{
     matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
     telemetry::metric,
-    translate::matrix_to_irc,
+    translate::{PowerLevels, matrix_to_irc},
 };
 
 /// Why a ghost leaves a room that isn't for two.
@@ -36,6 +36,8 @@ pub(super) struct Worker {
     is_control: bool,
     /// Those whose power nobody changes, once known.
     pub(super) creators: OnceCell<Vec<OwnedUserId>>,
+    /// The power levels as last seen, with what we have noted in them.
+    pub(super) ours: Mutex<Option<PowerLevels>>,
 }
 
 /// Works until the lane is closed or the bridge stops. What is then undone stays in the journal.
@@ -46,7 +48,9 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
         let entered = match enter(&out, &queue, destination).await {
             Ok((room, voice)) => {
                 let (out, queue) = (out.clone(), queue.clone());
-                Worker { out, queue, room, voice, is_control, creators: OnceCell::new() }.work().await
+                Worker { out, queue, room, voice, is_control, creators: OnceCell::new(), ours: Mutex::default() }
+                    .work()
+                    .await
             }
             Err(no_room) => Err(no_room),
         };
