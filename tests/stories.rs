@@ -40,5 +40,7 @@ mod portals;
 mod puppets;
 #[path = "stories/ranks.rs"]
 mod ranks;
+#[path = "stories/room_state.rs"]
+mod room_state;
 #[path = "stories/world.rs"]
 mod world;

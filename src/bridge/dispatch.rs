@@ -203,6 +203,12 @@ impl Core {
             ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
+            ("m.room.power_levels", Some("")) => {
+                if let RoomKind::Portal(room) = self.directory.kind(&event.room_id) {
+                    room.lane.power_changed();
+                }
+                self.journal.settle_matrix(key).await;
+            }
             _ => self.journal.settle_matrix(key).await,
         }
     }
@@ -364,6 +370,7 @@ impl Core {
             }
             LinkState::Refused { failure } => {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
+                self.show_nick(link, None);
                 self.on_link_lost(link, || failure.to_string()).await;
                 // The bot would have been the first to hear it.
                 self.on_greeting(link.network()).await;

@@ -284,7 +284,9 @@ impl Core {
             return;
         }
         let lane = |room: &RoomId| outbox.portal_lane(room);
+        let room = portal.room.clone();
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
+        self.show_bridge(&room, &key);
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

@@ -22,10 +22,15 @@ impl Core {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
+        let here: Vec<OwnedUserId> = state.members.keys().cloned().collect();
+        for user in &here {
+            self.show_nicks_of(room, user);
+        }
         for key in &channels {
             self.ranks_known(key);
         }
         for user in gone {
+            self.hide_nicks_of(room, &user);
             self.leave_channels(&channels, &user, None).await;
         }
         for key in &channels {
@@ -98,6 +103,7 @@ impl Core {
             "join" => {
                 room.came(target, member.displayname.clone());
                 self.rank_of_member(&event.room_id, target);
+                self.show_nicks_of(&event.room_id, target);
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
@@ -108,10 +114,13 @@ impl Core {
                 }
             }
             "leave" | "ban" if room.went(target) => {
+                self.hide_nicks_of(&event.room_id, target);
                 let reason = leave_words(target, member, event);
                 self.rank_of_member(&event.room_id, target);
                 self.leave_channels(&channels, target, reason.as_deref()).await;
             }
+            // They may have been there when the bridge was last.
+            "leave" | "ban" => self.hide_nicks_of(&event.room_id, target),
             _ => {}
         }
         self.journal.settle_matrix(origin.key).await;

@@ -11,6 +11,7 @@
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `ranks` | what ranks on IRC are worth in a room |
+//! | `room_state` | what rooms say of their channels and nicks |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
@@ -42,6 +43,7 @@ mod portal;
 mod private;
 mod puppets;
 mod ranks;
+mod room_state;
 mod rosters;
 mod start;
 mod unplaced;

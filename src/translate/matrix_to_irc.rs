@@ -12,7 +12,7 @@ use super::clean::{is_blank, lines, one_line};
 use crate::model::{Failure, Reason, TextKind};
 
 /// About how many bytes of text a line of IRC carries; only to judge how many lines a message will be.
-const TYPICAL_LINE: usize = 400;
+pub(super) const TYPICAL_LINE: usize = 400;
 
 /// Text for IRC, before it is split to the byte budget.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod names;
 mod nick;
 mod palette;
 mod powers;
+mod room_state;
 mod split;
 mod template;
 
@@ -31,5 +32,8 @@ pub use modes::parse_modes;
 pub use names::{possible_nick, valid_channel, valid_nick};
 pub use nick::{NickTemplate, nick_number};
 pub use powers::PowerLevels;
+pub use room_state::{
+    BRIDGE_KINDS, FEATURES_KIND, NICK_KIND, bridge_info, channel_state_key, nick_state, nick_state_key, room_features,
+};
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;

@@ -6,6 +6,7 @@
 
 mod entrance;
 mod missed;
+mod pieces;
 mod powers;
 mod probe;
 mod queue;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,6 +37,7 @@ use crate::{
     model::{IrcKey, MatrixKey, Millis},
     store::{Journal, Store},
 };
+pub(super) use pieces::Piece;
 use queue::Queue;
 
 /// Something for a room, in order.
@@ -140,6 +142,16 @@ impl Lane {
     /// These are all whose ranks on IRC are worth anything.
     pub(super) fn ranks(&self, ranks: HashMap<OwnedUserId, i64>) {
         self.queue.ranks(ranks);
+    }
+
+    /// A piece of the room should be so, when there is time for it.
+    pub(super) fn want(&self, piece: Piece, value: Value) {
+        self.queue.with_pieces(|pieces| pieces.want(piece, value));
+    }
+
+    /// What the bot may do in the room may have changed.
+    pub(super) fn power_changed(&self) {
+        self.queue.with_pieces(pieces::Pieces::retry);
     }
 
     /// Somebody on Matrix removed the ghost from the room.

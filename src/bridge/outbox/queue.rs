@@ -11,12 +11,16 @@ use std::{
 };
 
 use ruma::{OwnedUserId, UserId};
+use serde_json::Value;
 use tokio::{
     sync::Notify,
     time::{Duration, Instant, timeout, timeout_at},
 };
 
-use super::{Job, Receipt, Waiting};
+use super::{
+    Job, Receipt, Waiting,
+    pieces::{Piece, Pieces},
+};
 use crate::bridge::ghosts::Ghost;
 
 /// How long ranks are gathered, so that those given one after the other are one event.
@@ -40,6 +44,8 @@ pub(super) enum Next {
     Wish(OwnedUserId, Wish),
     /// The power that people have by their ranks on IRC may not be what it should be.
     Powers,
+    /// A piece of the room may not be what it should be.
+    Piece(Piece, Value),
     /// Whoever speaks for the bridge here was invited: they are in the room no more.
     Invited,
     /// The lane is closed and empty.
@@ -75,6 +81,7 @@ struct State {
     ranks: HashMap<OwnedUserId, i64>,
     /// When that, or who is here to have it, first and last changed since it was seen to.
     ranks_changed: Option<(Instant, Instant)>,
+    pieces: Pieces,
     loaded: bool,
     closed: bool,
     invited: bool,
@@ -109,7 +116,7 @@ impl State {
 
     /// When there is something to do though nothing comes.
     fn due(&self) -> Option<Instant> {
-        self.powers_due().into_iter().chain(self.guests.values().copied()).min()
+        self.powers_due().into_iter().chain(self.pieces.due()).chain(self.guests.values().copied()).min()
     }
 
     /// Lets those guests leave who have been quiet for long enough.
@@ -227,6 +234,7 @@ impl Queue {
             state.joined = joined;
             state.unsure.clear();
             state.old_texts = 0;
+            state.pieces.retry();
             state.loaded = true;
             if let Some((ghosts, all)) = state.roster.take() {
                 state.apply(ghosts, all);
@@ -274,6 +282,7 @@ impl Queue {
         self.change(|state| {
             state.closed = true;
             state.roster = None;
+            state.pieces.close();
             for user in state.present().cloned().collect::<Vec<_>>() {
                 state.wish(user, Wish::Depart(None));
             }
@@ -296,7 +305,11 @@ impl Queue {
             state.ranks_changed = None;
             return Some(Next::Powers);
         }
-        state.see_guests_out(Instant::now());
+        let now = Instant::now();
+        if let Some((piece, value)) = state.pieces.take(true, now) {
+            return Some(Next::Piece(piece, value));
+        }
+        state.see_guests_out(now);
         while let Some(user) = state.order.pop_front() {
             match state.wishes.remove(&user) {
                 None => {}
@@ -306,6 +319,9 @@ impl Queue {
                     return Some(Next::Wish(user, wish));
                 }
             }
+        }
+        if let Some((piece, value)) = state.pieces.take(false, now) {
+            return Some(Next::Piece(piece, value));
         }
         state.closed.then_some(Next::End)
     }
@@ -352,6 +368,11 @@ impl Queue {
     /// The powers could not be seen to: they will be later.
     pub(super) fn powers_interrupted(&self) {
         self.change(State::rank_changed);
+    }
+
+    /// Changes what is wanted of the room.
+    pub(super) fn with_pieces(&self, change: impl FnOnce(&mut Pieces)) {
+        self.change(|state| change(&mut state.pieces));
     }
 
     /// Waits until there is a job.

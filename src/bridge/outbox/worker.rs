@@ -71,7 +71,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                 }
                 queue.done();
             }
-            Next::Wish(..) | Next::Powers | Next::Invited => {}
+            Next::Wish(..) | Next::Powers | Next::Piece(..) | Next::Invited => {}
             Next::End => return,
         }
     }
@@ -132,6 +132,11 @@ impl Worker {
                     biased;
                     () = self.set_powers() => {}
                     () = self.queue.job() => self.queue.powers_interrupted(),
+                },
+                Next::Piece(piece, value) => tokio::select! {
+                    biased;
+                    () = self.set_piece(piece.clone(), value.clone()) => {}
+                    () = self.queue.job() => self.queue.with_pieces(|pieces| pieces.again(piece, value)),
                 },
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),

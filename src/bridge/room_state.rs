@@ -1,0 +1,86 @@
+//! What the bridge says in the state of its rooms: with which channels they are bridged (R92), and what their users are
+//! called on IRC (R82).
+
+use ruma::{RoomId, UserId};
+use serde_json::{Value, json};
+
+use super::{
+    directory::{ChannelRef, Room},
+    dispatch::Core,
+    outbox::Piece,
+};
+use crate::{
+    model::{LinkId, NetworkId},
+    translate::{self, BRIDGE_KINDS, FEATURES_KIND, NICK_KIND},
+};
+
+impl Core {
+    /// Says in a room that it is bridged with a channel.
+    pub(super) fn show_bridge(&self, room: &RoomId, key: &ChannelRef) {
+        let (Some(room), Some(channel)) = (self.directory.rooms.get(room), self.directory.channels.get(key)) else {
+            return;
+        };
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let info = translate::bridge_info(&self.ours.bot, &key.0, &network.config.name, &channel.name);
+        say_of_channel(room, &key.0, &channel.name, &info, &translate::room_features(network.max_lines()));
+    }
+
+    /// A room is about to be bridged with a channel no more: nothing is left of what the bridge said of it.
+    #[expect(dead_code, reason = "portals end by a command that is still to come")]
+    pub(super) fn hide_bridge(&self, room: &RoomId, key: &ChannelRef) {
+        let (Some(room), Some(channel)) = (self.directory.rooms.get(room), self.directory.channels.get(key)) else {
+            return;
+        };
+        say_of_channel(room, &key.0, &channel.name, &json!({}), &json!({}));
+        if room.channels.iter().all(|channel| channel == key || channel.0 != key.0) {
+            for user in room.members.keys() {
+                say_nick(room, &key.0, user, None);
+            }
+        }
+    }
+
+    /// A puppet has this nick now, or none: its user's rooms say so.
+    pub(super) fn show_nick(&self, link: &LinkId, nick: Option<&str>) {
+        let Some(user) = link.user() else { return };
+        for room in self.directory.rooms.values().filter(|room| room.members.contains_key(user)) {
+            if room.channels.iter().any(|channel| channel.0 == *link.network()) {
+                say_nick(room, link.network(), user, nick);
+            }
+        }
+    }
+
+    /// Somebody is in a room now: it says what they are called, as far as that is known.
+    pub(super) fn show_nicks_of(&self, room: &RoomId, user: &UserId) {
+        self.say_nicks(room, user, |network| {
+            let nick = self.echo.nick(&LinkId::puppet(network.clone(), user.to_owned()))?;
+            Some(Some(nick))
+        });
+    }
+
+    /// Somebody isn't in a room any more.
+    pub(super) fn hide_nicks_of(&self, room: &RoomId, user: &UserId) {
+        self.say_nicks(room, user, |_| Some(None));
+    }
+
+    fn say_nicks<'a>(&self, room: &RoomId, user: &UserId, nick: impl Fn(&NetworkId) -> Option<Option<&'a str>>) {
+        let Some(room) = self.directory.rooms.get(room) else { return };
+        for (network, _) in &room.channels {
+            if let Some(nick) = nick(network) {
+                say_nick(room, network, user, nick);
+            }
+        }
+    }
+}
+
+fn say_nick(room: &Room, network: &NetworkId, user: &UserId, nick: Option<&str>) {
+    if let Some(key) = translate::nick_state_key(network, user) {
+        room.lane.want(Piece::State { kind: NICK_KIND, key }, translate::nick_state(network, user, nick));
+    }
+}
+
+fn say_of_channel(room: &Room, network: &NetworkId, channel: &str, bridge: &Value, features: &Value) {
+    let Some(key) = translate::channel_state_key(network, channel) else { return };
+    for (kind, content) in BRIDGE_KINDS.map(|kind| (kind, bridge)).into_iter().chain([(FEATURES_KIND, features)]) {
+        room.lane.want(Piece::State { kind, key: key.clone() }, content.clone());
+    }
+}
