@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "stories/access.rs"]
+mod access;
 #[path = "stories/check.rs"]
 mod check;
 #[path = "stories/conversation.rs"]

@@ -196,7 +196,9 @@ impl Core {
     /// An alias that leads to no room yet: now it does, if the network's configuration allows it and the name could be
     /// a channel's.
     pub(super) fn on_alias(&mut self, alias: &RoomAliasId, answer: oneshot::Sender<bool>) {
-        let Some(key) = self.channel_for_alias(alias) else {
+        // Where a channel is not to be known to everybody, it isn't by its alias either (R18).
+        let key = self.channel_for_alias(alias).filter(|key| self.is_hidden(key) != Some(true));
+        let Some(key) = key else {
             let _ = answer.send(false);
             return;
         };
@@ -333,6 +335,10 @@ impl Core {
 
     /// A channel's alias, where it leads or would lead to a room that anybody may join (R18).
     fn location(&self, network: &NetworkId, channel: &Folded, alias: ruma::OwnedRoomAliasId) -> Option<Location> {
+        let key = (network.clone(), channel.clone());
+        if self.directory.channels.contains_key(&key) && self.is_hidden(&key) != Some(false) {
+            return None;
+        }
         self.networks.get(network)?.config.portals.join_by_alias.then(|| {
             let fields = [("network", network.as_str()), ("channel", channel.as_str())];
             let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -23,6 +23,7 @@ impl Core {
         let gone = state.entered(members);
         let channels = state.channels.clone();
         let here: Vec<OwnedUserId> = state.members.keys().cloned().collect();
+        self.follow_access(room);
         for user in &here {
             self.show_nicks_of(room, user);
         }

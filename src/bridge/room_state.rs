@@ -1,10 +1,11 @@
-//! What the bridge says in the state of its rooms: with which channels they are bridged (R92), and what their users are
-//! called on IRC (R82).
+//! What the bridge says in the state of its rooms: with which channels they are bridged (R92), what their users are called
+//! on IRC (R82), and, in those that it made, who may come in and who may know of them (R18).
 
 use ruma::{RoomId, UserId};
 use serde_json::{Value, json};
 
 use super::{
+    channel_modes::Access,
     directory::{ChannelRef, Room},
     dispatch::Core,
     outbox::Piece,
@@ -47,6 +48,36 @@ impl Core {
                 say_nick(room, link.network(), user, nick);
             }
         }
+    }
+
+    /// Who may come into a channel, or know of it, may have changed: so may who may come into the rooms made for it.
+    pub(super) fn access_changed(&self, key: &ChannelRef) {
+        let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
+        for room in rooms {
+            self.follow_access(room);
+        }
+    }
+
+    /// Lets a room that the bridge made be as open as its channels. Before all of them are known, it isn't shown to anybody.
+    pub(super) fn follow_access(&self, room: &RoomId) {
+        let Some(room) = self.directory.rooms.get(room).filter(|room| room.follows_topic) else { return };
+        let Some(network) = room.channels.first().and_then(|key| self.networks.get(&key.0)) else { return };
+        let portals = &network.config.portals;
+        let access = room.channels.iter().map(|key| self.directory.channels.get(key)?.modes.access());
+        let access: Option<Vec<Access>> = access.collect();
+        let hidden = access.as_ref().is_none_or(|all| all.iter().any(|access| access.hidden));
+        if portals.listed || hidden {
+            room.lane.want(Piece::Listing, Value::Bool(!hidden));
+        }
+        if let Some(access) = access {
+            let rule = access.iter().any(|access| access.closed).then_some(portals.closed_join_rule.as_str());
+            room.lane.want(Piece::JoinRule, rule.map_or(Value::Null, Value::from));
+        }
+    }
+
+    /// Whether a bridged channel isn't to be known to everybody; `None` while nobody has told.
+    pub(super) fn is_hidden(&self, key: &ChannelRef) -> Option<bool> {
+        self.directory.channels.get(key)?.modes.access().map(|access| access.hidden)
     }
 
     /// Somebody is in a room now: it says what they are called, as far as that is known.

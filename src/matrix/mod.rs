@@ -126,6 +126,15 @@ pub trait MatrixApi: Send + Sync {
     /// Lets an alias of ours lead to a room.
     async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError>;
 
+    /// Lets an alias of ours lead nowhere. That it leads nowhere already is success.
+    async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), MatrixError>;
+
+    /// Whether a room is in the homeserver's public directory.
+    async fn is_listed(&self, room: &RoomId) -> Result<bool, MatrixError>;
+
+    /// Puts a room into the homeserver's public directory, or takes it out.
+    async fn set_listed(&self, room: &RoomId, listed: bool) -> Result<(), MatrixError>;
+
     /// The room behind an alias; `None` if there is none.
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError>;
 

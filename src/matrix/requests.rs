@@ -11,8 +11,9 @@ use ruma::{
         auth_scheme::SendAccessToken,
         client::{
             account::{register, whoami},
-            alias::{create_alias, get_alias},
+            alias::{create_alias, delete_alias, get_alias},
             appservice::request_ping,
+            directory::{get_room_visibility, set_room_visibility},
             discovery::get_supported_versions,
             membership::{
                 ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
@@ -20,7 +21,7 @@ use ruma::{
             },
             message::{get_message_events, send_message_event},
             profile::{get_profile_field, set_profile_field},
-            room::{aliases, create_room},
+            room::{Visibility, aliases, create_room},
             state::{
                 get_state_event_for_key::{self, v3::StateEventFormat},
                 send_state_event,
@@ -201,6 +202,23 @@ impl MatrixApi for HomeserverClient {
     async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError> {
         let request = create_alias::v3::Request::new(in_path(alias), in_path(room));
         self.call(request, None, || format!("let {alias} lead to {room}")).await.map(drop)
+    }
+
+    async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), MatrixError> {
+        let request = delete_alias::v3::Request::new(in_path(alias));
+        found(self.call(request, None, || format!("let {alias} lead nowhere")).await).map(drop)
+    }
+
+    async fn is_listed(&self, room: &RoomId) -> Result<bool, MatrixError> {
+        let request = get_room_visibility::v3::Request::new(in_path(room));
+        let answer = self.call(request, None, || format!("look whether {room} is in the directory")).await?;
+        Ok(answer.visibility == Visibility::Public)
+    }
+
+    async fn set_listed(&self, room: &RoomId, listed: bool) -> Result<(), MatrixError> {
+        let (visibility, how) = if listed { (Visibility::Public, "into") } else { (Visibility::Private, "out of") };
+        let request = set_room_visibility::v3::Request::new(in_path(room), visibility);
+        self.call(request, None, || format!("take {room} {how} the directory")).await.map(drop)
     }
 
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError> {

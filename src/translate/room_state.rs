@@ -2,7 +2,7 @@
 //! which nick each of its users is on IRC.
 
 use ruma::UserId;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::matrix_to_irc::TYPICAL_LINE;
 use crate::model::NetworkId;
@@ -15,6 +15,9 @@ pub const BRIDGE_KINDS: [&str; 2] = ["m.bridge", "uk.half-shot.bridge"];
 pub const FEATURES_KIND: &str = "com.beeper.room_features";
 /// The nick of one of the room's users on one of its networks.
 pub const NICK_KIND: &str = "footbridge.nick";
+
+/// In join rules that follow a channel's: what they were before.
+const OPEN: &str = "footbridge.open";
 
 /// The longest state key that homeservers take, in bytes.
 const LONGEST_KEY: usize = 255;
@@ -86,6 +89,23 @@ pub fn nick_state(network: &NetworkId, user: &UserId, nick: Option<&str>) -> Val
     nick.map_or_else(|| json!({}), |nick| json!({ "network": network.as_str(), "user": user, "nick": nick }))
 }
 
+/// What a room's `m.room.join_rules` become where not everybody may come into its channel (then by this `rule`), or where
+/// everybody may again (without one); `None` if they stay as they are.
+///
+/// What they were is noted in them, so that whatever happens to the bridge they can be set back. Rules that somebody else
+/// has made narrower are theirs, and stay.
+#[must_use]
+pub fn join_rules(now: Option<&RawValue>, rule: Option<&str>) -> Option<Value> {
+    let now: Value = now.and_then(|now| serde_json::from_str(now.get()).ok())?;
+    let before = now.get(OPEN).filter(|before| before.is_object());
+    match (rule, before) {
+        (Some(rule), Some(_)) if now["join_rule"] == rule => None,
+        (Some(rule), Some(before)) => Some(json!({ "join_rule": rule, OPEN: before })),
+        (Some(rule), None) => (now["join_rule"] == "public").then(|| json!({ "join_rule": rule, OPEN: now })),
+        (None, before) => before.cloned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ruma::user_id;
@@ -149,5 +169,24 @@ mod tests {
         };
         assert!(of(longest).is_ok() && of(longest + 1).is_err());
         assert_eq!(room_features(usize::MAX)["max_text_length"], Value::Null);
+    }
+
+    #[test]
+    fn r18_join_rules_follow_the_channel_and_are_set_back() {
+        let raw = |value: &Value| serde_json::value::to_raw_value(value).unwrap();
+        let set = |now: &Value, rule| join_rules(Some(&raw(now)), rule);
+        let (public, invite) = (json!({ "join_rule": "public", "x": 1 }), json!({ "join_rule": "invite" }));
+        let closed = set(&public, Some("knock")).unwrap();
+        assert_eq!(closed["join_rule"], "knock");
+        assert_eq!(set(&closed, Some("knock")), None);
+        assert_eq!(set(&set(&closed, Some("invite")).unwrap(), None).as_ref(), Some(&public), "configured otherwise");
+        assert_eq!(set(&closed, None).as_ref(), Some(&public));
+        assert_eq!(set(&public, None), None);
+        // What somebody else has made of them is theirs.
+        assert_eq!((set(&invite, Some("knock")), set(&invite, None)), (None, None));
+        assert_eq!((join_rules(None, Some("knock")), join_rules(None, None)), (None, None));
+        for nonsense in [json!({}), json!({ "join_rule": 7 }), json!({ "join_rule": "invite", OPEN: 7 })] {
+            assert_eq!((set(&nonsense, Some("knock")), set(&nonsense, None)), (None, None), "{nonsense}");
+        }
     }
 }

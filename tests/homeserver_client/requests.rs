@@ -305,6 +305,28 @@ async fn aliases_lead_to_a_room_or_nowhere() {
 }
 
 #[tokio::test]
+async fn aliases_are_taken_back_and_rooms_listed_or_not() {
+    let fake = Fake::start().await;
+    let alias = RoomAliasId::parse("#irc_net_#c:x").unwrap();
+    fake.answer(ok(&json!({})));
+    fake.client.remove_alias(&alias).await.unwrap();
+    assert_eq!(fake.seen()[0].line, "DELETE /_matrix/client/v3/directory/room/%23irc_net_%23c:x");
+    fake.script.answers.lock().unwrap().clear();
+    fake.answer(refuse(404, &json!({ "errcode": "M_NOT_FOUND", "error": "Room alias not found." })));
+    fake.client.remove_alias(&alias).await.unwrap();
+    for (visibility, listed) in [("public", true), ("private", false)] {
+        fake.script.answers.lock().unwrap().clear();
+        fake.seen();
+        fake.answer(ok(&json!({ "visibility": visibility })));
+        assert_eq!(fake.client.is_listed(room()).await.unwrap(), listed);
+        fake.saw("GET /_matrix/client/v3/directory/list/room/!r:x", &Value::Null);
+        fake.answer(ok(&json!({})));
+        fake.client.set_listed(room(), listed).await.unwrap();
+        fake.saw("PUT /_matrix/client/v3/directory/list/room/!r:x", &json!({ "visibility": visibility }));
+    }
+}
+
+#[tokio::test]
 async fn r101_a_ping_goes_round_or_tells_why_not() {
     let fake = Fake::start().await;
     fake.answer(ok(&json!({ "duration_ms": 123 })));

@@ -13,16 +13,22 @@ use serde_json::{
 use tokio::time::{Duration, Instant};
 
 use super::worker::Worker;
-use crate::matrix::MatrixError;
+use crate::{matrix::MatrixError, translate};
 
 /// The time between two pieces that nobody waits for.
 const PACE: Duration = Duration::from_millis(250);
+
+const JOIN_RULES: &str = "m.room.join_rules";
 
 /// Something of a room that has one value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::bridge) enum Piece {
     /// A piece of its state.
     State { kind: &'static str, key: String },
+    /// Who may come in: the join rule while not everybody may, or null.
+    JoinRule,
+    /// Whether it is in the homeserver's public directory of rooms.
+    Listing,
 }
 
 impl Piece {
@@ -30,14 +36,14 @@ impl Piece {
     fn kind(&self) -> &'static str {
         match self {
             Self::State { kind, .. } => kind,
+            Self::JoinRule => JOIN_RULES,
+            Self::Listing => "the room's place in the directory",
         }
     }
 
     /// Whether people wait for it.
     fn is_urgent(&self) -> bool {
-        match self {
-            Self::State { .. } => false,
-        }
+        matches!(self, Self::JoinRule | Self::Listing)
     }
 }
 
@@ -125,7 +131,12 @@ impl Worker {
         self.queue.with_pieces(|pieces| match set {
             Err(MatrixError::Stopped) => {}
             Err(MatrixError::Forbidden { .. }) => {
-                tracing::debug!(portal.room = %self.room, kind = piece.kind(), "the bridge's bot may not set this here");
+                let (room, kind) = (&self.room, piece.kind());
+                if piece.is_urgent() {
+                    tracing::warn!(portal.room = %room, kind, "the bridge's bot may not set this here: give it the power to");
+                } else {
+                    tracing::debug!(portal.room = %room, kind, "the bridge's bot may not set this here");
+                }
                 pieces.refused(piece, value);
             }
             Err(error) => {
@@ -137,7 +148,8 @@ impl Worker {
     }
 
     async fn try_piece(&self, piece: &Piece, value: &Value) -> Result<(), MatrixError> {
-        let (matrix, room) = (&self.out.noise, &self.room);
+        let matrix = if piece.is_urgent() { &self.out.matrix } else { &self.out.noise };
+        let room = &self.room;
         match piece {
             Piece::State { kind, key } => {
                 let now = self.ask(|| matrix.state(room, kind, key, None)).await?;
@@ -146,6 +158,19 @@ impl Worker {
                 }
                 let content = to_raw_value(value).expect("a JSON value has a JSON text");
                 self.ask(|| matrix.send_state(room, kind, key, &content, None)).await.map(drop)
+            }
+            Piece::JoinRule => {
+                let now = self.ask(|| matrix.state(room, JOIN_RULES, "", None)).await?;
+                let Some(rules) = translate::join_rules(now.as_deref(), value.as_str()) else { return Ok(()) };
+                let content = to_raw_value(&rules).expect("a JSON value has a JSON text");
+                self.ask(|| matrix.send_state(room, JOIN_RULES, "", &content, None)).await.map(drop)
+            }
+            Piece::Listing => {
+                let listed = *value == Value::Bool(true);
+                if self.ask(|| matrix.is_listed(room)).await? == listed {
+                    return Ok(());
+                }
+                self.ask(|| matrix.set_listed(room, listed)).await
             }
         }
     }

@@ -18,6 +18,35 @@ pub struct Portals {
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`). Default `irc_{network}_{channel}`,
     /// as in `#irc_libera_#rust:example.org`.
     pub alias: AliasTemplate,
+    /// Who may come into such a room while not everybody may come into its channel (`+i`, `+k`). Default knock.
+    pub closed_join_rule: ClosedJoinRule,
+    /// Whether such rooms are in the homeserver's public directory, while everybody may know of their channel. Default false.
+    pub listed: bool,
+}
+
+/// A join rule for a room whose channel isn't open to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedJoinRule {
+    /// Who is invited; others may ask for it.
+    Knock,
+    /// Who is invited.
+    Invite,
+}
+
+impl ClosedJoinRule {
+    /// As Matrix writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Knock => "knock",
+            Self::Invite => "invite",
+        }
+    }
+
+    fn parse(text: String) -> Result<Self, String> {
+        let known = [Self::Knock, Self::Invite].into_iter().find(|rule| rule.as_str() == text);
+        known.ok_or_else(|| format!("`{text}` is neither \"knock\" nor \"invite\""))
+    }
 }
 
 impl Portals {
@@ -25,7 +54,14 @@ impl Portals {
         let join_by_alias = section.key("join_by_alias").or(false).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
-        Some(Self { join_by_alias: join_by_alias?, alias: alias? })
+        let closed_join_rule = section.key("closed_join_rule").or_text("knock").parse(ClosedJoinRule::parse).get();
+        let listed = section.key("listed").or(false).get();
+        Some(Self {
+            join_by_alias: join_by_alias?,
+            alias: alias?,
+            closed_join_rule: closed_join_rule?,
+            listed: listed?,
+        })
     }
 }
 
