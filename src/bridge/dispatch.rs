@@ -203,6 +203,10 @@ impl Core {
             ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
+            ("m.room.history_visibility", Some("")) => {
+                self.on_history_visibility(&event).await;
+                self.journal.settle_matrix(key).await;
+            }
             ("m.room.power_levels", Some("")) => {
                 if let RoomKind::Portal(room) = self.directory.kind(&event.room_id) {
                     room.lane.power_changed();

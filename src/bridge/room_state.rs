@@ -2,17 +2,19 @@
 //! on IRC (R82), and, in those that it made, who may come in and who may know of them (R18).
 
 use ruma::{RoomId, UserId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     channel_modes::Access,
-    directory::{ChannelRef, Room},
+    directory::{ChannelRef, Room, RoomKind},
     dispatch::Core,
+    event::Event,
     outbox::Piece,
 };
 use crate::{
-    model::{LinkId, NetworkId},
-    translate::{self, BRIDGE_KINDS, FEATURES_KIND, NICK_KIND},
+    model::{IrcAction, LinkId, NetworkId, TextKind},
+    translate::{self, BRIDGE_KINDS, FEATURES_KIND, NICK_KIND, matrix_to_irc},
 };
 
 impl Core {
@@ -75,6 +77,33 @@ impl Core {
         }
     }
 
+    /// Somebody has changed who may read what was said in a room: the room's channels hear of it where that is more people
+    /// than before (R19).
+    pub(super) async fn on_history_visibility(&mut self, event: &Event<'_>) {
+        let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else { return };
+        let Some(now) = event.content::<Visibility>() else { return };
+        let before = event.before::<Visibility>().map(|before| before.history_visibility);
+        let notice = matrix_to_irc::history_notice(before.as_deref(), &now.history_visibility, event.sender.as_str());
+        let Some(notice) = notice else { return };
+        for key in room.channels.clone() {
+            let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(&key)) else {
+                continue;
+            };
+            if !network.config.portals.announce_history {
+                continue;
+            }
+            let action = IrcAction::Say {
+                target: channel.name.clone(),
+                kind: TextKind::Notice,
+                lines: vec![notice.clone()],
+                expires: self.too_old_after(network, event),
+                journal: None,
+            };
+            let (bot, command) = (network.bot.clone(), self.delivery.command());
+            self.act(&bot, command, action).await;
+        }
+    }
+
     /// Whether a bridged channel isn't to be known to everybody; `None` while nobody has told.
     pub(super) fn is_hidden(&self, key: &ChannelRef) -> Option<bool> {
         self.directory.channels.get(key)?.modes.access().map(|access| access.hidden)
@@ -101,6 +130,12 @@ impl Core {
             }
         }
     }
+}
+
+/// Who may read what was said in a room.
+#[derive(Deserialize)]
+struct Visibility {
+    history_visibility: String,
 }
 
 fn say_nick(room: &Room, network: &NetworkId, user: &UserId, nick: Option<&str>) {

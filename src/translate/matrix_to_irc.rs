@@ -68,6 +68,25 @@ pub fn is_topic(content: &RawValue, channel: &str, topiclen: usize) -> bool {
     topic(content).is_some_and(|room| room == channel || (was_cut && room.starts_with(channel)))
 }
 
+/// What is to be said in a channel when the `m.room.history_visibility` of its room becomes `now`, set by `who` (R19);
+/// `None` if nobody can read more than before.
+#[must_use]
+pub fn history_notice(before: Option<&str>, now: &str, who: &str) -> Option<String> {
+    let wide = |visibility: Option<&str>| match visibility {
+        Some("world_readable") => 2,
+        Some("shared") => 1,
+        _ => 0,
+    };
+    let what = match wide(Some(now)) {
+        width if width <= wide(before) => return None,
+        2 => {
+            "anybody can read what is said here in the Matrix room that this channel is bridged to, without joining it"
+        }
+        _ => "whoever joins the Matrix room that this channel is bridged to can read what was said before they came",
+    };
+    Some(one_line(&format!("From now on {what} (set by {who}).")))
+}
+
 /// A reason that somebody gives for a kick or the like, on one line.
 #[must_use]
 pub fn reason(text: &str) -> String {
@@ -202,6 +221,25 @@ mod tests {
     /// What a row expects, as [`say`] has it.
     macro_rules! text {
         ($kind:ident, $($line:expr),+) => { Some((TextKind::$kind, vec![$($line.to_owned()),+])) };
+    }
+
+    #[test]
+    fn r19_a_channel_hears_when_more_people_can_read_what_is_said() {
+        for (before, now, told) in [
+            (Some("joined"), "shared", true),
+            (Some("joined"), "world_readable", true),
+            (Some("shared"), "world_readable", true),
+            (None, "shared", true),
+            (Some("shared"), "shared", false),
+            (Some("world_readable"), "shared", false),
+            (Some("shared"), "joined", false),
+            (Some("joined"), "invited", false),
+            (Some("joined"), "nonsense", false),
+        ] {
+            let notice = history_notice(before, now, "@a:x");
+            assert_eq!(notice.is_some(), told, "{before:?} {now}");
+            assert!(notice.is_none_or(|notice| notice.contains("@a:x") && notice.len() < TYPICAL_LINE));
+        }
     }
 
     fn reply(body: &str) -> Value {

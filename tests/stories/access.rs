@@ -3,8 +3,8 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::world::{ALICE, Stage, World, on_both_kinds_of_server};
-use crate::support::{IrcdConfig, homeserver::encode};
+use super::world::{ALICE, BOT, Stage, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcLine, IrcdConfig, homeserver::encode};
 
 const MILK: &str = "#irc_net_#milk:hs.test";
 
@@ -12,6 +12,7 @@ on_both_kinds_of_server!(
     r18_a_room_is_listed_only_while_everybody_may_know_of_its_channel,
     r18_a_room_is_as_open_as_its_channel,
     r18_nobody_is_told_of_a_channel_that_is_not_for_everybody,
+    r19_a_channel_hears_when_more_people_may_read_what_is_said,
 );
 
 async fn expect_listed(world: &World, room: &str, listed: bool) {
@@ -126,4 +127,23 @@ async fn r18_nobody_is_told_of_a_channel_that_is_not_for_everybody(ircd: IrcdCon
     expect_listed(&world, &room, true).await;
     assert!(found().await.is_some());
     assert_eq!(queried().await, 200);
+}
+
+async fn r19_a_channel_hears_when_more_people_may_read_what_is_said(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let set = async |visibility: &str| {
+        let content = json!({ "history_visibility": visibility });
+        world.alice.set_state(&world.room, "m.room.history_visibility", "", content).await;
+    };
+    for visibility in ["joined", "shared", "joined", "world_readable", "shared", "invited"] {
+        set(visibility).await;
+    }
+    let notices = |line: &IrcLine| line.is("NOTICE") && line.nick() == BOT && line.param(0) == TEA;
+    for words in ["before they came", "without joining"] {
+        let is_told = |line: &IrcLine| notices(line) && line.text().contains(words);
+        let told = world.dora.expect(words, is_told).await;
+        assert!(told.text().contains("@alice:hs.test"), "{told:?}");
+    }
+    world.settle("the end").await;
+    assert_eq!(world.dora.lines().iter().filter(|line| notices(line)).count(), 2);
 }

@@ -22,6 +22,9 @@ pub struct Portals {
     pub closed_join_rule: ClosedJoinRule,
     /// Whether such rooms are in the homeserver's public directory, while everybody may know of their channel. Default false.
     pub listed: bool,
+    /// Whether a channel is told when more people than before may read what is said in its room (any room, plumbed or not).
+    /// Default true.
+    pub announce_history: bool,
 }
 
 /// A join rule for a room whose channel isn't open to everybody.
@@ -56,11 +59,13 @@ impl Portals {
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
         let closed_join_rule = section.key("closed_join_rule").or_text("knock").parse(ClosedJoinRule::parse).get();
         let listed = section.key("listed").or(false).get();
+        let announce_history = section.key("announce_history").or(true).get();
         Some(Self {
             join_by_alias: join_by_alias?,
             alias: alias?,
             closed_join_rule: closed_join_rule?,
             listed: listed?,
+            announce_history: announce_history?,
         })
     }
 }
