@@ -25,6 +25,7 @@ impl Core {
         let here: Vec<OwnedUserId> = state.members.keys().cloned().collect();
         self.follow_access(room);
         for user in &here {
+            self.shown_out(room, user);
             self.show_nicks_of(room, user);
         }
         for key in &channels {
@@ -39,7 +40,8 @@ impl Core {
             let remembered = self.remembered.get(&key.0);
             let back: Vec<OwnedUserId> = match (self.directory.rooms.get(room), remembered) {
                 (Some(state), Some(remembered)) => {
-                    state.members.keys().filter(|user| remembered.contains_key(*user)).cloned().collect()
+                    let back = state.members.keys().filter(|user| remembered.contains_key(*user));
+                    back.filter(|user| self.may_be_in(state, user)).cloned().collect()
                 }
                 _ => Vec::new(),
             };
@@ -106,7 +108,7 @@ impl Core {
                 self.rank_of_member(&event.room_id, target);
                 self.show_nicks_of(&event.room_id, target);
                 // Not by whether they were a known member: the list of members may be newer than this event.
-                if !event.was_joined() {
+                if !event.was_joined() && !self.shown_out(&event.room_id, target) {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target).await {
                             return self.told(origin, &failure);

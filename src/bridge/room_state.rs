@@ -10,7 +10,7 @@ use super::{
     directory::{ChannelRef, Room, RoomKind},
     dispatch::Core,
     event::Event,
-    outbox::Piece,
+    outbox::{Job, Piece},
 };
 use crate::{
     model::{IrcAction, LinkId, NetworkId, TextKind},
@@ -102,6 +102,21 @@ impl Core {
             let (bot, command) = (network.bot.clone(), self.delivery.command());
             self.act(&bot, command, action).await;
         }
+    }
+
+    /// Whether a Matrix user may be in a room: for whom rooms are made on demand is the operator's choice.
+    pub(super) fn may_be_in(&self, room: &Room, user: &UserId) -> bool {
+        let mut networks = room.channels.iter().filter_map(|key| self.networks.get(&key.0));
+        !room.follows_topic || networks.all(|network| network.config.portals.allow_user(user))
+    }
+
+    /// Shows a user out of a room that they may not be in; whether that is so.
+    pub(super) fn shown_out(&self, room: &RoomId, user: &UserId) -> bool {
+        let Some(room) = self.directory.rooms.get(room).filter(|room| !self.may_be_in(room, user)) else {
+            return false;
+        };
+        room.lane.push(Job::ShowOut { user: user.to_owned(), reason: "The bridge's operator doesn't let you in here" });
+        true
     }
 
     /// Whether a bridged channel isn't to be known to everybody; `None` while nobody has told.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId,
-    UserId, events::room::history_visibility::HistoryVisibility,
+    OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId,
+    RoomVersionId, UserId, events::room::history_visibility::HistoryVisibility,
 };
 use serde_json::value::RawValue;
 
@@ -214,6 +214,8 @@ pub struct CreateRoom {
     pub as_user: Option<OwnedUserId>,
     /// Its name.
     pub name: Option<String>,
+    /// The address of its picture.
+    pub avatar: Option<OwnedMxcUri>,
     /// Its topic.
     pub topic: Option<String>,
     /// Who is invited at once.
@@ -242,6 +244,7 @@ impl Default for CreateRoom {
         Self {
             as_user: None,
             name: None,
+            avatar: None,
             topic: None,
             invite: Vec::new(),
             is_direct: false,

@@ -330,10 +330,12 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
         request.creation_content =
             (!content.is_empty()).then(|| Raw::new(&content).ok().map(Raw::cast_unchecked)).flatten();
     }
-    if let Some(visibility) = room.history_visibility {
-        let state = serde_json::json!({
-            "type": "m.room.history_visibility", "state_key": "", "content": { "history_visibility": visibility },
-        });
+    let visibility = room
+        .history_visibility
+        .map(|visibility| ("m.room.history_visibility", serde_json::json!({ "history_visibility": visibility })));
+    let avatar = room.avatar.map(|url| ("m.room.avatar", serde_json::json!({ "url": url })));
+    for (kind, content) in visibility.into_iter().chain(avatar) {
+        let state = serde_json::json!({ "type": kind, "state_key": "", "content": content });
         request.initial_state.extend(Raw::new(&state).ok().map(Raw::cast_unchecked));
     }
     request

@@ -267,6 +267,7 @@ async fn rooms_are_made_as_asked_and_never_listed() {
     let room = CreateRoom {
         as_user: Some(ghost().to_owned()),
         name: Some("n".to_owned()),
+        avatar: Some("mxc://x/a".into()),
         topic: Some("t".to_owned()),
         invite: vec![owned_user_id!("@bob:x")],
         is_direct: true,
@@ -284,6 +285,8 @@ async fn rooms_are_made_as_asked_and_never_listed() {
         "invite": ["@bob:x"], "is_direct": true, "room_version": "11",
         "initial_state": [{
             "type": "m.room.history_visibility", "state_key": "", "content": { "history_visibility": "joined" },
+        }, {
+            "type": "m.room.avatar", "state_key": "", "content": { "url": "mxc://x/a" },
         }],
         "power_level_content_override": { "users_default": 5 },
         "creation_content": { "m.federate": false, "additional_creators": ["@op:x"], "footbridge.query": "@bob:x" },

@@ -55,6 +55,8 @@ pub(super) enum Job {
     Rename(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.
     TurnDown(Arc<Ghost>),
+    /// A Matrix user may not be in the room, for this reason.
+    ShowOut { user: OwnedUserId, reason: &'static str },
     /// A Matrix user was removed from the channel: in these words, by this event.
     Remove { user: OwnedUserId, words: String, at: IrcKey },
 }

@@ -66,8 +66,12 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     Job::Failure { sender, text, events } => {
                         drop(out.core.send(Input::Untold { sender, room: None, text, events }).await);
                     }
-                    Job::Notice { .. } | Job::Topic { .. } | Job::Rename(_) | Job::TurnDown(_) | Job::Remove { .. } => {
-                    }
+                    Job::Notice { .. }
+                    | Job::Topic { .. }
+                    | Job::Rename(_)
+                    | Job::TurnDown(_)
+                    | Job::ShowOut { .. }
+                    | Job::Remove { .. } => {}
                 }
                 queue.done();
             }
@@ -207,6 +211,10 @@ impl Worker {
                     self.ask(leave).await
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
+            }
+            Job::ShowOut { user, reason } => {
+                let kick = || self.out.matrix.kick(&self.room, &user, Some(reason), None);
+                report(&self.room, "show out a user who may not be in the room", &self.ask(kick).await);
             }
             Job::Remove { user, words, at } => {
                 let out = &self.out;
