@@ -44,5 +44,7 @@ mod puppets;
 mod ranks;
 #[path = "stories/room_state.rs"]
 mod room_state;
+#[path = "stories/upgrades.rs"]
+mod upgrades;
 #[path = "stories/world.rs"]
 mod world;

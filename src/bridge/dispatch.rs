@@ -5,7 +5,7 @@
 //! is an `impl Core` in the file named after it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -25,6 +25,7 @@ use super::{
     outbox::{Job, Outbox},
     puppets::Puppets,
     unplaced::Unplaced,
+    upgrades::Upgrade,
 };
 use crate::{
     irc::pool::{
@@ -72,6 +73,10 @@ pub(crate) enum Input {
     Found { room: OwnedRoomId, alias: OwnedRoomAliasId },
     /// The room for an alias was made, or could not be.
     AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
+    /// It was looked for where a room goes on.
+    Upgrade { old: OwnedRoomId, upgrade: Upgrade },
+    /// These have had time enough to follow into a room.
+    FollowingOver { room: OwnedRoomId, users: HashSet<OwnedUserId> },
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -105,6 +110,8 @@ pub(crate) struct Core {
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
+    /// Rooms in which others go on and into which the bot isn't let, and these.
+    pub(super) upgrading: HashMap<OwnedRoomId, OwnedRoomId>,
     /// What came for rooms that aren't known, while some are still being looked for.
     pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
@@ -166,6 +173,8 @@ impl Core {
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
+            Input::Upgrade { old, upgrade } => self.on_upgrade(&old, upgrade),
+            Input::FollowingOver { room, users } => self.on_following_over(&room, users).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
@@ -203,6 +212,10 @@ impl Core {
             ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
+            ("m.room.tombstone", Some("")) => {
+                self.on_tombstone(&event);
+                self.journal.settle_matrix(key).await;
+            }
             ("m.room.history_visibility", Some("")) => {
                 self.on_history_visibility(&event).await;
                 self.journal.settle_matrix(key).await;

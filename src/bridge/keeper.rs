@@ -24,6 +24,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// Something that the database is to know.
 pub(super) enum Fact {
     Portal(Portal),
+    RoomMoved(OwnedRoomId, OwnedRoomId),
     Query(Query),
     QueryIsOver(OwnedRoomId),
     ControlRoom(OwnedUserId, OwnedRoomId),
@@ -37,6 +38,7 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Portal(portal) => write!(f, "that {} is {} on {}", portal.room, portal.channel, portal.network),
+            Self::RoomMoved(old, new) => write!(f, "that {old} goes on in {new}"),
             Self::Query(query) => write!(f, "that {} is {}'s query", query.room, query.user),
             Self::QueryIsOver(room) => write!(f, "that the query in {room} is over"),
             Self::ControlRoom(user, room) => write!(f, "that {room} is {user}'s control room"),
@@ -126,6 +128,7 @@ impl Keeper {
 async fn write(store: &dyn Store, fact: &Fact) -> Result<(), StoreError> {
     match fact {
         Fact::Portal(portal) => store.put_portal(portal).await,
+        Fact::RoomMoved(old, new) => store.move_portals(old, new).await,
         Fact::Query(query) => store.put_query(query).await,
         Fact::QueryIsOver(room) => store.remove_query(room).await,
         Fact::ControlRoom(user, room) => store.put_control_room(user, room).await,

@@ -188,7 +188,7 @@ async fn make_room(outbox: &Outbox, key: &ChannelRef, request: CreateRoom) -> Re
 }
 
 /// Says in a room of ours under which alias it is known.
-async fn name_room(outbox: &Outbox, room: &RoomId, alias: &RoomAliasId) {
+pub(super) async fn name_room(outbox: &Outbox, room: &RoomId, alias: &RoomAliasId) {
     let content = to_raw_value(&serde_json::json!({ "alias": alias })).expect("a JSON value has a JSON text");
     if let Err(error) = outbox.matrix.send_state(room, "m.room.canonical_alias", "", &content, None).await {
         tracing::warn!(portal.room = %room, %error, "could not say in a room what its alias is");

@@ -24,6 +24,7 @@ impl Core {
         let channels = state.channels.clone();
         let here: Vec<OwnedUserId> = state.members.keys().cloned().collect();
         self.follow_access(room);
+        self.look_for_upgrade(room, None);
         for user in &here {
             self.shown_out(room, user);
             self.show_nicks_of(room, user);
@@ -63,7 +64,7 @@ impl Core {
     }
 
     /// Lets the puppet of a Matrix user, who has left a room, leave its channels where no other room keeps it there.
-    async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
+    pub(super) async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
         for key in channels {
             if !self.directory.channels_of(&key.0, user).contains(key) {
                 let link = LinkId::puppet(key.0.clone(), user.to_owned());
@@ -230,6 +231,7 @@ impl Core {
                     room.lane.invited();
                 }
             }
+            RoomKind::Unknown if self.is_upgrade(&event.room_id) => {}
             RoomKind::Unknown if member.is_direct => self.accept_control(event),
             // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
             RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}

@@ -11,6 +11,7 @@
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `ranks` | what ranks on IRC are worth in a room |
+//! | `upgrades` | rooms that go on in others |
 //! | `room_state` | what rooms say of their channels and nicks |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
@@ -47,6 +48,7 @@ mod room_state;
 mod rosters;
 mod start;
 mod unplaced;
+mod upgrades;
 mod witnesses;
 
 pub use health::Pings;

@@ -157,6 +157,7 @@ impl Bridge {
             delivery: Delivery::default(),
             remembered,
             opening: HashMap::new(),
+            upgrading: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,
             outbox: outbox.clone(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ruma::{
     OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId,
-    RoomVersionId, UserId, events::room::history_visibility::HistoryVisibility,
+    RoomVersionId, ServerName, UserId, events::room::history_visibility::HistoryVisibility,
 };
 use serde_json::value::RawValue;
 
@@ -46,6 +46,9 @@ pub trait MatrixApi: Send + Sync {
 
     /// Joins a room. Joining again is success.
     async fn join(&self, room: &RoomOrAliasId, as_user: Option<&UserId>) -> Result<OwnedRoomId, MatrixError>;
+
+    /// The bot joins a room, by way of that server if its own isn't in there yet. Joining again is success.
+    async fn join_via(&self, room: &RoomId, server: Option<&ServerName>) -> Result<(), MatrixError>;
 
     /// Invites `invitee`. Inviting a member is [`MatrixError::Forbidden`].
     async fn invite(&self, room: &RoomId, invitee: &UserId, as_user: Option<&UserId>) -> Result<(), MatrixError>;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use async_trait::async_trait;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
-    RoomAliasId, RoomId, RoomOrAliasId, UInt, UserId,
+    RoomAliasId, RoomId, RoomOrAliasId, ServerName, UInt, UserId,
     api::{
         OutgoingRequest as _,
         auth_scheme::SendAccessToken,
@@ -75,6 +75,12 @@ impl MatrixApi for HomeserverClient {
     async fn join(&self, room: &RoomOrAliasId, as_user: Option<&UserId>) -> Result<OwnedRoomId, MatrixError> {
         let request = join_room_by_id_or_alias::v3::Request::new(in_path(room));
         Ok(self.call(request, as_user, || format!("join {room}")).await?.room_id)
+    }
+
+    async fn join_via(&self, room: &RoomId, server: Option<&ServerName>) -> Result<(), MatrixError> {
+        let mut request = join_room_by_id_or_alias::v3::Request::new(in_path(<&RoomOrAliasId>::from(room)));
+        request.via = server.map(ToOwned::to_owned).into_iter().collect();
+        self.call(request, None, || format!("join {room}")).await.map(drop)
     }
 
     async fn invite(&self, room: &RoomId, invitee: &UserId, as_user: Option<&UserId>) -> Result<(), MatrixError> {

@@ -73,6 +73,9 @@ pub trait Store: JournalStore {
     /// Forgets a portal, if there is such a one.
     async fn remove_portal(&self, room: &RoomId, network: &NetworkId, folded: &Folded) -> Result<(), StoreError>;
 
+    /// Lets all portals of a room be those of another.
+    async fn move_portals(&self, old: &RoomId, new: &RoomId) -> Result<(), StoreError>;
+
     /// All queries, in no particular order.
     async fn queries(&self) -> Result<Vec<Query>, StoreError>;
 

@@ -146,6 +146,10 @@ async fn members_come_and_go_as_who_they_are() {
     assert_eq!(fake.client.join(room().into(), Some(ghost())).await.unwrap(), "!r:x");
     fake.saw(&format!("POST /_matrix/client/v3/join/!r:x?{AS_GHOST}"), &json!({}));
 
+    fake.answer(ok(&json!({ "room_id": "!r:x" })));
+    fake.client.join_via(room(), Some("y".try_into().unwrap())).await.unwrap();
+    assert!(fake.seen()[0].line.starts_with("POST /_matrix/client/v3/join/!r:x?via=y"));
+
     for _ in 0..7 {
         fake.answer(ok(&json!({})));
     }

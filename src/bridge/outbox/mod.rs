@@ -188,7 +188,7 @@ pub(super) struct OutboxParts {
 pub(super) struct Outbox {
     pub(super) matrix: Arc<dyn MatrixApi>,
     /// The same homeserver, for joins and leaves.
-    noise: Arc<dyn MatrixApi>,
+    pub(super) noise: Arc<dyn MatrixApi>,
     pub(super) ghosts: Ghosts,
     pub(super) keeper: Arc<Keeper>,
     journal: Journal,

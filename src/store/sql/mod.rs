@@ -63,6 +63,10 @@ impl Store for SqlStore {
         conversations::remove_portal(&self.db, room, network, folded).await
     }
 
+    async fn move_portals(&self, old: &RoomId, new: &RoomId) -> Result<(), StoreError> {
+        conversations::move_portals(&self.db, old, new).await
+    }
+
     async fn queries(&self) -> Result<Vec<Query>, StoreError> {
         conversations::queries(&self.db).await
     }
