@@ -53,5 +53,7 @@ mod probes;
 mod queries;
 #[path = "real/ranks.rs"]
 mod ranks;
+#[path = "real/rooms.rs"]
+mod rooms;
 #[path = "real/town.rs"]
 mod town;
