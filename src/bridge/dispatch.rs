@@ -173,7 +173,7 @@ impl Core {
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
-            Input::Upgrade { old, upgrade } => self.on_upgrade(&old, upgrade),
+            Input::Upgrade { old, upgrade } => self.on_upgrade(&old, upgrade).await,
             Input::FollowingOver { room, users } => self.on_following_over(&room, users).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,

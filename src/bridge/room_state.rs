@@ -29,7 +29,6 @@ impl Core {
     }
 
     /// A room is about to be bridged with a channel no more: nothing is left of what the bridge said of it.
-    #[expect(dead_code, reason = "portals end by a command that is still to come")]
     pub(super) fn hide_bridge(&self, room: &RoomId, key: &ChannelRef) {
         let (Some(room), Some(channel)) = (self.directory.rooms.get(room), self.directory.channels.get(key)) else {
             return;

@@ -11,6 +11,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use super::{
     outbox::{Destination, Outbox, OutboxParts},
     puppets::Puppets,
     unplaced::Unplaced,
+    upgrades::find_upgrades,
 };
 use crate::{
     config::{Config, Plumb},
@@ -147,6 +149,7 @@ impl Bridge {
         }
         let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
         let (rooms, aliases) = plumbs(&config);
+        let plumbed: Vec<OwnedRoomId> = rooms.iter().map(|portal| portal.room.clone()).collect();
         let mut core = Core {
             server: config.homeserver.server_name.clone(),
             ours: ours.clone(),
@@ -179,7 +182,7 @@ impl Bridge {
         let known = core.directory.known_rooms();
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
-        tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
+        tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, (plumbed, known), stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
@@ -235,7 +238,7 @@ impl Bridge {
         let _ = self.intake.await;
         let _ = self.input.send(Input::End).await;
         let _ = self.core.await;
-        if tokio::time::timeout(LAST_WORDS, self.outbox.empty()).await.is_err() {
+        if timeout(LAST_WORDS, self.outbox.empty()).await.is_err() {
             tracing::warn!(
                 "the homeserver did not take everything in time; the rest stays in the journal for the next run"
             );
@@ -324,22 +327,24 @@ async fn recover(journal: &Journal, input: &mpsc::Sender<Input>) -> Result<(), S
     Ok(())
 }
 
-/// Finds the rooms that nobody told us of: those of plumbs that name an alias, for as long as it takes, and rooms that
-/// we made for an alias and didn't keep, because we were stopped in between or the database was lost.
+/// Finds the rooms that nobody told us of: those of plumbs that name an alias, for as long as it takes, those in which
+/// plumbed ones go on, and rooms that we made for an alias and didn't keep, because we were stopped in between or the
+/// database was lost.
 async fn find_rooms(
     outbox: Arc<Outbox>,
     input: mpsc::Sender<Input>,
     mut aliases: Vec<(NetworkId, Plumb)>,
-    known: HashSet<OwnedRoomId>,
+    (plumbed, known): (Vec<OwnedRoomId>, HashSet<OwnedRoomId>),
     stop: CancellationToken,
 ) {
-    let (mut complained, mut looked) = (false, false);
+    let (mut complained, mut looked, mut followed) = (false, false, false);
     loop {
         let found = aliases.into_iter().map(|(network, plumb)| find_room(&outbox, &input, network, plumb, complained));
         let missing: Vec<_> = join_all(found).await.into_iter().flatten().collect();
         complained = true;
         looked = looked || find_ours(&outbox, &input, &known).await;
-        let all = missing.is_empty() && looked;
+        followed = followed || timeout(FIND_ROOM, find_upgrades(&outbox, &input, &plumbed)).await.is_ok();
+        let all = missing.is_empty() && looked && followed;
         let _ = input.send(Input::RoomsKnown { all }).await;
         if all {
             return;
@@ -365,7 +370,7 @@ async fn find_ours(outbox: &Outbox, input: &mpsc::Sender<Input>, known: &HashSet
         }
         Ok::<_, MatrixError>(())
     };
-    match tokio::time::timeout(FIND_ROOM, look).await {
+    match timeout(FIND_ROOM, look).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, "could not look for rooms that the last run made and didn't keep");
@@ -387,7 +392,7 @@ async fn find_room(
         outbox.bot_exists().await?;
         outbox.persist(|| outbox.matrix.join(&plumb.room, None)).await
     };
-    let problem = match tokio::time::timeout(FIND_ROOM, joined).await {
+    let problem = match timeout(FIND_ROOM, joined).await {
         Ok(Ok(room)) => {
             let _ = input.send(Input::Portal(portal(&network, &plumb, &room))).await;
             return None;

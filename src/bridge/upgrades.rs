@@ -7,9 +7,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 
 use super::{
     directory::{ChannelRef, RoomKind},
@@ -62,7 +64,7 @@ impl Core {
     }
 
     /// A room goes on in another: all that it had moves there.
-    pub(super) fn on_upgrade(&mut self, old: &RoomId, upgrade: Upgrade) {
+    pub(super) async fn on_upgrade(&mut self, old: &RoomId, upgrade: Upgrade) {
         let new = match upgrade {
             Upgrade::Found(new) => new,
             Upgrade::Refused(new) => {
@@ -91,6 +93,7 @@ impl Core {
                 self.move_alias(old, &new, key);
             }
         }
+        self.let_through(&new).await;
         if !followers.is_empty() {
             let input = self.input.clone();
             tokio::spawn(async move {
@@ -144,6 +147,19 @@ impl Core {
             }
         });
     }
+}
+
+/// Tells the dispatcher where these rooms go on, so that it knows them before it is told that all rooms are known.
+pub(super) async fn find_upgrades(outbox: &Arc<Outbox>, input: &mpsc::Sender<Input>, rooms: &[OwnedRoomId]) {
+    let follow = async |room: &OwnedRoomId| {
+        let mut old = room.clone();
+        while let Ok(Some(Upgrade::Found(new))) = successor(outbox, &old, None).await {
+            let upgrade = Upgrade::Found(new.clone());
+            let _ = input.send(Input::Upgrade { old, upgrade }).await;
+            old = new;
+        }
+    };
+    join_all(rooms.iter().map(follow)).await;
 }
 
 /// Where a room goes on, if both ends say so.

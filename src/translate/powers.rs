@@ -6,12 +6,15 @@
 
 use ruma::{OwnedUserId, UserId};
 use serde_json::{
-    Map, Value, json,
+    Map, Value,
     value::{RawValue, to_raw_value},
 };
 
-/// Where the event says what was given: by user, `level` and (if they were named) `before`.
+/// Where the event says what was given, by user. Numbers, and none of them deeper: Synapse copies the event when a room is
+/// replaced, and fails over anything else.
 const GIVEN: &str = "footbridge.given";
+/// And what they had before, if they were named.
+const BEFORE: &str = "footbridge.before";
 
 /// The content of `m.room.power_levels`, and what is made of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,12 +70,8 @@ impl PowerLevels {
         let own = self.own(user);
         let keeps = wanted <= own.unwrap_or_else(|| self.default()).max(0);
         self.name(user, if keeps { own } else { Some(wanted) });
-        let note = if keeps {
-            None
-        } else {
-            Some(own.map_or_else(|| json!({ "level": wanted }), |own| json!({ "level": wanted, "before": own })))
-        };
-        self.put(GIVEN, user, note);
+        self.put(GIVEN, user, (!keeps).then_some(wanted));
+        self.put(BEFORE, user, own.filter(|_| !keeps));
     }
 
     /// Takes back what everybody was given who was given the least; false if nobody was given anything.
@@ -91,20 +90,21 @@ impl PowerLevels {
     pub fn forget(&mut self, user: &UserId) {
         self.name(user, None);
         self.put(GIVEN, user, None);
+        self.put(BEFORE, user, None);
     }
 
     /// What somebody has by themselves, if they are named.
     fn own(&self, user: &UserId) -> Option<i64> {
-        let now = self.named(user);
-        let given = self.0.get(GIVEN).and_then(|given| given.get(user.as_str()));
-        match given {
-            Some(given) if given.get("level").and_then(level) == now => given.get("before").and_then(level),
-            _ => now,
-        }
+        let (now, given) = (self.named(user), self.entry(GIVEN, user));
+        if given.is_some() && given == now { self.entry(BEFORE, user) } else { now }
     }
 
     fn named(&self, user: &UserId) -> Option<i64> {
-        self.0.get("users").and_then(|users| users.get(user.as_str())).and_then(level)
+        self.entry("users", user)
+    }
+
+    fn entry(&self, table: &str, user: &UserId) -> Option<i64> {
+        self.0.get(table).and_then(|users| users.get(user.as_str())).and_then(level)
     }
 
     fn default(&self) -> i64 {
@@ -113,22 +113,22 @@ impl PowerLevels {
 
     fn name(&mut self, user: &UserId, level: Option<i64>) {
         if self.named(user) != level {
-            self.put("users", user, level.map(Value::from));
+            self.put("users", user, level);
         }
     }
 
-    fn put(&mut self, table: &str, user: &UserId, value: Option<Value>) {
-        if let Some(value) = value {
+    fn put(&mut self, table: &str, user: &UserId, level: Option<i64>) {
+        if let Some(level) = level {
             let entry = self.0.entry(table).or_insert_with(|| Value::Object(Map::new()));
             if !entry.is_object() {
                 *entry = Value::Object(Map::new());
             }
             if let Some(users) = entry.as_object_mut() {
-                users.insert(user.as_str().to_owned(), value);
+                users.insert(user.as_str().to_owned(), level.into());
             }
         } else if let Some(Value::Object(users)) = self.0.get_mut(table) {
             users.remove(user.as_str());
-            if users.is_empty() && table == GIVEN {
+            if users.is_empty() && table != "users" {
                 self.0.remove(table);
             }
         }
@@ -144,6 +144,7 @@ fn level(value: &Value) -> Option<i64> {
 mod tests {
     use proptest::prelude::*;
     use ruma::user_id;
+    use serde_json::json;
 
     use super::*;
 
@@ -189,6 +190,19 @@ mod tests {
             levels.give(alice, 0);
             assert_eq!((levels.named(alice), levels.given().count()), (admin, 0));
         }
+    }
+
+    #[test]
+    fn r91_what_is_noted_does_not_keep_a_room_from_being_replaced() {
+        let mut levels = levels(&json!({ "users": { "@a:x": 10 } }));
+        levels.give(user_id!("@a:x"), 50);
+        levels.give(user_id!("@b:x"), 50);
+        let noted = json!({
+            "users": { "@a:x": 50, "@b:x": 50 },
+            "footbridge.given": { "@a:x": 50, "@b:x": 50 },
+            "footbridge.before": { "@a:x": 10 },
+        });
+        assert_eq!(Value::Object(levels.0), noted, "numbers by user, which homeservers can copy");
     }
 
     #[test]

@@ -97,6 +97,7 @@ async fn core(folder: &std::path::Path) -> (Core, mpsc::Receiver<Input>, Arc<Ope
         delivery: Delivery::default(),
         remembered: HashMap::new(),
         opening: HashMap::new(),
+        upgrading: HashMap::new(),
         unplaced: None,
         stopping: false,
         outbox: Outbox::new(parts),

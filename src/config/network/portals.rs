@@ -65,7 +65,7 @@ impl ClosedJoinRule {
         }
     }
 
-    fn parse(text: String) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let known = [Self::Knock, Self::Invite].into_iter().find(|rule| rule.as_str() == text);
         known.ok_or_else(|| format!("`{text}` is neither \"knock\" nor \"invite\""))
     }
@@ -76,18 +76,19 @@ impl Portals {
         let join_by_alias = section.key("join_by_alias").or(false).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
-        let closed_join_rule = section.key("closed_join_rule").or_text("knock").parse(ClosedJoinRule::parse).get();
+        let closed_join_rule =
+            section.key("closed_join_rule").or_text("knock").parse(|text: String| ClosedJoinRule::parse(&text)).get();
         let listed = section.key("listed").or(false).get();
         let announce_history = section.key("announce_history").or(true).get();
         let name = section.key("name").or_text("{channel}");
         let name =
             name.parse(|text: String| RoomNameTemplate::new(&text).map_err(|problem| wrong(&text, &problem))).get();
-        let avatar = section.key("avatar").parse(avatar).optional();
-        let room_version = section.key("room_version").parse(room_version).optional();
+        let avatar = section.key("avatar").parse(|text: String| avatar(&text)).optional();
+        let room_version = section.key("room_version").parse(|text: String| room_version(&text)).optional();
         let admins = section.key("admins").or(Vec::new()).get();
         let globs = |key, default: &[&str]| {
             let default = default.iter().map(|&glob| glob.to_owned()).collect();
-            section.key(key).or(default).parse(globs).get()
+            section.key(key).or(default).parse(|texts: Vec<String>| globs_of(&texts)).get()
         };
         let (channels, except_channels) = (globs("channels", &["*"]), globs("except_channels", &[]));
         let (users, except_users) = (globs("users", &["*"]), globs("except_users", &[]));
@@ -140,20 +141,20 @@ fn version_number(version: &RoomVersionId) -> Option<u32> {
     version.as_str().parse().ok()
 }
 
-fn room_version(text: String) -> Result<RoomVersionId, String> {
-    let version = RoomVersionId::try_from(text.as_str()).ok();
+fn room_version(text: &str) -> Result<RoomVersionId, String> {
+    let version = RoomVersionId::try_from(text).ok();
     let known = version.filter(|version| version_number(version).is_some_and(|number| number >= 7));
     known.ok_or_else(|| {
         format!("`{text}` is no room version from 7 on: write \"11\" or \"12\", if the homeserver has it")
     })
 }
 
-fn avatar(text: String) -> Result<OwnedMxcUri, String> {
-    let uri = OwnedMxcUri::from(text.as_str());
+fn avatar(text: &str) -> Result<OwnedMxcUri, String> {
+    let uri = OwnedMxcUri::from(text);
     if uri.is_valid() { Ok(uri) } else { Err(format!("`{text}` is no address of a picture: write mxc://server/id")) }
 }
 
-fn globs(texts: Vec<String>) -> Result<Vec<Glob>, String> {
+fn globs_of(texts: &[String]) -> Result<Vec<Glob>, String> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
