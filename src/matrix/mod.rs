@@ -13,7 +13,7 @@ use ruma::{
     OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId,
     RoomVersionId, ServerName, UserId, events::room::history_visibility::HistoryVisibility,
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::model::Millis;
 
@@ -40,6 +40,9 @@ pub trait MatrixApi: Send + Sync {
 
     /// Gives `user` (a ghost or the bot) the display name `name`.
     async fn set_display_name(&self, user: &UserId, name: &str) -> Result<(), MatrixError>;
+
+    /// Gives `user` (a ghost or the bot) a field of our own in their profile. Homeservers can do that from version 1.16 on.
+    async fn set_profile_field(&self, user: &UserId, field: &str, value: &Value) -> Result<(), MatrixError>;
 
     /// The display name of any user; `None` if they have none or don't exist.
     async fn display_name(&self, user: &UserId) -> Result<Option<String>, MatrixError>;

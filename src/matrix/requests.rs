@@ -33,7 +33,7 @@ use ruma::{
     serde::Raw,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     CreateRoom, HomeserverClient, MatrixApi, MatrixError, Member, Membership, Page, Preset, client::unwritable,
@@ -61,6 +61,13 @@ impl MatrixApi for HomeserverClient {
         let value = ProfileFieldValue::DisplayName(name.to_owned());
         let request = set_profile_field::v3::Request::new(in_path(user), value);
         self.call(request, Some(user), || "set the display name".to_owned()).await.map(|_| ())
+    }
+
+    async fn set_profile_field(&self, user: &UserId, field: &str, value: &Value) -> Result<(), MatrixError> {
+        let asked = || format!("set `{field}` in a profile");
+        let value = ProfileFieldValue::new(field, value.clone()).map_err(|error| unwritable(asked(), &error))?;
+        let request = set_profile_field::v3::Request::new(in_path(user), value);
+        self.call(request, Some(user), asked).await.map(|_| ())
     }
 
     async fn display_name(&self, user: &UserId) -> Result<Option<String>, MatrixError> {
@@ -331,7 +338,7 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     let mut creation = create_room::v3::CreationContent::new();
     creation.federate = room.federate;
     creation.additional_creators = room.additional_creators;
-    if let Ok(serde_json::Value::Object(mut content)) = serde_json::to_value(&creation) {
+    if let Ok(Value::Object(mut content)) = serde_json::to_value(&creation) {
         content.extend(room.mark.map(|(key, value)| (key.to_owned(), value.into())));
         request.creation_content =
             (!content.is_empty()).then(|| Raw::new(&content).ok().map(Raw::cast_unchecked)).flatten();
@@ -378,7 +385,7 @@ fn member(event: &RawValue) -> Option<Member> {
     struct Content {
         membership: String,
         #[serde(default)]
-        displayname: serde_json::Value,
+        displayname: Value,
     }
     let event: Event = serde_json::from_str(event.get()).ok()?;
     let membership = match event.content.membership.as_str() {

@@ -37,8 +37,8 @@ pub use nick::{NickTemplate, nick_number};
 pub use powers::PowerLevels;
 pub use room_name::RoomNameTemplate;
 pub use room_state::{
-    BRIDGE_KINDS, FEATURES_KIND, NICK_KIND, bridge_info, channel_state_key, join_rules, nick_state, nick_state_key,
-    room_features,
+    BRIDGE_KINDS, FEATURES_KIND, NICK_KIND, PROFILE_FIELD, bridge_info, channel_state_key, irc_profile, join_rules,
+    nick_state, nick_state_key, room_features,
 };
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;

@@ -16,6 +16,9 @@ pub const FEATURES_KIND: &str = "com.beeper.room_features";
 /// The nick of one of the room's users on one of its networks.
 pub const NICK_KIND: &str = "footbridge.nick";
 
+/// Who a ghost is on IRC, in its profile.
+pub const PROFILE_FIELD: &str = "footbridge.irc";
+
 /// In join rules that follow a channel's: what they were before.
 const OPEN: &str = "footbridge.open";
 
@@ -87,6 +90,12 @@ pub fn room_features(max_lines: usize) -> Value {
 #[must_use]
 pub fn nick_state(network: &NetworkId, user: &UserId, nick: Option<&str>) -> Value {
     nick.map_or_else(|| json!({}), |nick| json!({ "network": network.as_str(), "user": user, "nick": nick }))
+}
+
+/// What a ghost's profile says of whom it stands for.
+#[must_use]
+pub fn irc_profile(network: &NetworkId, nick: &str) -> Value {
+    json!({ "network": network.as_str(), "nick": nick })
 }
 
 /// What a room's `m.room.join_rules` become where not everybody may come into its channel (then by this `rule`), or where

@@ -127,6 +127,11 @@ async fn profiles_are_set_by_their_owner_and_read_by_the_bot() {
     let line = format!("PUT /_matrix/client/v3/profile/@irc_net_a:x/displayname?{AS_GHOST}");
     fake.saw(&line, &json!({ "displayname": "alice" }));
 
+    fake.answer(ok(&json!({})));
+    fake.client.set_profile_field(ghost(), "footbridge.irc", &json!({ "nick": "a" })).await.unwrap();
+    let line = format!("PUT /_matrix/client/v3/profile/@irc_net_a:x/footbridge.irc?{AS_GHOST}");
+    fake.saw(&line, &json!({ "footbridge.irc": { "nick": "a" } }));
+
     fake.answer(ok(&json!({ "displayname": "Bob" })));
     assert_eq!(fake.client.display_name(user_id!("@bob:x")).await.unwrap().as_deref(), Some("Bob"));
     fake.saw("GET /_matrix/client/v3/profile/@bob:x/displayname", &Value::Null);

@@ -13,6 +13,7 @@ on_both_kinds_of_server!(
     r92_a_room_says_with_which_channel_it_is_bridged,
     r92_where_the_bot_may_not_say_it_waits_for_its_power,
     r82_a_room_says_what_its_users_are_called,
+    r82_a_ghosts_profile_says_who_it_is_on_irc,
 );
 
 fn levels(bot: u32) -> Value {
@@ -112,4 +113,16 @@ async fn r82_a_room_says_what_its_users_are_called(ircd: IrcdConfig) {
     // Who has left has none any more.
     bob.leave(room).await;
     expect_state(alice, room, NICK, "net_@bob:hs.test", &json!({})).await;
+}
+
+async fn r82_a_ghosts_profile_says_who_it_is_on_irc(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let eve = world.ircd.client("Eve[1]").await;
+    eve.join(TEA).await;
+    let expected = json!({ "network": "net", "nick": "Eve[1]" });
+    let says = |state: &crate::support::homeserver::State| {
+        let mut ghosts = state.users.iter().filter(|(user, _)| user.starts_with("@irc_net_eve"));
+        ghosts.any(|(_, profile)| profile.get("footbridge.irc") == Some(&expected)).then_some(())
+    };
+    world.homeserver.wait_until("a ghost's profile to say who it is", says).await;
 }
