@@ -67,9 +67,7 @@ impl Core {
         let access = room.channels.iter().map(|key| self.directory.channels.get(key)?.modes.access());
         let access: Option<Vec<Access>> = access.collect();
         let hidden = access.as_ref().is_none_or(|all| all.iter().any(|access| access.hidden));
-        if portals.listed || hidden {
-            room.lane.want(Piece::Listing, Value::Bool(!hidden));
-        }
+        room.lane.want(Piece::Listing, Value::Bool(portals.listed && !hidden));
         if let Some(access) = access {
             let rule = access.iter().any(|access| access.closed).then_some(portals.closed_join_rule.as_str());
             room.lane.want(Piece::JoinRule, rule.map_or(Value::Null, Value::from));

@@ -3,13 +3,14 @@
 use axum::http::Method;
 use serde_json::json;
 
-use super::world::{ALICE, BOT, Stage, TEA, World, on_both_kinds_of_server};
-use crate::support::{IrcLine, IrcdConfig, homeserver::encode};
+use super::world::{ALICE, BOT, DORA, Stage, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcLine, IrcdConfig, Outage, homeserver::encode};
 
 const MILK: &str = "#irc_net_#milk:hs.test";
 
 on_both_kinds_of_server!(
     r18_a_room_is_listed_only_while_everybody_may_know_of_its_channel,
+    r18_a_directory_that_does_not_answer_holds_up_nothing_that_people_say,
     r18_a_room_is_as_open_as_its_channel,
     r18_nobody_is_told_of_a_channel_that_is_not_for_everybody,
     r19_a_channel_hears_when_more_people_may_read_what_is_said,
@@ -39,6 +40,21 @@ async fn r18_a_room_is_listed_only_while_everybody_may_know_of_its_channel(ircd:
     expect_listed(&world, &room, false).await;
     world.ircd.expect_on_channel(ALICE, "#milk").await;
     world.settle("the end").await;
+    expect_listed(&world, &room, false).await;
+}
+
+async fn r18_a_directory_that_does_not_answer_holds_up_nothing_that_people_say(ircd: IrcdConfig) {
+    let world = World::with(ircd, |network| network.join_by_alias().set("portals", "listed", "true")).await;
+    world.dora.join("#milk").await;
+    let room = world.alice.join(MILK).await;
+    expect_listed(&world, &room, true).await;
+    world.homeserver.outage(Outage::HeldAt("/directory/list/".to_owned()));
+    world.dora.raw("MODE #milk +s").await;
+    for text in ["moo", "moo?", "moo!"] {
+        world.dora.say("#milk", text).await;
+        world.alice.expect_message(&room, |from| from == DORA, text).await;
+    }
+    world.homeserver.outage(None);
     expect_listed(&world, &room, false).await;
 }
 

@@ -59,6 +59,14 @@ async fn r91_a_room_of_ours_moves_with_its_alias(ircd: IrcdConfig) {
     world.dora.join("#milk").await;
     let old = world.alice.join(MILK).await;
     world.alice.expect_membership(&old, DORA, "join").await;
+    let says_so = |room: &str, expected: bool| {
+        let room = room.to_owned();
+        move |state: &crate::support::homeserver::State| {
+            let said = state.rooms.get(&room)?.content("m.bridge", "footbridge://irc/net/%23milk")?;
+            (said.as_object()?.is_empty() != expected).then_some(())
+        }
+    };
+    world.homeserver.wait_until("the room to say so", says_so(&old, true)).await;
     // The operator replaces it, by the bot's own hand.
     let as_bot = async |method: Method, path: String, body: serde_json::Value| {
         world.homeserver.request(BRIDGE, &method, &path, body).await.expect("the bot may")
@@ -73,11 +81,14 @@ async fn r91_a_room_of_ours_moves_with_its_alias(ircd: IrcdConfig) {
     replace(&world, &old, &new).await;
     world.alice.expect_membership(&new, DORA, "join").await;
     world.alice.expect_membership(&old, DORA, "leave").await;
+    world.homeserver.wait_until("the new room to say so", says_so(&new, true)).await;
+    world.homeserver.wait_until("the old room to say so no more", says_so(&old, false)).await;
     let moved = |state: &crate::support::homeserver::State| (state.aliases.get(MILK)? == &new).then_some(());
     world.homeserver.wait_until("the alias to move", moved).await;
     world.homeserver.wait_pushed().await;
     world.bridge.terminate().await;
     world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, "#milk").await;
     world.ircd.expect_on_channel(ALICE, "#milk").await;
     world.dora.say("#milk", "moo").await;
     world.alice.expect_message(&new, |from| from == DORA, "moo").await;

@@ -1,8 +1,8 @@
 //! Pieces of a room that should be so, such as its state: one value each, and the latest counts.
 //!
 //! A piece is set only where it is another, and again only when another is wanted. What keeps people out, or the room
-//! out of sight, comes right after what people say; the rest when nothing else is to be done, and not faster than
-//! [`PACE`]. Where the bot may not set a kind of piece, all of that kind wait until its power may have changed.
+//! out of sight, comes first, and gives way to what people say only if it takes long; the rest when nothing else is to be
+//! done, and not faster than [`PACE`]. Where the bot may not set a kind of piece, all of that kind wait until its power may have changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,13 +10,15 @@ use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
 };
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::worker::Worker;
 use crate::{matrix::MatrixError, translate};
 
 /// The time between two pieces that nobody waits for.
 const PACE: Duration = Duration::from_millis(250);
+/// How long what people say waits for a piece that they wait for, and such a piece for them, where the homeserver is slow.
+const TURN: Duration = Duration::from_secs(1);
 
 const JOIN_RULES: &str = "m.room.join_rules";
 
@@ -56,6 +58,8 @@ pub(super) struct Pieces {
     refused: HashSet<&'static str>,
     /// Not before this the next one that nobody waits for.
     paced: Option<Instant>,
+    /// Not before this the next one that people wait for.
+    put_off: Option<Instant>,
     /// Nothing more will be wanted.
     closing: bool,
 }
@@ -72,7 +76,7 @@ impl Pieces {
 
     /// The next one, if it is time for it.
     pub(super) fn take(&mut self, urgent: bool, now: Instant) -> Option<(Piece, Value)> {
-        if !urgent && self.paced.is_some_and(|at| at > now) {
+        if self.not_before(urgent).is_some_and(|at| at > now) {
             return None;
         }
         let (piece, _) = self.possible().find(|(piece, _)| piece.is_urgent() == urgent)?;
@@ -87,12 +91,17 @@ impl Pieces {
 
     /// When the next one can be taken.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.possible().next().map(|_| self.paced.unwrap_or_else(Instant::now))
+        let now = Instant::now();
+        self.possible().map(|(piece, _)| self.not_before(piece.is_urgent()).unwrap_or(now)).min()
+    }
+
+    fn not_before(&self, urgent: bool) -> Option<Instant> {
+        if urgent { self.put_off } else { self.paced }
     }
 
     /// Nothing more will be wanted: what is needn't wait.
     pub(super) fn close(&mut self) {
-        (self.paced, self.closing) = (None, true);
+        (self.paced, self.put_off, self.closing) = (None, None, true);
     }
 
     /// It is so.
@@ -109,8 +118,15 @@ impl Pieces {
         self.again(piece, value);
     }
 
-    /// It could not be seen to: it is wanted still, unless something else is.
-    pub(super) fn again(&mut self, piece: Piece, value: Value) {
+    /// It gave way to what people say: it is wanted still, unless something else is.
+    pub(super) fn interrupted(&mut self, piece: Piece, value: Value, now: Instant) {
+        if piece.is_urgent() {
+            self.put_off = Some(now + TURN);
+        }
+        self.again(piece, value);
+    }
+
+    fn again(&mut self, piece: Piece, value: Value) {
         self.wanted.entry(piece).or_insert(value);
     }
 
@@ -125,8 +141,21 @@ impl Pieces {
 }
 
 impl Worker {
-    /// Sees to it that a piece is so. Doing it again is harmless.
-    pub(super) async fn set_piece(&self, piece: Piece, value: Value) {
+    /// Sees to it that a piece is so, or gives way. Doing it again is harmless.
+    pub(super) async fn see_to_piece(&self, piece: Piece, value: Value) {
+        let patience = if piece.is_urgent() { TURN } else { Duration::ZERO };
+        let enough = async {
+            sleep(patience).await;
+            self.queue.job().await;
+        };
+        tokio::select! {
+            biased;
+            () = self.set_piece(piece.clone(), value.clone()) => {}
+            () = enough => self.queue.with_pieces(|pieces| pieces.interrupted(piece, value, Instant::now())),
+        }
+    }
+
+    async fn set_piece(&self, piece: Piece, value: Value) {
         let set = self.try_piece(&piece, &value).await;
         self.queue.with_pieces(|pieces| match set {
             Err(MatrixError::Stopped) => {}
@@ -229,6 +258,19 @@ mod tests {
         assert_eq!(pieces.due(), Some(now + PACE));
         pieces.close();
         assert!(pieces.take(false, now).is_some() && pieces.take(false, now).is_some() && pieces.due().is_none());
+    }
+
+    #[test]
+    fn r18_what_people_wait_for_comes_first_and_takes_turns_with_what_they_say() {
+        let (mut pieces, now) = (Pieces::default(), Instant::now());
+        pieces.want(state("a"), json!({ "n": 1 }));
+        pieces.want(Piece::Listing, json!(false));
+        let (piece, value) = pieces.take(true, now).unwrap();
+        assert_eq!(piece, Piece::Listing);
+        pieces.interrupted(piece, value, now);
+        assert!(pieces.take(true, now).is_none() && pieces.take(false, now).is_some());
+        assert_eq!(pieces.due(), Some(now + TURN));
+        assert_eq!(pieces.take(true, now + TURN), Some((Piece::Listing, json!(false))));
     }
 
     #[test]

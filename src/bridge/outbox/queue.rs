@@ -295,19 +295,19 @@ impl Queue {
         if std::mem::take(&mut state.invited) {
             return Some(Next::Invited);
         }
+        let now = Instant::now();
+        if let Some((piece, value)) = state.pieces.take(true, now) {
+            return Some(Next::Piece(piece, value));
+        }
         if let Some(job) = state.jobs.pop_front() {
             if let Job::Text { ghost, .. } = &job {
                 state.moving = Some(ghost.user.clone());
             }
             return Some(Next::Job(job));
         }
-        if state.powers_due().is_some_and(|at| at <= Instant::now()) {
+        if state.powers_due().is_some_and(|at| at <= now) {
             state.ranks_changed = None;
             return Some(Next::Powers);
-        }
-        let now = Instant::now();
-        if let Some((piece, value)) = state.pieces.take(true, now) {
-            return Some(Next::Piece(piece, value));
         }
         state.see_guests_out(now);
         while let Some(user) = state.order.pop_front() {

@@ -137,11 +137,7 @@ impl Worker {
                     () = self.set_powers() => {}
                     () = self.queue.job() => self.queue.powers_interrupted(),
                 },
-                Next::Piece(piece, value) => tokio::select! {
-                    biased;
-                    () = self.set_piece(piece.clone(), value.clone()) => {}
-                    () = self.queue.job() => self.queue.with_pieces(|pieces| pieces.again(piece, value)),
-                },
+                Next::Piece(piece, value) => self.see_to_piece(piece, value).await,
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
             }
