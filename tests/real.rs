@@ -53,6 +53,8 @@ mod probes;
 mod queries;
 #[path = "real/ranks.rs"]
 mod ranks;
+#[path = "real/rooms.rs"]
+mod rooms;
 #[path = "real/splits.rs"]
 mod splits;
 #[path = "real/town.rs"]

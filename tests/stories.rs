@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "stories/access.rs"]
+mod access;
 #[path = "stories/check.rs"]
 mod check;
 #[path = "stories/conversation.rs"]
@@ -44,9 +46,13 @@ mod puppets;
 mod ranks;
 #[path = "stories/reconciler.rs"]
 mod reconciler;
+#[path = "stories/room_state.rs"]
+mod room_state;
 #[path = "stories/splits.rs"]
 mod splits;
 #[path = "stories/strict.rs"]
 mod strict;
+#[path = "stories/upgrades.rs"]
+mod upgrades;
 #[path = "stories/world.rs"]
 mod world;

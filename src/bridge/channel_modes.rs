@@ -14,6 +14,17 @@ pub(super) struct ChannelModes {
     set: BTreeMap<char, Option<String>>,
     /// Lists, by their letter: bans and the like.
     lists: BTreeMap<char, Vec<String>>,
+    /// Whether the server has told all settings.
+    told: bool,
+}
+
+/// Who may know of a channel, and who may come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Access {
+    /// Whether not everybody may come in: `+i`, `+k`.
+    pub(super) closed: bool,
+    /// Whether it isn't to be known to everybody (R18): that, or `+s`, `+p`.
+    pub(super) hidden: bool,
 }
 
 impl ChannelModes {
@@ -41,6 +52,7 @@ impl ChannelModes {
 
     /// These are all settings.
     pub(super) fn are(&mut self, modes: Vec<ModeChange>) {
+        self.told = true;
         self.set.clear();
         modes.into_iter().filter(|mode| mode.kind != ModeKind::List).for_each(|mode| self.change(mode));
     }
@@ -48,6 +60,13 @@ impl ChannelModes {
     /// This is all of a list.
     pub(super) fn list_is(&mut self, letter: char, masks: Vec<String>) {
         self.lists.insert(letter, masks);
+    }
+
+    /// Who may know of the channel and come in; `None` before the server has told.
+    pub(super) fn access(&self) -> Option<Access> {
+        let any = |letters: [char; 2]| letters.into_iter().any(|letter| self.has(letter));
+        let closed = any(['i', 'k']);
+        self.told.then(|| Access { closed, hidden: closed || any(['s', 'p']) })
     }
 
     /// Whether a setting is on.
@@ -91,5 +110,20 @@ mod tests {
         modes.are(vec![change(true, 'n', ModeKind::Never, None)]);
         assert!(modes.has('n') && !modes.has('m'));
         assert_eq!((modes.list('b').len(), modes.list('q').len()), (1, 0));
+    }
+
+    #[test]
+    fn r18_who_may_know_of_a_channel_is_unknown_before_the_server_has_told() {
+        let mut modes = ChannelModes::default();
+        modes.change(change(true, 'n', ModeKind::Never, None));
+        assert_eq!(modes.access(), None);
+        for (letter, closed, hidden) in
+            [('n', false, false), ('s', false, true), ('p', false, true), ('i', true, true), ('k', true, true)]
+        {
+            modes.are(vec![change(true, letter, ModeKind::Never, None)]);
+            assert_eq!(modes.access(), Some(Access { closed, hidden }), "+{letter}");
+            modes.change(change(false, letter, ModeKind::Never, None));
+            assert_eq!(modes.access(), Some(Access { closed: false, hidden: false }), "-{letter}");
+        }
     }
 }

@@ -164,6 +164,8 @@ pub(super) struct Room {
     pub(super) channels: Vec<ChannelRef>,
     /// Matrix users in it that aren't ours, with their display names.
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
+    /// Who was in the room in whose place this one came, and may still follow: until then their puppets stay.
+    pub(super) followers: HashSet<OwnedUserId>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
     /// Whether the list of members was here since the bot came in.
@@ -229,6 +231,7 @@ impl Room {
 
     /// Somebody is in the room now, under this name.
     pub(super) fn came(&mut self, user: &UserId, name: Option<String>) {
+        self.followers.remove(user);
         self.members.insert(user.to_owned(), name);
         self.heard_of.iter_mut().for_each(|heard| _ = heard.insert(user.to_owned()));
     }
@@ -261,6 +264,7 @@ impl Room {
         let before = std::mem::take(&mut self.members);
         self.members = list.into_iter().filter(|(user, _)| !heard.contains(user)).collect();
         let come = self.members.keys().filter(|user| !before.contains_key(*user)).cloned().collect();
+        self.followers.retain(|user| !self.members.contains_key(user));
         let mut gone = Vec::new();
         for (user, name) in before {
             if heard.contains(&user) {
@@ -372,6 +376,7 @@ impl Directory {
             lane: lane(room),
             channels: Vec::new(),
             members: HashMap::new(),
+            followers: HashSet::new(),
             heard_of: Some(HashSet::new()),
             bot_out: false,
             follows_topic,
@@ -396,6 +401,41 @@ impl Directory {
             None => self.said.remove(room),
         };
         before != members
+    }
+
+    /// Lets all portals of a room be the new room's, whose lane is made by `lane` if it is none yet, and closes the old one's.
+    /// Answers with those who may follow.
+    pub(super) fn move_room(
+        &mut self,
+        old: &RoomId,
+        new: &RoomId,
+        lane: impl Fn(&RoomId) -> Lane,
+    ) -> HashSet<OwnedUserId> {
+        let Some(room) = self.rooms.remove(old) else { return HashSet::new() };
+        room.lane.close();
+        for key in &room.channels {
+            let Some(channel) = self.channels.get_mut(key) else { continue };
+            channel.rooms.retain(|room| room != old);
+            let (name, pass) = (channel.name.clone(), channel.key.clone());
+            self.add_portal(new.to_owned(), key, name, pass, room.follows_topic, &lane);
+        }
+        let Some(place) = self.rooms.get_mut(new) else { return HashSet::new() };
+        let is_there = |user: &OwnedUserId| place.members.contains_key(user);
+        let followers: HashSet<_> =
+            room.members.into_keys().chain(room.followers).filter(|user| !is_there(user)).collect();
+        place.followers.extend(followers.iter().cloned());
+        place.configured = place.configured.or(room.configured);
+        if room.readers.is_some() {
+            place.readers.get_or_insert_default();
+        }
+        followers
+    }
+
+    /// What was said of who is to be in a room holds for the one that has come in its place.
+    pub(super) fn move_members(&mut self, old: &RoomId, new: &RoomId) -> Option<Members> {
+        let members = self.said.remove(old)?;
+        self.say_members(new, Some(members));
+        Some(members)
     }
 
     /// Adds a query. An older one of the same two is forgotten and given back.
@@ -542,7 +582,8 @@ impl Directory {
 
     /// The channels of `network` for which `user` is in a room.
     pub(super) fn channels_of(&self, network: &NetworkId, user: &UserId) -> HashSet<ChannelRef> {
-        let rooms = self.rooms.values().filter(|room| room.members.contains_key(user));
+        let is_in = |room: &&Room| room.members.contains_key(user) || room.followers.contains(user);
+        let rooms = self.rooms.values().filter(is_in);
         rooms.flat_map(|room| &room.channels).filter(|channel| channel.0 == *network).cloned().collect()
     }
 
@@ -633,6 +674,7 @@ mod tests {
             lane: Lane::idle(),
             channels: Vec::new(),
             members: HashMap::new(),
+            followers: HashSet::new(),
             heard_of: None,
             bot_out: false,
             follows_topic: false,

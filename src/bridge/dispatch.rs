@@ -5,7 +5,7 @@
 //! is an `impl Core` in the file named after it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -26,6 +26,7 @@ use super::{
     puppets::Puppets,
     reconciler::Reconciler,
     unplaced::Unplaced,
+    upgrades::Upgrade,
 };
 use crate::{
     irc::pool::{
@@ -82,6 +83,10 @@ pub(crate) enum Input {
     AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
     /// A second has passed.
     Tick,
+    /// It was looked for where a room goes on.
+    Upgrade { old: OwnedRoomId, upgrade: Upgrade },
+    /// These have had time enough to follow into a room.
+    FollowingOver { room: OwnedRoomId, users: HashSet<OwnedUserId> },
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -115,6 +120,8 @@ pub(crate) struct Core {
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
+    /// Rooms in which others go on and into which the bot isn't let, and these.
+    pub(super) upgrading: HashMap<OwnedRoomId, OwnedRoomId>,
     /// What came for rooms that aren't known, while some are still being looked for.
     pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
@@ -184,6 +191,8 @@ impl Core {
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
             Input::Tick => self.on_tick().await,
+            Input::Upgrade { old, upgrade } => self.on_upgrade(&old, upgrade).await,
+            Input::FollowingOver { room, users } => self.on_following_over(&room, users).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
@@ -221,9 +230,21 @@ impl Core {
             ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
-            ("m.room.join_rules" | "m.room.history_visibility" | "m.room.power_levels", Some("")) => {
+            ("m.room.tombstone", Some("")) => {
+                self.on_tombstone(&event);
+                self.journal.settle_matrix(key).await;
+            }
+            ("m.room.history_visibility", Some("")) => {
                 if let RoomKind::Portal(room) = self.directory.kind(&event.room_id) {
                     room.lane.secure();
+                }
+                self.on_history_visibility(&event).await;
+                self.journal.settle_matrix(key).await;
+            }
+            ("m.room.join_rules" | "m.room.power_levels", Some("")) => {
+                if let RoomKind::Portal(room) = self.directory.kind(&event.room_id) {
+                    room.lane.secure();
+                    room.lane.power_changed();
                 }
                 self.journal.settle_matrix(key).await;
             }
@@ -390,6 +411,7 @@ impl Core {
             }
             LinkState::Refused { failure } => {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
+                self.show_nick(link, None);
                 self.on_link_lost(link, || failure.to_string()).await;
                 self.link_cannot_be_seen(link, &failure.to_string());
                 // The bot would have been the first to hear it.

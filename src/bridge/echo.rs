@@ -115,6 +115,13 @@ impl Echo {
         self.nicks.get_mut(&(link.network().clone(), nick)).filter(|own| own.link == *link)
     }
 
+    /// The nick that `link` has now, as it writes it.
+    pub(super) fn nick(&self, link: &LinkId) -> Option<&str> {
+        let folded = self.current.get(link)?.clone();
+        let own = self.nicks.get(&(link.network().clone(), folded)).filter(|own| own.link == *link)?;
+        Some(&own.nick)
+    }
+
     /// Whether `link` has this nick, as far as we know.
     pub(super) fn holds(&self, link: &LinkId, folded: &Folded) -> bool {
         self.current.get(link) == Some(folded)

@@ -51,6 +51,17 @@ impl<'a> Event<'a> {
         unsigned.is_some_and(|unsigned| unsigned.prev_content.membership == "join")
     }
 
+    /// For a piece of state: its content before, as `T`, as far as the homeserver says.
+    pub(super) fn before<T: Deserialize<'a>>(&self) -> Option<T> {
+        #[derive(Deserialize)]
+        struct Unsigned<'a> {
+            #[serde(borrow)]
+            prev_content: &'a RawValue,
+        }
+        let unsigned: Unsigned<'a> = serde_json::from_str(self.unsigned?.get()).ok()?;
+        serde_json::from_str(unsigned.prev_content.get()).ok()
+    }
+
     /// Its content as `T`, or `None` if it has another form.
     pub(super) fn content<T: Deserialize<'a>>(&self) -> Option<T> {
         serde_json::from_str(self.content.get()).ok()

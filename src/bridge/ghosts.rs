@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 use ruma::{OwnedUserId, UserId};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     matrix::{MatrixApi, MatrixError, Probe, RetryPolicy, persist},
     model::{Folded, NetworkId},
     store::{self, Store},
+    translate,
 };
 
 /// How many ghosts are remembered as being in order.
@@ -38,11 +40,26 @@ pub(super) struct Ghosts {
     known: Cache<OwnedUserId, Arc<str>>,
     /// Users whom the database remembers and the homeserver may not.
     doubted: Cache<OwnedUserId, ()>,
+    /// Whether the homeserver has profile fields of others' making, once known.
+    has_fields: OnceCell<bool>,
+}
+
+/// Whether this version of the client-server API has them: from 1.16 on.
+fn has_fields(version: &str) -> bool {
+    let numbers = version.strip_prefix('v').and_then(|version| version.split_once('.'));
+    let numbers = numbers.and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
+    numbers.is_some_and(|version| version >= (1, 16))
 }
 
 impl Ghosts {
     pub(super) fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
-        Self { store, stop, known: Cache::new(REMEMBERED), doubted: Cache::new(REMEMBERED) }
+        Self {
+            store,
+            stop,
+            known: Cache::new(REMEMBERED),
+            doubted: Cache::new(REMEMBERED),
+            has_fields: OnceCell::new(),
+        }
     }
 
     /// Makes sure, by way of `matrix`, that the ghost exists and is called what it should be.
@@ -76,7 +93,10 @@ impl Ghosts {
         if named.as_deref() != Some(&ghost.display_name) {
             let name = || matrix.set_display_name(&ghost.user, &ghost.display_name);
             match persist(RetryPolicy::default(), &self.stop, probe, name).await {
-                Ok(()) => self.remember(ghost).await,
+                Ok(()) => {
+                    self.describe(matrix, ghost).await;
+                    self.remember(ghost).await;
+                }
                 Err(MatrixError::Stopped) => return Err(MatrixError::Stopped),
                 // A ghost under another name still says what it has to say.
                 Err(error) => tracing::warn!(ghost.id = %ghost.user, %error, "could not name a ghost"),
@@ -84,6 +104,19 @@ impl Ghosts {
         }
         self.known.insert(ghost.user.clone(), ghost.display_name.as_str().into());
         Ok(())
+    }
+
+    /// Says in a ghost's profile who it is on IRC, where the homeserver has profile fields of others' making. Tried once, as
+    /// nothing depends on it.
+    async fn describe(&self, matrix: &dyn MatrixApi, ghost: &Ghost) {
+        let has = async || matrix.versions().await.map(|versions| versions.iter().any(|version| has_fields(version)));
+        if !self.has_fields.get_or_try_init(has).await.is_ok_and(|has| *has) {
+            return;
+        }
+        let value = translate::irc_profile(&ghost.network, &ghost.nick);
+        if let Err(error) = matrix.set_profile_field(&ghost.user, translate::PROFILE_FIELD, &value).await {
+            tracing::debug!(ghost.id = %ghost.user, %error, "could not say in a ghost's profile who it is on IRC");
+        }
     }
 
     /// The homeserver doesn't let this ghost do what it should be able to: it may not know it (any more), so it is
@@ -102,6 +135,20 @@ impl Ghosts {
         };
         if let Err(error) = self.store.put_ghost(&row).await {
             tracing::warn!(ghost.id = %ghost.user, %error, "could not store that the ghost is registered; going on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_fields;
+
+    #[test]
+    fn r82_profile_fields_are_there_from_version_1_16_on() {
+        for (version, has) in
+            [("v1.15", false), ("v1.16", true), ("v1.9", false), ("v2.0", true), ("r0.6.1", false), ("", false)]
+        {
+            assert_eq!(has_fields(version), has, "{version}");
         }
     }
 }

@@ -24,6 +24,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// Something that the database is to know.
 pub(super) enum Fact {
     Portal(Portal),
+    RoomMoved(OwnedRoomId, OwnedRoomId),
     Query(Query),
     /// The query in this room is with this nick now.
     QueryMoved(OwnedRoomId, String, Folded),
@@ -40,6 +41,7 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Portal(portal) => write!(f, "that {} is {} on {}", portal.room, portal.channel, portal.network),
+            Self::RoomMoved(old, new) => write!(f, "that {old} goes on in {new}"),
             Self::Query(query) => write!(f, "that {} is {}'s query", query.room, query.user),
             Self::QueryMoved(room, nick, _) => write!(f, "that the query in {room} is with {nick}"),
             Self::Members(room, Some(members)) => write!(f, "that {room} has {members} members"),
@@ -132,6 +134,7 @@ impl Keeper {
 async fn write(store: &dyn Store, fact: &Fact) -> Result<(), StoreError> {
     match fact {
         Fact::Portal(portal) => store.put_portal(portal).await,
+        Fact::RoomMoved(old, new) => store.move_portals(old, new).await,
         Fact::Query(query) => store.put_query(query).await,
         Fact::QueryMoved(room, nick, folded) => store.move_query(room, nick, folded).await.map(drop),
         Fact::Members(room, members) => store.put_room_members(room, *members).await,

@@ -48,6 +48,7 @@ impl Core {
         let username =
             if link.is_bot() { network.bot_username.as_str() } else { self.puppets.username(link).unwrap_or_default() };
         self.echo.has(link, nick, mapping, username, self.clock.now());
+        self.show_nick(link, Some(nick));
     }
 
     pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {

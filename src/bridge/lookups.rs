@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ruma::{
-    OwnedRoomId, RoomAliasId, RoomId, UserId,
+    OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId,
     api::appservice::thirdparty::get_protocol::v1::{AppserviceProtocol, AppserviceProtocolInstance},
     events::room::history_visibility::HistoryVisibility,
     thirdparty::{FieldType, FieldTypeInit, Location, ProtocolInit, ProtocolInstanceInit, User},
@@ -44,7 +44,7 @@ pub(crate) enum Lookup {
     /// The ghosts of a nick, on one network or on all.
     Nick { network: Option<String>, nick: String, answer: oneshot::Sender<Vec<User>> },
     /// The nick of a ghost.
-    Ghost { user: ruma::OwnedUserId, answer: oneshot::Sender<Option<User>> },
+    Ghost { user: OwnedUserId, answer: oneshot::Sender<Option<User>> },
 }
 
 /// Answers the homeserver through the dispatcher.
@@ -135,10 +135,11 @@ fn instance(id: &NetworkId, name: String) -> AppserviceProtocolInstance {
 }
 
 /// What people may do in a room that is made for a channel: they set the topic if they may do that on IRC, which says so.
+/// `admins`: who is named, besides the bot that makes it; empty where its makers are not to be named.
 ///
 /// Homeservers replace their own `events` by this, so what it has by default is in it too.
-fn power_levels() -> Box<RawValue> {
-    let levels = serde_json::json!({
+fn power_levels(bot: &UserId, admins: &[OwnedUserId]) -> Box<RawValue> {
+    let mut levels = serde_json::json!({
         "events": {
             "m.room.topic": 0,
             "m.room.name": 50,
@@ -152,20 +153,34 @@ fn power_levels() -> Box<RawValue> {
             "m.call.invite": 50,
         },
     });
+    if !admins.is_empty() {
+        let named = std::iter::once(bot).chain(admins.iter().map(|admin| &**admin));
+        levels["users"] = named.map(|user| (user.to_string(), 100.into())).collect::<serde_json::Map<_, _>>().into();
+    }
     to_raw_value(&levels).expect("a JSON value has a JSON text")
+}
+
+/// What a new room for a channel is like.
+fn room_for(bot: &UserId, network: &Network, channel: &Folded) -> CreateRoom {
+    let portals = &network.config.portals;
+    let (creators, named) =
+        if portals.creators_rule() { (portals.admins.clone(), &[][..]) } else { (Vec::new(), &portals.admins[..]) };
+    CreateRoom {
+        name: Some(portals.name.name(channel.as_str(), &network.config.name)),
+        avatar: portals.avatar.clone(),
+        preset: Preset::Public,
+        // R19: who comes later doesn't read what was said before.
+        history_visibility: Some(HistoryVisibility::Joined),
+        room_version: portals.room_version.clone(),
+        power_levels: Some(power_levels(bot, named)),
+        additional_creators: creators,
+        ..CreateRoom::default()
+    }
 }
 
 /// Makes the room of a channel, and keeps it. It has no alias yet: homeservers let an alias lead to a room before anybody
 /// may join it.
-async fn make_room(outbox: &Outbox, key: &ChannelRef) -> Result<Portal, MatrixError> {
-    let request = CreateRoom {
-        name: Some(key.1.to_string()),
-        preset: Preset::Public,
-        // R19: who comes later doesn't read what was said before.
-        history_visibility: Some(HistoryVisibility::Joined),
-        power_levels: Some(power_levels()),
-        ..CreateRoom::default()
-    };
+async fn make_room(outbox: &Outbox, key: &ChannelRef, request: CreateRoom) -> Result<Portal, MatrixError> {
     outbox.bot_exists().await?;
     let portal = joined(key, outbox.matrix.create_room(request).await?);
     // The room is there: it is bridged now, and found again by its alias should we end before it is stored.
@@ -174,7 +189,7 @@ async fn make_room(outbox: &Outbox, key: &ChannelRef) -> Result<Portal, MatrixEr
 }
 
 /// Says in a room of ours under which alias it is known.
-async fn name_room(outbox: &Outbox, room: &RoomId, alias: &RoomAliasId) {
+pub(super) async fn name_room(outbox: &Outbox, room: &RoomId, alias: &RoomAliasId) {
     let content = to_raw_value(&serde_json::json!({ "alias": alias })).expect("a JSON value has a JSON text");
     if let Err(error) = outbox.matrix.send_state(room, "m.room.canonical_alias", "", &content, None).await {
         tracing::warn!(portal.room = %room, %error, "could not say in a room what its alias is");
@@ -197,7 +212,9 @@ impl Core {
     /// An alias that leads to no room yet: now it does, if the network's configuration allows it and the name could be
     /// a channel's.
     pub(super) fn on_alias(&mut self, alias: &RoomAliasId, answer: oneshot::Sender<bool>) {
-        let Some(key) = self.channel_for_alias(alias) else {
+        // Where a channel is not to be known to everybody, it isn't by its alias either (R18).
+        let key = self.channel_for_alias(alias).filter(|key| self.is_hidden(key) != Some(true));
+        let Some(key) = key else {
             let _ = answer.send(false);
             return;
         };
@@ -205,6 +222,8 @@ impl Core {
             // The room is being made for somebody else.
             return others.push(answer);
         }
+        let Some(network) = self.networks.get(&key.0) else { return };
+        let request = room_for(&self.ours.bot, network, &key.1);
         self.opening.insert(key.clone(), vec![answer]);
         let known = self.directory.channels.get(&key).and_then(|channel| channel.rooms.first().cloned());
         // A plumbed room's name is its own people's affair.
@@ -217,7 +236,7 @@ impl Core {
             let made = async {
                 let room = match known {
                     Some(room) => room,
-                    None => portal.insert(make_room(&outbox, &key).await?).room.clone(),
+                    None => portal.insert(make_room(&outbox, &key, request).await?).room.clone(),
                 };
                 outbox.matrix.put_alias(&alias, &room).await?;
                 if is_ours {
@@ -237,7 +256,8 @@ impl Core {
     fn channel_for_alias(&self, alias: &RoomAliasId) -> Option<ChannelRef> {
         self.networks.values().find_map(|network| {
             let channel = network.channel_of(alias)?;
-            network.config.portals.join_by_alias.then(|| (network.id.clone(), channel))
+            let portals = &network.config.portals;
+            (portals.join_by_alias && portals.allow_channel(&channel)).then(|| (network.id.clone(), channel))
         })
     }
 
@@ -294,6 +314,7 @@ impl Core {
         if strict {
             room.readers.get_or_insert_default();
         }
+        self.show_bridge(&portal.room, &key);
     }
 
     /// Whether only those may read in a channel's room whom IRC can see.
@@ -348,7 +369,12 @@ impl Core {
 
     /// A channel's alias, where it leads or would lead to a room that anybody may join (R18).
     fn location(&self, network: &NetworkId, channel: &Folded, alias: ruma::OwnedRoomAliasId) -> Option<Location> {
-        self.networks.get(network)?.config.portals.join_by_alias.then(|| {
+        let key = (network.clone(), channel.clone());
+        if self.directory.channels.contains_key(&key) && self.is_hidden(&key) != Some(false) {
+            return None;
+        }
+        let portals = &self.networks.get(network)?.config.portals;
+        (portals.join_by_alias && portals.allow_channel(channel)).then(|| {
             let fields = [("network", network.as_str()), ("channel", channel.as_str())];
             let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
             Location::new(alias, "irc".into(), fields.into())

@@ -27,11 +27,19 @@ impl Core {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
         let gone = state.entered(members);
         let channels = state.channels.clone();
+        let here: Vec<OwnedUserId> = state.members.keys().cloned().collect();
+        self.follow_access(room);
+        self.look_for_upgrade(room, None);
+        for user in &here {
+            self.shown_out(room, user);
+            self.show_nicks_of(room, user);
+        }
         for key in &channels {
             self.ranks_known(key);
         }
         self.begin_accord(room);
         for user in gone {
+            self.hide_nicks_of(room, &user);
             self.leave_channels(&channels, &user, None).await;
         }
         for key in &channels {
@@ -41,7 +49,8 @@ impl Core {
                 // Everybody who reads in a strict room.
                 (Some(state), _) if state.readers.is_some() => state.members.keys().cloned().collect(),
                 (Some(state), Some(remembered)) => {
-                    state.members.keys().filter(|user| remembered.contains_key(*user)).cloned().collect()
+                    let back = state.members.keys().filter(|user| remembered.contains_key(*user));
+                    back.filter(|user| self.may_be_in(state, user)).cloned().collect()
                 }
                 _ => Vec::new(),
             };
@@ -115,8 +124,9 @@ impl Core {
                 room.came(target, member.displayname.clone());
                 self.rank_of_member(&event.room_id, target);
                 self.reader_changed(&event.room_id, target);
+                self.show_nicks_of(&event.room_id, target);
                 // Not by whether they were a known member: the list of members may be newer than this event.
-                if !event.was_joined() {
+                if !event.was_joined() && !self.shown_out(&event.room_id, target) {
                     for key in &channels {
                         if let Err(failure) = self.enter_channel(key, target) {
                             self.cannot_be_seen(key, target, &failure.to_string());
@@ -126,12 +136,17 @@ impl Core {
                 }
             }
             "leave" | "ban" if room.went(target) => {
+                self.hide_nicks_of(&event.room_id, target);
                 let reason = leave_words(target, member, event);
                 self.rank_of_member(&event.room_id, target);
                 self.reader_changed(&event.room_id, target);
                 self.leave_channels(&channels, target, reason.as_deref()).await;
             }
-            "leave" | "ban" => _ = self.asks_no_more(&event.room_id, target).await,
+            // They may have been there when the bridge was last.
+            "leave" | "ban" => {
+                self.asks_no_more(&event.room_id, target).await;
+                self.hide_nicks_of(&event.room_id, target);
+            }
             "knock" => self.asks_in(&event.room_id, target, false),
             // They need only accept, whoever has invited them.
             "invite" => self.asks_in(&event.room_id, target, true),
@@ -247,6 +262,7 @@ impl Core {
                     room.lane.invited();
                 }
             }
+            RoomKind::Unknown if self.is_upgrade(&event.room_id) => {}
             RoomKind::Unknown if member.is_direct => self.accept_control(event),
             // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
             RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}

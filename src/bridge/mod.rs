@@ -14,6 +14,8 @@
 //! | `ranks` | what ranks on IRC are worth in a room |
 //! | `splits` | whom the network has lost for a moment |
 //! | `residents`, `reconciler` | which ghosts belong into a room, and whether they are there |
+//! | `upgrades` | rooms that go on in others |
+//! | `room_state` | what rooms say of their channels and nicks |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `delivery` | the fate of each Matrix event |
@@ -48,10 +50,12 @@ mod puppets;
 mod ranks;
 mod reconciler;
 mod residents;
+mod room_state;
 mod rosters;
 mod splits;
 mod start;
 mod unplaced;
+mod upgrades;
 mod witnesses;
 
 pub use health::Pings;

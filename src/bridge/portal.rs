@@ -38,6 +38,10 @@ impl Core {
     pub(super) async fn on_message(&mut self, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) if room.is_without_bot() => self.told(origin, &Failure::certain(Reason::BotOut)),
+            RoomKind::Portal(room) if !self.may_be_in(room, &origin.sender) => {
+                let why = "the bridge's operator doesn't let you use this room";
+                self.told(origin, &Failure::certain(Reason::NotBridged).with_detail(why));
+            }
             RoomKind::Portal(room) => {
                 let channels = room.channels.clone();
                 self.say_in_channels(&channels, event, origin).await;

@@ -317,6 +317,7 @@ impl Core {
         for person in ranked.iter().filter_map(|nick| channel.roster.get(nick)) {
             self.rank_changed(&key, person);
         }
+        self.access_changed(&key);
     }
 
     pub(super) fn on_settings(&mut self, link: &LinkId, channel: &str, modes: Vec<ModeChange>) {
@@ -324,6 +325,7 @@ impl Core {
         if let Some(channel) = self.directory.channels.get_mut(&key) {
             channel.modes.are(modes);
         }
+        self.access_changed(&key);
     }
 
     pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>) {

@@ -11,6 +11,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,7 @@ use super::{
     puppets::Puppets,
     reconciler::{Reconciler, tick},
     unplaced::Unplaced,
+    upgrades::find_upgrades,
 };
 use crate::{
     config::{Config, Plumb},
@@ -149,6 +151,7 @@ impl Bridge {
         }
         let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
         let (rooms, aliases) = plumbs(&config);
+        let plumbed: Vec<OwnedRoomId> = rooms.iter().map(|portal| portal.room.clone()).collect();
         let mut core = Core {
             server: config.homeserver.server_name.clone(),
             ours: ours.clone(),
@@ -159,6 +162,7 @@ impl Bridge {
             delivery: Delivery::default(),
             remembered,
             opening: HashMap::new(),
+            upgrading: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,
             reconciler: Reconciler::new(config.homeserver.compare_seconds),
@@ -181,7 +185,7 @@ impl Bridge {
         let known = core.directory.known_rooms();
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
-        tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
+        tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, (plumbed, known), stop.clone()));
         tokio::spawn(tick(input.clone(), stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
@@ -238,7 +242,7 @@ impl Bridge {
         let _ = self.intake.await;
         let _ = self.input.send(Input::End).await;
         let _ = self.core.await;
-        if tokio::time::timeout(LAST_WORDS, self.outbox.empty()).await.is_err() {
+        if timeout(LAST_WORDS, self.outbox.empty()).await.is_err() {
             tracing::warn!(
                 "the homeserver did not take everything in time; the rest stays in the journal for the next run"
             );
@@ -331,22 +335,24 @@ async fn recover(journal: &Journal, input: &mpsc::Sender<Input>) -> Result<(), S
     Ok(())
 }
 
-/// Finds the rooms that nobody told us of: those of plumbs that name an alias, for as long as it takes, and rooms that
-/// we made for an alias and didn't keep, because we were stopped in between or the database was lost.
+/// Finds the rooms that nobody told us of: those of plumbs that name an alias, for as long as it takes, those in which
+/// plumbed ones go on, and rooms that we made for an alias and didn't keep, because we were stopped in between or the
+/// database was lost.
 async fn find_rooms(
     outbox: Arc<Outbox>,
     input: mpsc::Sender<Input>,
     mut aliases: Vec<(NetworkId, Plumb)>,
-    known: HashSet<OwnedRoomId>,
+    (plumbed, known): (Vec<OwnedRoomId>, HashSet<OwnedRoomId>),
     stop: CancellationToken,
 ) {
-    let (mut complained, mut looked) = (false, false);
+    let (mut complained, mut looked, mut followed) = (false, false, false);
     loop {
         let found = aliases.into_iter().map(|(network, plumb)| find_room(&outbox, &input, network, plumb, complained));
         let missing: Vec<_> = join_all(found).await.into_iter().flatten().collect();
         complained = true;
         looked = looked || find_ours(&outbox, &input, &known).await;
-        let all = missing.is_empty() && looked;
+        followed = followed || timeout(FIND_ROOM, find_upgrades(&outbox, &input, &plumbed)).await.is_ok();
+        let all = missing.is_empty() && looked && followed;
         let _ = input.send(Input::RoomsKnown { all }).await;
         if all {
             return;
@@ -372,7 +378,7 @@ async fn find_ours(outbox: &Outbox, input: &mpsc::Sender<Input>, known: &HashSet
         }
         Ok::<_, MatrixError>(())
     };
-    match tokio::time::timeout(FIND_ROOM, look).await {
+    match timeout(FIND_ROOM, look).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%error, "could not look for rooms that the last run made and didn't keep");
@@ -394,7 +400,7 @@ async fn find_room(
         outbox.bot_exists().await?;
         outbox.persist(|| outbox.matrix.join(&plumb.room, None)).await
     };
-    let problem = match tokio::time::timeout(FIND_ROOM, joined).await {
+    let problem = match timeout(FIND_ROOM, joined).await {
         Ok(Ok(room)) => {
             let _ = input.send(Input::Portal(portal(&network, &plumb, &room))).await;
             return None;

@@ -4,7 +4,7 @@
 //! A plumb may name its room by an alias, and a room that was made may have to be found again: until then the journal's
 //! events have no place to go. Bounded by the journal, whose events these are.
 
-use ruma::{OwnedRoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
@@ -59,13 +59,18 @@ impl Core {
     pub(super) async fn begin_portal(&mut self, portal: Portal) {
         let room = portal.room.clone();
         self.add_portal(portal);
+        self.let_through(&room).await;
+    }
+
+    /// A room has portals now: what waited for it goes through them.
+    pub(super) async fn let_through(&mut self, room: &RoomId) {
         let Some(unplaced) = &mut self.unplaced else { return };
-        let channels = match self.directory.rooms.get(&*room) {
+        let channels = match self.directory.rooms.get(room) {
             Some(room) => room.channels.clone(),
             None => return,
         };
         let lines: Vec<_> = unplaced.irc.extract_if(.., |(channel, _)| channels.contains(channel)).collect();
-        let events: Vec<_> = unplaced.matrix.extract_if(.., |(of, ..)| *of == room).collect();
+        let events: Vec<_> = unplaced.matrix.extract_if(.., |(of, ..)| of == room).collect();
         for (_, line) in lines {
             self.on_irc_again(line).await;
         }

@@ -25,7 +25,7 @@ use crate::model::NetworkId;
 pub use appservice::Appservice;
 pub use database::{Database, Engine};
 pub use homeserver::Homeserver;
-pub use network::{Bot, Ghosts, Limits, Network, Plumb, Portals, Puppets, Ranks, Sasl};
+pub use network::{Bot, ClosedJoinRule, Ghosts, Limits, Network, Plumb, Portals, Puppets, Ranks, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 pub use value::{HttpUrl, Privacy, ServerAddress};

@@ -299,3 +299,34 @@ proptest::proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn rooms_on_demand_are_what_the_operator_writes() {
+    let portals = |keys: &str| format!("{MINIMAL}[network.libera.portals]\n{keys}");
+    let read = network(&portals("")).portals;
+    let alice = ruma::user_id!("@alice:example.org");
+    let tea = crate::model::CaseMapping::Ascii.fold("#tea");
+    assert!(!read.join_by_alias && !read.listed && read.announce_history && read.creators_rule());
+    assert!(read.allow_channel(&tea) && read.allow_user(alice));
+    let read = network(&portals(
+        "room_version = \"11\"\nadmins = [\"@root:x\"]\nchannels = [\"#T*\"]\nexcept_users = [\"*:example.org\"]\nclosed_join_rule = \"invite\"",
+    ));
+    let read = read.portals;
+    assert!(!read.creators_rule() && read.allow_channel(&tea) && !read.allow_user(alice));
+    assert_eq!((read.admins.len(), read.closed_join_rule.as_str()), (1, "invite"));
+    for (keys, key) in [
+        ("room_version = \"6\"", "room_version"),
+        ("room_version = \"org.example\"", "room_version"),
+        ("avatar = \"https://x/y\"", "avatar"),
+        ("admins = [\"@root:x\"]", "admins"),
+        ("admins = [\"root\"]", "admins"),
+        ("name = \"{network}\"", "name"),
+        ("alias = \"{name}\"", "alias"),
+        ("channels = [\"\"]", "channels"),
+        ("closed_join_rule = \"public\"", "closed_join_rule"),
+    ] {
+        let found = problems(&portals(keys));
+        assert_eq!(found.len(), 1, "{keys}: {found:?}");
+        assert_eq!(found[0].key, format!("network.libera.portals.{key}"), "{keys}");
+    }
+}

@@ -104,8 +104,9 @@ impl HomeserverClient {
         Ok(Self {
             http: http.build().map_err(|error| InvalidHomeserver::Tls(chain(&error)))?,
             settings: settings.into(),
-            // Not asked of the homeserver: the ping of 1.7 is the newest thing here, and every server in use has it.
-            versions: SupportedVersions { versions: [MatrixVersion::V1_7].into(), features: [].into() }.into(),
+            // Not asked of the homeserver: the ping of 1.7 is the newest thing that is needed here, and every server in use
+            // has it. Whether it has what is newer (profile fields of our own, 1.16) is asked before that is tried.
+            versions: SupportedVersions { versions: [MatrixVersion::V1_16].into(), features: [].into() }.into(),
             lane: Lane::messages(),
             noise: Lane::noise(),
         })

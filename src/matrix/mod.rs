@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId,
-    UserId, events::room::history_visibility::HistoryVisibility,
+    OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId,
+    RoomVersionId, ServerName, UserId, events::room::history_visibility::HistoryVisibility,
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::model::Millis;
 
@@ -41,11 +41,17 @@ pub trait MatrixApi: Send + Sync {
     /// Gives `user` (a ghost or the bot) the display name `name`.
     async fn set_display_name(&self, user: &UserId, name: &str) -> Result<(), MatrixError>;
 
+    /// Gives `user` (a ghost or the bot) a field of our own in their profile. Homeservers can do that from version 1.16 on.
+    async fn set_profile_field(&self, user: &UserId, field: &str, value: &Value) -> Result<(), MatrixError>;
+
     /// The display name of any user; `None` if they have none or don't exist.
     async fn display_name(&self, user: &UserId) -> Result<Option<String>, MatrixError>;
 
     /// Joins a room. Joining again is success.
     async fn join(&self, room: &RoomOrAliasId, as_user: Option<&UserId>) -> Result<OwnedRoomId, MatrixError>;
+
+    /// The bot joins a room, by way of that server if its own isn't in there yet. Joining again is success.
+    async fn join_via(&self, room: &RoomId, server: Option<&ServerName>) -> Result<(), MatrixError>;
 
     /// Invites `invitee`. Inviting a member is [`MatrixError::Forbidden`].
     async fn invite(&self, room: &RoomId, invitee: &UserId, as_user: Option<&UserId>) -> Result<(), MatrixError>;
@@ -135,6 +141,15 @@ pub trait MatrixApi: Send + Sync {
     /// Lets an alias of ours lead to a room.
     async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError>;
 
+    /// Lets an alias of ours lead nowhere. That it leads nowhere already is success.
+    async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), MatrixError>;
+
+    /// Whether a room is in the homeserver's public directory.
+    async fn is_listed(&self, room: &RoomId) -> Result<bool, MatrixError>;
+
+    /// Puts a room into the homeserver's public directory, or takes it out.
+    async fn set_listed(&self, room: &RoomId, listed: bool) -> Result<(), MatrixError>;
+
     /// The room behind an alias; `None` if there is none.
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError>;
 
@@ -216,6 +231,8 @@ pub struct CreateRoom {
     pub as_user: Option<OwnedUserId>,
     /// Its name.
     pub name: Option<String>,
+    /// The address of its picture.
+    pub avatar: Option<OwnedMxcUri>,
     /// Its topic.
     pub topic: Option<String>,
     /// Who is invited at once.
@@ -244,6 +261,7 @@ impl Default for CreateRoom {
         Self {
             as_user: None,
             name: None,
+            avatar: None,
             topic: None,
             invite: Vec::new(),
             is_direct: false,

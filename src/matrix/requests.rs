@@ -5,14 +5,15 @@ use std::{borrow::Cow, time::Duration};
 use async_trait::async_trait;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedTransactionId, OwnedUserId,
-    RoomAliasId, RoomId, RoomOrAliasId, UInt, UserId,
+    RoomAliasId, RoomId, RoomOrAliasId, ServerName, UInt, UserId,
     api::{
         OutgoingRequest as _,
         auth_scheme::SendAccessToken,
         client::{
             account::{register, whoami},
-            alias::{create_alias, get_alias},
+            alias::{create_alias, delete_alias, get_alias},
             appservice::request_ping,
+            directory::{get_room_visibility, set_room_visibility},
             discovery::get_supported_versions,
             membership::{
                 ban_user, get_member_events, invite_user, join_room_by_id_or_alias, joined_rooms, kick_user,
@@ -20,7 +21,7 @@ use ruma::{
             },
             message::{get_message_events, send_message_event},
             profile::{get_profile_field, set_profile_field},
-            room::{aliases, create_room},
+            room::{Visibility, aliases, create_room},
             state::{
                 get_state_event_for_key::{self, v3::StateEventFormat},
                 send_state_event,
@@ -32,7 +33,7 @@ use ruma::{
     serde::Raw,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     CreateRoom, HomeserverClient, MatrixApi, MatrixError, Member, Membership, Page, Preset, client::unwritable,
@@ -62,6 +63,13 @@ impl MatrixApi for HomeserverClient {
         self.call(request, Some(user), || "set the display name".to_owned()).await.map(|_| ())
     }
 
+    async fn set_profile_field(&self, user: &UserId, field: &str, value: &Value) -> Result<(), MatrixError> {
+        let asked = || format!("set `{field}` in a profile");
+        let value = ProfileFieldValue::new(field, value.clone()).map_err(|error| unwritable(asked(), &error))?;
+        let request = set_profile_field::v3::Request::new(in_path(user), value);
+        self.call(request, Some(user), asked).await.map(|_| ())
+    }
+
     async fn display_name(&self, user: &UserId) -> Result<Option<String>, MatrixError> {
         let request = get_profile_field::v3::Request::new(in_path(user), ProfileFieldName::DisplayName);
         let answer = found(self.call(request, None, || format!("read the display name of {user}")).await)?;
@@ -74,6 +82,12 @@ impl MatrixApi for HomeserverClient {
     async fn join(&self, room: &RoomOrAliasId, as_user: Option<&UserId>) -> Result<OwnedRoomId, MatrixError> {
         let request = join_room_by_id_or_alias::v3::Request::new(in_path(room));
         Ok(self.call(request, as_user, || format!("join {room}")).await?.room_id)
+    }
+
+    async fn join_via(&self, room: &RoomId, server: Option<&ServerName>) -> Result<(), MatrixError> {
+        let mut request = join_room_by_id_or_alias::v3::Request::new(in_path(<&RoomOrAliasId>::from(room)));
+        request.via = server.map(ToOwned::to_owned).into_iter().collect();
+        self.call(request, None, || format!("join {room}")).await.map(drop)
     }
 
     async fn invite(&self, room: &RoomId, invitee: &UserId, as_user: Option<&UserId>) -> Result<(), MatrixError> {
@@ -223,6 +237,23 @@ impl MatrixApi for HomeserverClient {
         self.call(request, None, || format!("let {alias} lead to {room}")).await.map(drop)
     }
 
+    async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), MatrixError> {
+        let request = delete_alias::v3::Request::new(in_path(alias));
+        found(self.call(request, None, || format!("let {alias} lead nowhere")).await).map(drop)
+    }
+
+    async fn is_listed(&self, room: &RoomId) -> Result<bool, MatrixError> {
+        let request = get_room_visibility::v3::Request::new(in_path(room));
+        let answer = self.call(request, None, || format!("look whether {room} is in the directory")).await?;
+        Ok(answer.visibility == Visibility::Public)
+    }
+
+    async fn set_listed(&self, room: &RoomId, listed: bool) -> Result<(), MatrixError> {
+        let (visibility, how) = if listed { (Visibility::Public, "into") } else { (Visibility::Private, "out of") };
+        let request = set_room_visibility::v3::Request::new(in_path(room), visibility);
+        self.call(request, None, || format!("take {room} {how} the directory")).await.map(drop)
+    }
+
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError> {
         let request = get_alias::v3::Request::new(in_path(alias));
         let answer = found(self.call(request, None, || format!("look up {alias}")).await)?;
@@ -327,15 +358,17 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     let mut creation = create_room::v3::CreationContent::new();
     creation.federate = room.federate;
     creation.additional_creators = room.additional_creators;
-    if let Ok(serde_json::Value::Object(mut content)) = serde_json::to_value(&creation) {
+    if let Ok(Value::Object(mut content)) = serde_json::to_value(&creation) {
         content.extend(room.mark.map(|(key, value)| (key.to_owned(), value.into())));
         request.creation_content =
             (!content.is_empty()).then(|| Raw::new(&content).ok().map(Raw::cast_unchecked)).flatten();
     }
-    if let Some(visibility) = room.history_visibility {
-        let state = serde_json::json!({
-            "type": "m.room.history_visibility", "state_key": "", "content": { "history_visibility": visibility },
-        });
+    let visibility = room
+        .history_visibility
+        .map(|visibility| ("m.room.history_visibility", serde_json::json!({ "history_visibility": visibility })));
+    let avatar = room.avatar.map(|url| ("m.room.avatar", serde_json::json!({ "url": url })));
+    for (kind, content) in visibility.into_iter().chain(avatar) {
+        let state = serde_json::json!({ "type": kind, "state_key": "", "content": content });
         request.initial_state.extend(Raw::new(&state).ok().map(Raw::cast_unchecked));
     }
     request
@@ -367,7 +400,7 @@ fn member(event: &RawValue) -> Option<Member> {
     struct Content {
         membership: String,
         #[serde(default)]
-        displayname: serde_json::Value,
+        displayname: Value,
     }
     let event: Event = serde_json::from_str(event.get()).ok()?;
     let membership = match event.content.membership.as_str() {

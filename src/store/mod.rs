@@ -79,6 +79,9 @@ pub trait Store: JournalStore {
     /// Remembers which ghosts are to be in a room, or that nothing is said of it.
     async fn put_room_members(&self, room: &RoomId, members: Option<Members>) -> Result<(), StoreError>;
 
+    /// Lets all portals of a room be those of another.
+    async fn move_portals(&self, old: &RoomId, new: &RoomId) -> Result<(), StoreError>;
+
     /// All queries, in no particular order.
     async fn queries(&self) -> Result<Vec<Query>, StoreError>;
 

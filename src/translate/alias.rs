@@ -15,44 +15,54 @@ use crate::model::{Folded, Isupport, NetworkId};
 
 /// How the rooms of one network's channels are called, such as `irc_{network}_{channel}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AliasTemplate(Affixes);
+pub struct AliasTemplate {
+    affixes: Affixes,
+    /// Whether channels appear without their `#`. Then only those that begin with one have an alias.
+    bare: bool,
+}
 
 impl AliasTemplate {
-    /// Reads a template of fixed text, `{network}` and, once, `{channel}`.
+    /// Reads a template of fixed text, `{network}` and, once, `{channel}`, or `{name}` for the channel without its `#`.
     ///
     /// # Errors
     /// Fixed text must not have `:`, a blank or a control character.
     pub fn new(template: &str, network: &NetworkId) -> Result<Self, TemplateError> {
-        let affixes = Affixes::parse(template, "{channel}", network.as_str())?;
+        let bare = template.contains("{name}");
+        let affixes = Affixes::parse(template, if bare { "{name}" } else { "{channel}" }, network.as_str())?;
         let allowed = "anything but blanks and colons";
-        affixes.check(allowed, |c| c != ':' && !c.is_whitespace() && !c.is_control()).map(Self)
+        let affixes = affixes.check(allowed, |c| c != ':' && !c.is_whitespace() && !c.is_control());
+        affixes.map(|affixes| Self { affixes, bare })
     }
 
     /// What stands before and after the channel in every localpart.
     #[must_use]
     pub fn around(&self) -> (&str, &str) {
-        (&self.0.prefix, &self.0.suffix)
+        (&self.affixes.prefix, &self.affixes.suffix)
     }
 
-    /// The localpart of the canonical alias of `channel`.
+    /// The localpart of the canonical alias of `channel`; `None` if it has none.
     #[must_use]
-    pub fn localpart(&self, channel: &Folded) -> String {
+    pub fn localpart(&self, channel: &Folded) -> Option<String> {
+        let channel = if self.bare { channel.as_str().strip_prefix('#')? } else { channel.as_str() };
         // `=` first, or the escape of `:` would be escaped again.
-        let channel = channel.as_str().replace('=', "=3d").replace(':', "=3a");
-        format!("{}{channel}{}", self.0.prefix, self.0.suffix)
+        let channel = channel.replace('=', "=3d").replace(':', "=3a");
+        Some(format!("{}{channel}{}", self.affixes.prefix, self.affixes.suffix))
     }
 
-    /// The canonical alias of `channel` on `server`; `None` if it would be longer than Matrix allows.
+    /// The canonical alias of `channel` on `server`; `None` if it has none, or it would be longer than Matrix allows.
     #[must_use]
     pub fn alias(&self, channel: &Folded, server: &ServerName) -> Option<OwnedRoomAliasId> {
-        let alias = format!("#{}:{server}", self.localpart(channel));
+        let alias = format!("#{}:{server}", self.localpart(channel)?);
         (alias.len() <= LONGEST_ID).then(|| RoomAliasId::parse(alias).ok()).flatten()
     }
 
     /// The channel for which this localpart stands; `None` if it stands for none that the network could have.
     #[must_use]
     pub fn parse(&self, localpart: &str, isupport: &Isupport) -> Option<Folded> {
-        let channel = unescape(&self.0.strip(localpart)?.to_ascii_lowercase())?;
+        let mut channel = unescape(&self.affixes.strip(localpart)?.to_ascii_lowercase())?;
+        if self.bare {
+            channel.insert(0, '#');
+        }
         valid_channel(&channel, isupport).then(|| isupport.casemapping.fold(&channel))
     }
 
@@ -106,6 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn r96_aliases_may_be_without_the_mark_of_a_channel() {
+        let template = AliasTemplate::new("gnome-{name}", &"gimpnet".parse().unwrap()).unwrap();
+        let isupport = Isupport::default();
+        for (channel, localpart) in [("#design", "gnome-design"), ("##c=", "gnome-#c=3d")] {
+            let folded = isupport.casemapping.fold(channel);
+            assert_eq!(template.localpart(&folded).as_deref(), Some(localpart));
+            assert_eq!(template.parse(localpart, &isupport), Some(folded));
+        }
+        assert_eq!(template.localpart(&isupport.casemapping.fold("&local")), None);
+        assert_eq!(template.parse("gnome-a b", &isupport), None);
+        assert!(AliasTemplate::new("{name}{channel}", &"x".parse().unwrap()).is_err());
+    }
+
+    #[test]
     fn r80_aliases_of_no_channel_are_refused() {
         let isupport = Isupport { channellen: 20, ..Isupport::default() };
         for localpart in [
@@ -143,7 +167,7 @@ mod tests {
         ) {
             let isupport = Isupport::default();
             let (a, b) = (isupport.casemapping.fold(&a), isupport.casemapping.fold(&b));
-            prop_assert_eq!(template().parse(&template().localpart(&a), &isupport), Some(a.clone()));
+            prop_assert_eq!(template().parse(&template().localpart(&a).unwrap(), &isupport), Some(a.clone()));
             prop_assert_eq!(a == b, template().localpart(&a) == template().localpart(&b));
             prop_assert!(template().alias(&a, server_name!("example.org")).is_some());
         }

@@ -12,7 +12,7 @@ use super::clean::{is_blank, lines, one_line};
 use crate::model::{Failure, Reason, TextKind};
 
 /// About how many bytes of text a line of IRC carries; only to judge how many lines a message will be.
-const TYPICAL_LINE: usize = 400;
+pub(super) const TYPICAL_LINE: usize = 400;
 
 /// Text for IRC, before it is split to the byte budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,25 @@ pub fn is_topic(content: &RawValue, channel: &str, topiclen: usize) -> bool {
     const CHARACTER: usize = 4;
     let was_cut = channel.len() + CHARACTER > topiclen;
     topic(content).is_some_and(|room| room == channel || (was_cut && room.starts_with(channel)))
+}
+
+/// What is to be said in a channel when the `m.room.history_visibility` of its room becomes `now`, set by `who` (R19);
+/// `None` if nobody can read more than before.
+#[must_use]
+pub fn history_notice(before: Option<&str>, now: &str, who: &str) -> Option<String> {
+    let wide = |visibility: Option<&str>| match visibility {
+        Some("world_readable") => 2,
+        Some("shared") => 1,
+        _ => 0,
+    };
+    let what = match wide(Some(now)) {
+        width if width <= wide(before) => return None,
+        2 => {
+            "anybody can read what is said here in the Matrix room that this channel is bridged to, without joining it"
+        }
+        _ => "whoever joins the Matrix room that this channel is bridged to can read what was said before they came",
+    };
+    Some(one_line(&format!("From now on {what} (set by {who}).")))
 }
 
 /// A reason that somebody gives for a kick or the like, on one line.
@@ -202,6 +221,25 @@ mod tests {
     /// What a row expects, as [`say`] has it.
     macro_rules! text {
         ($kind:ident, $($line:expr),+) => { Some((TextKind::$kind, vec![$($line.to_owned()),+])) };
+    }
+
+    #[test]
+    fn r19_a_channel_hears_when_more_people_can_read_what_is_said() {
+        for (before, now, told) in [
+            (Some("joined"), "shared", true),
+            (Some("joined"), "world_readable", true),
+            (Some("shared"), "world_readable", true),
+            (None, "shared", true),
+            (Some("shared"), "shared", false),
+            (Some("world_readable"), "shared", false),
+            (Some("shared"), "joined", false),
+            (Some("joined"), "invited", false),
+            (Some("joined"), "nonsense", false),
+        ] {
+            let notice = history_notice(before, now, "@a:x");
+            assert_eq!(notice.is_some(), told, "{before:?} {now}");
+            assert!(notice.is_none_or(|notice| notice.contains("@a:x") && notice.len() < TYPICAL_LINE));
+        }
     }
 
     fn reply(body: &str) -> Value {

@@ -11,6 +11,7 @@ mod alias;
 mod clean;
 mod control;
 mod ghost;
+mod glob;
 mod identity;
 pub mod irc_to_matrix;
 pub mod matrix_to_irc;
@@ -19,6 +20,8 @@ mod names;
 mod nick;
 mod palette;
 mod powers;
+mod room_name;
+mod room_state;
 mod split;
 mod template;
 
@@ -26,10 +29,16 @@ pub use alias::AliasTemplate;
 pub use clean::{lines, one_line};
 pub use control::{strip, to_html};
 pub use ghost::{DisplayNameTemplate, GhostTemplate};
+pub use glob::Glob;
 pub use identity::{realname, username_base};
 pub use modes::parse_modes;
 pub use names::{possible_nick, valid_channel, valid_nick};
 pub use nick::{NickTemplate, nick_number};
 pub use powers::PowerLevels;
+pub use room_name::RoomNameTemplate;
+pub use room_state::{
+    BRIDGE_KINDS, FEATURES_KIND, NICK_KIND, PROFILE_FIELD, bridge_info, channel_state_key, irc_profile, join_rules,
+    nick_state, nick_state_key, room_features,
+};
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;

@@ -7,12 +7,15 @@
 
 use ruma::{OwnedUserId, UserId};
 use serde_json::{
-    Map, Value, json,
+    Map, Value,
     value::{RawValue, to_raw_value},
 };
 
-/// Where the event says what was given: by user, `level` and (if they were named) `before`.
+/// Where the event says what was given, by user. Numbers, and none of them deeper: Synapse copies the event when a room is
+/// replaced, and fails over anything else.
 const GIVEN: &str = "footbridge.given";
+/// And what they had before, if they were named.
+const BEFORE: &str = "footbridge.before";
 
 /// The content of `m.room.power_levels`, and what is made of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,15 +30,21 @@ impl PowerLevels {
 
     /// Leaves out what is noted as given, but for what `ours` notes too, word for word.
     pub fn disown(&mut self, ours: Option<&Self>) {
-        let known = ours.and_then(|ours| ours.0.get(GIVEN)).and_then(Value::as_object);
-        match self.0.get_mut(GIVEN) {
-            Some(Value::Object(given)) => {
-                given.retain(|user, note| known.and_then(|known| known.get(user)) == Some(note));
-                if given.is_empty() {
-                    self.0.remove(GIVEN);
-                }
+        let noted = |levels: &Self, user: &str| [GIVEN, BEFORE].map(|table| levels.0.get(table)?.get(user).cloned());
+        let is_ours = |user: &String| {
+            ours.is_some_and(|ours| noted(ours, user)[0].is_some() && noted(ours, user) == noted(self, user))
+        };
+        let kept: Vec<String> = self.given().map(ToOwned::to_owned).filter(is_ours).collect();
+        for table in [GIVEN, BEFORE] {
+            let users = self.0.remove(table);
+            let users = users.iter().filter_map(Value::as_object).flatten();
+            let users: Map<String, Value> = users
+                .filter(|(user, _)| kept.contains(user))
+                .map(|(user, level)| (user.clone(), level.clone()))
+                .collect();
+            if !users.is_empty() {
+                self.0.insert(table.to_owned(), Value::Object(users));
             }
-            _ => _ = self.0.remove(GIVEN),
         }
     }
 
@@ -101,12 +110,8 @@ impl PowerLevels {
         let keeps =
             wanted <= own.unwrap_or_else(|| self.default()).max(0) || own.is_some_and(|own| own < self.default());
         self.name(user, if keeps { own } else { Some(wanted) });
-        let note = if keeps {
-            None
-        } else {
-            Some(own.map_or_else(|| json!({ "level": wanted }), |own| json!({ "level": wanted, "before": own })))
-        };
-        self.put(GIVEN, user, note);
+        self.put(GIVEN, user, (!keeps).then_some(wanted));
+        self.put(BEFORE, user, own.filter(|_| !keeps));
     }
 
     /// Takes back what everybody was given who was given the least; false if nobody was given anything.
@@ -125,20 +130,21 @@ impl PowerLevels {
     pub fn forget(&mut self, user: &UserId) {
         self.name(user, None);
         self.put(GIVEN, user, None);
+        self.put(BEFORE, user, None);
     }
 
     /// What somebody has by themselves, if they are named.
     fn own(&self, user: &UserId) -> Option<i64> {
-        let now = self.named(user);
-        let given = self.0.get(GIVEN).and_then(|given| given.get(user.as_str()));
-        match given {
-            Some(given) if given.get("level").and_then(level) == now => given.get("before").and_then(level),
-            _ => now,
-        }
+        let (now, given) = (self.named(user), self.entry(GIVEN, user));
+        if given.is_some() && given == now { self.entry(BEFORE, user) } else { now }
     }
 
     fn named(&self, user: &UserId) -> Option<i64> {
-        self.0.get("users").and_then(|users| users.get(user.as_str())).and_then(level)
+        self.entry("users", user)
+    }
+
+    fn entry(&self, table: &str, user: &UserId) -> Option<i64> {
+        self.0.get(table).and_then(|users| users.get(user.as_str())).and_then(level)
     }
 
     fn default(&self) -> i64 {
@@ -147,22 +153,22 @@ impl PowerLevels {
 
     fn name(&mut self, user: &UserId, level: Option<i64>) {
         if self.named(user) != level {
-            self.put("users", user, level.map(Value::from));
+            self.put("users", user, level);
         }
     }
 
-    fn put(&mut self, table: &str, user: &UserId, value: Option<Value>) {
-        if let Some(value) = value {
+    fn put(&mut self, table: &str, user: &UserId, level: Option<i64>) {
+        if let Some(level) = level {
             let entry = self.0.entry(table).or_insert_with(|| Value::Object(Map::new()));
             if !entry.is_object() {
                 *entry = Value::Object(Map::new());
             }
             if let Some(users) = entry.as_object_mut() {
-                users.insert(user.as_str().to_owned(), value);
+                users.insert(user.as_str().to_owned(), level.into());
             }
         } else if let Some(Value::Object(users)) = self.0.get_mut(table) {
             users.remove(user.as_str());
-            if users.is_empty() && table == GIVEN {
+            if users.is_empty() && table != "users" {
                 self.0.remove(table);
             }
         }
@@ -178,6 +184,7 @@ fn level(value: &Value) -> Option<i64> {
 mod tests {
     use proptest::prelude::*;
     use ruma::user_id;
+    use serde_json::json;
 
     use super::*;
 
@@ -229,8 +236,11 @@ mod tests {
     #[test]
     fn r54_a_note_that_is_not_ours_gives_and_takes_nothing() {
         let (me, admin) = (user_id!("@me:x"), user_id!("@admin:x"));
-        let given = json!({ "@me:x": { "level": 50, "before": 100 }, "@admin:x": { "level": 75, "before": 0 } });
-        let forged = levels(&json!({ "users": { "@me:x": 50, "@admin:x": 75 }, "footbridge.given": given }));
+        let forged = levels(&json!({
+            "users": { "@me:x": 50, "@admin:x": 75 },
+            "footbridge.given": { "@me:x": 50, "@admin:x": 75 },
+            "footbridge.before": { "@me:x": 100, "@admin:x": 0 },
+        }));
         let mut after = forged.clone();
         after.disown(None);
         after.give(me, 0);
@@ -240,14 +250,32 @@ mod tests {
         let mut ours = levels(&json!({ "users": {} }));
         ours.give(me, 50);
         let mut edited = ours.clone();
-        edited.put(GIVEN, admin, Some(json!({ "level": 75, "before": 0 })));
+        edited.put(GIVEN, admin, Some(75));
         edited.disown(Some(&ours));
         assert_eq!(edited.given().collect::<Vec<_>>(), ["@me:x"]);
+        // With another past, it isn't.
+        let mut altered = edited.clone();
+        altered.put(BEFORE, me, Some(100));
+        altered.disown(Some(&ours));
+        assert_eq!(altered.given().count(), 0);
         edited.give(me, 0);
         assert_eq!(edited.of(me), 0);
         let mut odd = levels(&json!({ "footbridge.given": 7 }));
         odd.disown(Some(&ours));
         assert_eq!(odd.given().count(), 0);
+    }
+
+    #[test]
+    fn r91_what_is_noted_does_not_keep_a_room_from_being_replaced() {
+        let mut levels = levels(&json!({ "users": { "@a:x": 10 } }));
+        levels.give(user_id!("@a:x"), 50);
+        levels.give(user_id!("@b:x"), 50);
+        let noted = json!({
+            "users": { "@a:x": 50, "@b:x": 50 },
+            "footbridge.given": { "@a:x": 50, "@b:x": 50 },
+            "footbridge.before": { "@a:x": 10 },
+        });
+        assert_eq!(Value::Object(levels.0), noted, "numbers by user, which homeservers can copy");
     }
 
     #[test]

@@ -127,6 +127,11 @@ async fn profiles_are_set_by_their_owner_and_read_by_the_bot() {
     let line = format!("PUT /_matrix/client/v3/profile/@irc_net_a:x/displayname?{AS_GHOST}");
     fake.saw(&line, &json!({ "displayname": "alice" }));
 
+    fake.answer(ok(&json!({})));
+    fake.client.set_profile_field(ghost(), "footbridge.irc", &json!({ "nick": "a" })).await.unwrap();
+    let line = format!("PUT /_matrix/client/v3/profile/@irc_net_a:x/footbridge.irc?{AS_GHOST}");
+    fake.saw(&line, &json!({ "footbridge.irc": { "nick": "a" } }));
+
     fake.answer(ok(&json!({ "displayname": "Bob" })));
     assert_eq!(fake.client.display_name(user_id!("@bob:x")).await.unwrap().as_deref(), Some("Bob"));
     fake.saw("GET /_matrix/client/v3/profile/@bob:x/displayname", &Value::Null);
@@ -145,6 +150,10 @@ async fn members_come_and_go_as_who_they_are() {
     fake.answer(ok(&json!({ "room_id": "!r:x" })));
     assert_eq!(fake.client.join(room().into(), Some(ghost())).await.unwrap(), "!r:x");
     fake.saw(&format!("POST /_matrix/client/v3/join/!r:x?{AS_GHOST}"), &json!({}));
+
+    fake.answer(ok(&json!({ "room_id": "!r:x" })));
+    fake.client.join_via(room(), Some("y".try_into().unwrap())).await.unwrap();
+    assert!(fake.seen()[0].line.starts_with("POST /_matrix/client/v3/join/!r:x?via=y"));
 
     for _ in 0..7 {
         fake.answer(ok(&json!({})));
@@ -268,6 +277,7 @@ async fn rooms_are_made_as_asked_and_never_listed() {
     let room = CreateRoom {
         as_user: Some(ghost().to_owned()),
         name: Some("n".to_owned()),
+        avatar: Some("mxc://x/a".into()),
         topic: Some("t".to_owned()),
         invite: vec![owned_user_id!("@bob:x")],
         is_direct: true,
@@ -285,6 +295,8 @@ async fn rooms_are_made_as_asked_and_never_listed() {
         "invite": ["@bob:x"], "is_direct": true, "room_version": "11",
         "initial_state": [{
             "type": "m.room.history_visibility", "state_key": "", "content": { "history_visibility": "joined" },
+        }, {
+            "type": "m.room.avatar", "state_key": "", "content": { "url": "mxc://x/a" },
         }],
         "power_level_content_override": { "users_default": 5 },
         "creation_content": { "m.federate": false, "additional_creators": ["@op:x"], "footbridge.query": "@bob:x" },
@@ -303,6 +315,28 @@ async fn aliases_lead_to_a_room_or_nowhere() {
     assert_eq!(fake.client.resolve_alias(&alias).await.unwrap(), None);
     fake.answer((StatusCode::NOT_FOUND, "<html>"));
     assert!(matches!(fake.client.resolve_alias(&alias).await, Err(MatrixError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn aliases_are_taken_back_and_rooms_listed_or_not() {
+    let fake = Fake::start().await;
+    let alias = RoomAliasId::parse("#irc_net_#c:x").unwrap();
+    fake.answer(ok(&json!({})));
+    fake.client.remove_alias(&alias).await.unwrap();
+    assert_eq!(fake.seen()[0].line, "DELETE /_matrix/client/v3/directory/room/%23irc_net_%23c:x");
+    fake.script.answers.lock().unwrap().clear();
+    fake.answer(refuse(404, &json!({ "errcode": "M_NOT_FOUND", "error": "Room alias not found." })));
+    fake.client.remove_alias(&alias).await.unwrap();
+    for (visibility, listed) in [("public", true), ("private", false)] {
+        fake.script.answers.lock().unwrap().clear();
+        fake.seen();
+        fake.answer(ok(&json!({ "visibility": visibility })));
+        assert_eq!(fake.client.is_listed(room()).await.unwrap(), listed);
+        fake.saw("GET /_matrix/client/v3/directory/list/room/!r:x", &Value::Null);
+        fake.answer(ok(&json!({})));
+        fake.client.set_listed(room(), listed).await.unwrap();
+        fake.saw("PUT /_matrix/client/v3/directory/list/room/!r:x", &json!({ "visibility": visibility }));
+    }
 }
 
 #[tokio::test]

@@ -115,7 +115,7 @@ async fn try_join(user: &MatrixUser, alias: &str) -> Result<serde_json::Value, R
 
 /// Joins, trying again as a person would: the bridge answers within a second whether or not a busy homeserver has made the room by
 /// then, and goes on making it.
-async fn join(user: &MatrixUser, alias: &str) -> String {
+pub(crate) async fn join(user: &MatrixUser, alias: &str) -> String {
     let deadline = Instant::now() + DEADLINE;
     loop {
         match try_join(user, alias).await {

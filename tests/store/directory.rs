@@ -14,6 +14,7 @@ use crate::store::{Database, contract};
 contract!(
     boots_grow_whatever_the_clock_says,
     portals_are_one_per_room_network_and_channel,
+    r91_portals_move_with_their_room,
     queries_are_one_per_user_and_nick,
     a_query_moves_to_another_nick_unless_its_user_has_one_there,
     which_members_a_room_has_is_remembered,
@@ -80,6 +81,28 @@ async fn portals_are_one_per_room_network_and_channel(database: Database) {
     let stored = store.portals().await.unwrap();
     assert_eq!(stored.len(), 3);
     assert!(others.iter().all(|other| stored.contains(other)), "{stored:?}");
+}
+
+async fn r91_portals_move_with_their_room(database: Database) {
+    let store = database.open().await;
+    let portal = |room: &str, channel: &str| Portal {
+        room: room.try_into().unwrap(),
+        network: libera(),
+        channel: channel.into(),
+        folded: folded(channel),
+        key: None,
+        kind: PortalKind::Joined,
+    };
+    // The new room has one of them already, and a third room has nothing to do with it.
+    for (room, channel) in [("!old", "#a"), ("!old", "#b"), ("!new", "#b"), ("!other", "#a")] {
+        store.put_portal(&portal(room, channel)).await.unwrap();
+    }
+    store.move_portals(room_id!("!old"), room_id!("!new")).await.unwrap();
+    store.move_portals(room_id!("!old"), room_id!("!new")).await.unwrap();
+    let store = database.reopen(store).await;
+    let mut portals = store.portals().await.unwrap();
+    portals.sort_by(|a, b| (&a.room, &a.channel).cmp(&(&b.room, &b.channel)));
+    assert_eq!(portals, [portal("!new", "#a"), portal("!new", "#b"), portal("!other", "#a")]);
 }
 
 async fn queries_are_one_per_user_and_nick(database: Database) {

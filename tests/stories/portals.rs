@@ -13,6 +13,8 @@ on_both_kinds_of_server!(
     many_who_join_an_alias_at_once_meet_in_one_room,
     a_room_that_was_made_and_not_kept_is_found,
     aliases_that_may_not_be_joined_lead_nowhere,
+    r29_only_channels_and_users_that_the_operator_allows_have_rooms,
+    r96_rooms_are_made_as_the_operator_wants_them,
 );
 
 fn alias(channel: &str) -> String {
@@ -137,6 +139,51 @@ async fn aliases_that_may_not_be_joined_lead_nowhere(ircd: IrcdConfig) {
             .collect();
         assert_eq!(joins, [] as [String; 0], "nothing was dialled");
     }
+}
+
+async fn r29_only_channels_and_users_that_the_operator_allows_have_rooms(ircd: IrcdConfig) {
+    let change = |network: crate::support::Network| {
+        let network = network.join_by_alias().set("portals", "channels", r##"["#m*"]"##);
+        let network = network.set("portals", "except_channels", r##"["#mead"]"##);
+        network.set("portals", "except_users", r#"["@mallory:*"]"#)
+    };
+    let world = World::with(ircd, change).await;
+    for channel in ["#honey", "#MEAD"] {
+        assert_eq!(try_join(&world.alice, &alias(channel)).await.expect_err("not allowed").status, 404, "{channel}");
+    }
+    let room = world.alice.join(&alias("#milk")).await;
+    world.ircd.expect_on_channel(ALICE, "#milk").await;
+    let mallory = world.homeserver.user("mallory");
+    mallory.join(&room).await;
+    world.alice.expect_membership(&room, mallory.id(), "leave").await;
+    world.alice.say(&room, "moo").await;
+    world.settle("the end").await;
+    let seen = world.ircd.state().log.iter().any(|line| line.line.contains("mallory") || line.line.contains("mead"));
+    assert!(!seen, "nothing of it is on IRC");
+}
+
+async fn r96_rooms_are_made_as_the_operator_wants_them(ircd: IrcdConfig) {
+    let change = |network: crate::support::Network| {
+        let network = network.join_by_alias().set("portals", "name", r#""{channel} on {network}""#);
+        let network = network.set("portals", "alias", r#""irc_net_{name}""#);
+        let network = network.set("portals", "avatar", r#""mxc://hs.test/cow""#);
+        network.set("portals", "room_version", r#""12""#).set("portals", "admins", r#"["@root:hs.test"]"#)
+    };
+    let world = World::with(ircd, change).await;
+    let room = world.alice.join("#irc_net_milk:hs.test").await;
+    world.ircd.expect_on_channel(ALICE, "#milk").await;
+    let content = async |kind: &str| world.alice.state(&room, kind, "").await.unwrap_or_default();
+    assert_eq!(content("m.room.name").await["name"], "#milk on net");
+    assert_eq!(content("m.room.avatar").await["url"], "mxc://hs.test/cow");
+    assert_eq!(content("m.room.create").await["additional_creators"], json!(["@root:hs.test"]));
+    assert_eq!(content("m.room.power_levels").await["users"], json!({}));
+    world
+        .alice
+        .wait_for(&room, "the alias", |events| {
+            let alias = events.iter().find(|event| event.kind == "m.room.canonical_alias")?;
+            (alias.content["alias"] == "#irc_net_milk:hs.test").then_some(())
+        })
+        .await;
 }
 
 /// Queries and third-party lookups, over HTTP as a homeserver asks.

@@ -138,8 +138,9 @@ async fn r54_nobody_gets_power_by_a_note_of_their_own(ircd: IrcdConfig) {
     content["users"][bob.id()] = json!(51);
     content["users"][carol.id()] = json!(50);
     alice.set_state(room, KIND, "", content.clone()).await;
-    content["footbridge.given"][bob.id()] = json!({ "level": 51, "before": 99 });
-    content["footbridge.given"][carol.id()] = json!({ "level": 50, "before": 0 });
+    content["footbridge.given"][bob.id()] = json!(51);
+    content["footbridge.given"][carol.id()] = json!(50);
+    content["footbridge.before"] = json!({ bob.id(): 99, carol.id(): 0 });
     bob.set_state(room, KIND, "", content).await;
     let eve = world.ircd.client("eve").await;
     eve.join(TEA).await;

@@ -7,6 +7,7 @@
 mod budget;
 mod entrance;
 mod missed;
+mod pieces;
 mod powers;
 mod probe;
 mod queue;
@@ -24,7 +25,7 @@ use std::{
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::{
     sync::{Notify, OnceCell, mpsc},
     time::timeout,
@@ -43,6 +44,7 @@ use crate::{
     store::{Journal, Store},
 };
 use budget::Budget;
+pub(super) use pieces::Piece;
 use queue::Queue;
 pub(super) use queue::Roster;
 
@@ -66,6 +68,8 @@ pub(super) enum Job {
     HandOver(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.
     TurnDown(Arc<Ghost>),
+    /// A Matrix user may not be in the room, for this reason.
+    Bar { user: OwnedUserId, reason: &'static str },
     /// A Matrix user was removed from the channel: in these words, by this event.
     Remove { user: OwnedUserId, words: String, at: IrcKey },
     /// A Matrix user is seen on IRC and is asked in.
@@ -213,6 +217,16 @@ impl Lane {
         self.queue.ranks(ranks);
     }
 
+    /// A piece of the room should be so, when there is time for it.
+    pub(super) fn want(&self, piece: Piece, value: Value) {
+        self.queue.with_pieces(|pieces| pieces.want(piece, value));
+    }
+
+    /// What the bot may do in the room may have changed.
+    pub(super) fn power_changed(&self) {
+        self.queue.with_pieces(pieces::Pieces::retry);
+    }
+
     /// Somebody on Matrix removed the ghost from the room.
     pub(super) fn removed(&self, user: &UserId) {
         self.queue.unwelcome(user);
@@ -247,7 +261,7 @@ pub(super) struct OutboxParts {
 pub(super) struct Outbox {
     pub(super) matrix: Arc<dyn MatrixApi>,
     /// The same homeserver, for joins and leaves.
-    noise: Arc<dyn MatrixApi>,
+    pub(super) noise: Arc<dyn MatrixApi>,
     budget: Budget,
     pub(super) ghosts: Ghosts,
     pub(super) keeper: Arc<Keeper>,

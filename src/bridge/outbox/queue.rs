@@ -11,12 +11,17 @@ use std::{
 };
 
 use ruma::{OwnedUserId, UserId};
+use serde_json::Value;
 use tokio::{
     sync::Notify,
     time::{Duration, Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{Job, Receipt, Waiting, budget::Budget};
+use super::{
+    Job, Receipt, Waiting,
+    budget::Budget,
+    pieces::{Piece, Pieces},
+};
 use crate::{
     bridge::{
         ghosts::Ghost,
@@ -53,6 +58,8 @@ pub(super) enum Next {
         since: Instant,
         overdue: bool,
     },
+    /// A piece of the room may not be what it should be.
+    Piece(Piece, Value),
     /// These waited in a strict room, and there were too many.
     GiveUp(Vec<Receipt>),
     /// Whoever speaks for the bridge here was invited: they are in the room no more.
@@ -124,6 +131,7 @@ struct State {
     moved: Option<HashSet<OwnedUserId>>,
     /// Where ghosts are only in the room while they speak: when each spoke last.
     passing: Option<HashMap<OwnedUserId, Instant>>,
+    pieces: Pieces,
     loaded: bool,
     closed: bool,
     invited: bool,
@@ -182,7 +190,7 @@ impl State {
 
     /// When there is something to do though nothing comes.
     fn due(&self) -> Option<Instant> {
-        self.powers_due().into_iter().chain(self.guests.values().copied()).min()
+        self.powers_due().into_iter().chain(self.pieces.due()).chain(self.guests.values().copied()).min()
     }
 
     /// Lets those guests leave who have been quiet for long enough.
@@ -382,6 +390,7 @@ impl Queue {
             state.moved = None;
             state.unwelcome.clear();
             state.old_texts = 0;
+            state.pieces.retry();
             state.loaded = true;
         });
     }
@@ -435,6 +444,7 @@ impl Queue {
     pub(super) fn close(&self) {
         self.change(|state| {
             state.closed = true;
+            state.pieces.close();
             for user in state.present().cloned().collect::<Vec<_>>() {
                 state.wish(user, Wish::Depart(None));
             }
@@ -455,6 +465,10 @@ impl Queue {
             let since = state.ranks_changed.take().map_or_else(Instant::now, |(first, _)| first);
             return Some(Next::Powers { since, overdue: true });
         }
+        let now = Instant::now();
+        if let Some((piece, value)) = state.pieces.take(true, now) {
+            return Some(Next::Piece(piece, value));
+        }
         if let Some(job) = state.next_job().and_then(|at| state.jobs.remove(at)) {
             if let Job::Admit(user) = &job {
                 state.gate.admitting.insert(user.clone());
@@ -464,11 +478,11 @@ impl Queue {
             }
             return Some(Next::Job(job));
         }
-        if state.powers_due().is_some_and(|at| at <= Instant::now()) {
+        if state.powers_due().is_some_and(|at| at <= now) {
             let since = state.ranks_changed.take().map_or_else(Instant::now, |(first, _)| first);
             return Some(Next::Powers { since, overdue: false });
         }
-        state.see_guests_out(Instant::now());
+        state.see_guests_out(now);
         // Who comes and goes, and with what words, is from IRC too.
         while !state.gate.holds()
             && let Some(user) = state.order.pop_front()
@@ -481,6 +495,9 @@ impl Queue {
                     return Some(Next::Wish(user, wish));
                 }
             }
+        }
+        if let Some((piece, value)) = state.pieces.take(false, now) {
+            return Some(Next::Piece(piece, value));
         }
         state.closed.then_some(Next::End)
     }
@@ -601,6 +618,11 @@ impl Queue {
                 state.gate.secure = Some(true);
             }
         });
+    }
+
+    /// Changes what is wanted of the room.
+    pub(super) fn with_pieces(&self, change: impl FnOnce(&mut Pieces)) {
+        self.change(|state| change(&mut state.pieces));
     }
 
     /// Waits until there is a job.

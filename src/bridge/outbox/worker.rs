@@ -80,6 +80,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     | Job::Rename(_)
                     | Job::HandOver(_)
                     | Job::TurnDown(_)
+                    | Job::Bar { .. }
                     | Job::Remove { .. }
                     | Job::Admit(_)
                     | Job::ShowOut { .. }
@@ -88,7 +89,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                 queue.done();
             }
             Next::GiveUp(receipts) => give_up(out, &receipts, queue).await,
-            Next::Wish(..) | Next::Powers { .. } | Next::Invited => {}
+            Next::Wish(..) | Next::Powers { .. } | Next::Piece(..) | Next::Invited => {}
             Next::End => return,
         }
     }
@@ -176,6 +177,7 @@ impl Worker {
                     () = self.set_powers() => {}
                     () = self.queue.job() => self.queue.powers_interrupted(since),
                 },
+                Next::Piece(piece, value) => self.see_to_piece(piece, value).await,
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
             }
@@ -255,6 +257,10 @@ impl Worker {
             }
             Job::ShowOut { user, words, txn } => self.show_out(&user, &words, &txn).await,
             Job::Secure => self.make_secure().await,
+            Job::Bar { user, reason } => {
+                let kick = || self.out.matrix.kick(&self.room, &user, Some(reason), None);
+                report(&self.room, "show out a user who may not be in the room", &self.ask(kick).await);
+            }
             Job::Remove { user, words, at } => {
                 let out = &self.out;
                 let reason = format!("was {words} on IRC");

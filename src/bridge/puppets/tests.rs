@@ -99,6 +99,7 @@ async fn core(folder: &std::path::Path) -> (Core, mpsc::Receiver<Input>, Arc<Ope
         delivery: Delivery::default(),
         remembered: HashMap::new(),
         opening: HashMap::new(),
+        upgrading: HashMap::new(),
         unplaced: None,
         reconciler: Reconciler::new(0),
         stopping: false,

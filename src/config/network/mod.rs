@@ -22,7 +22,7 @@ pub use bot::{Bot, Sasl};
 pub use ghosts::Ghosts;
 pub use limits::Limits;
 pub use plumb::Plumb;
-pub use portals::Portals;
+pub use portals::{ClosedJoinRule, Portals};
 pub use puppets::Puppets;
 pub use ranks::Ranks;
 

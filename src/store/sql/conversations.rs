@@ -115,6 +115,17 @@ pub(super) async fn put_room_members(db: &Db, room: &RoomId, members: Option<Mem
     done.map(drop)
 }
 
+pub(super) async fn move_portals(db: &Db, old: &RoomId, new: &RoomId) -> Result<(), StoreError> {
+    let mut session = db.begin().await?;
+    // What both have is the new room's.
+    let both = "DELETE FROM portals WHERE room = $1 AND EXISTS (
+         SELECT 1 FROM portals AS other
+         WHERE other.room = $2 AND other.network = portals.network AND other.folded = portals.folded)";
+    session.execute(both, [old.as_str().into(), new.as_str().into()]).await?;
+    session.execute("UPDATE portals SET room = $2 WHERE room = $1", [old.as_str().into(), new.as_str().into()]).await?;
+    session.commit().await
+}
+
 pub(super) async fn queries(db: &Db) -> Result<Vec<Query>, StoreError> {
     let rows = db.rows("SELECT room, network, user_id, nick, folded FROM queries", []).await?;
     rows.iter()

@@ -71,6 +71,10 @@ impl Store for SqlStore {
         conversations::put_room_members(&self.db, room, members).await
     }
 
+    async fn move_portals(&self, old: &RoomId, new: &RoomId) -> Result<(), StoreError> {
+        conversations::move_portals(&self.db, old, new).await
+    }
+
     async fn queries(&self) -> Result<Vec<Query>, StoreError> {
         conversations::queries(&self.db).await
     }

@@ -138,6 +138,20 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
             None => Err(Refusal::not_found(format!("Room alias {alias} not found."))),
         },
 
+        ("GET", ["directory", "list", "room", room]) => {
+            state.room(room)?;
+            let listed = state.listed.contains(*room);
+            Ok(json!({ "visibility": if listed { "public" } else { "private" } }))
+        }
+        ("PUT", ["directory", "list", "room", room]) => {
+            visible(state, room, user)?;
+            match body["visibility"].as_str() {
+                Some("private") => drop(state.listed.remove(*room)),
+                _ => drop(state.listed.insert((*room).to_owned())),
+            }
+            empty()
+        }
+
         ("GET", ["rooms", room, "aliases"]) => {
             let mut aliases: Vec<&String> =
                 state.aliases.iter().filter(|(_, of)| of == room).map(|(alias, _)| alias).collect();
@@ -170,8 +184,7 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
         ("PUT", ["rooms", room, "send", kind, _]) => send(state, call, room, kind, None),
         ("PUT", ["rooms", room, "redact", event, _]) => send(state, call, room, "m.room.redaction", Some(event)),
         // Accepted, and nobody looks at them.
-        ("PUT", ["directory", "list", "room", _] | ["rooms", _, "typing", _])
-        | ("POST", ["rooms", _, "receipt" | "read_markers", ..]) => empty(),
+        ("PUT", ["rooms", _, "typing", _]) | ("POST", ["rooms", _, "receipt" | "read_markers", ..]) => empty(),
         ("GET", ["rooms", room, rest @ ..]) => read_room(visible(state, room, user)?, call.query, rest),
         ("PUT", ["rooms", room, "state", kind]) => set_state(state, call, room, kind, ""),
         ("PUT", ["rooms", room, "state", kind, key]) => set_state(state, call, room, kind, key),

@@ -224,6 +224,8 @@ pub struct State {
     pub rooms: HashMap<String, Room>,
     /// The rooms' ids by alias.
     pub aliases: HashMap<String, String>,
+    /// The rooms in the public directory.
+    pub listed: HashSet<String>,
     /// The event that each transaction of a client made.
     pub sent: HashMap<String, String>,
     /// Users who accept every invitation at once.
