@@ -2,11 +2,13 @@
 //!
 //! Owner of which ghosts exist. Lanes ask for a ghost before it acts; most asks are answered from memory.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use quick_cache::sync::Cache;
 use ruma::{OwnedUserId, UserId};
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,15 +42,8 @@ pub(super) struct Ghosts {
     known: Cache<OwnedUserId, Arc<str>>,
     /// Users whom the database remembers and the homeserver may not.
     doubted: Cache<OwnedUserId, ()>,
-    /// Whether the homeserver has profile fields of others' making, once known.
-    has_fields: OnceCell<bool>,
-}
-
-/// Whether this version of the client-server API has them: from 1.16 on.
-fn has_fields(version: &str) -> bool {
-    let numbers = version.strip_prefix('v').and_then(|version| version.split_once('.'));
-    let numbers = numbers.and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
-    numbers.is_some_and(|version| version >= (1, 16))
+    /// Whether the homeserver has refused a profile field of our own.
+    has_no_fields: AtomicBool,
 }
 
 impl Ghosts {
@@ -58,7 +53,7 @@ impl Ghosts {
             stop,
             known: Cache::new(REMEMBERED),
             doubted: Cache::new(REMEMBERED),
-            has_fields: OnceCell::new(),
+            has_no_fields: AtomicBool::new(false),
         }
     }
 
@@ -106,16 +101,19 @@ impl Ghosts {
         Ok(())
     }
 
-    /// Says in a ghost's profile who it is on IRC, where the homeserver has profile fields of others' making. Tried once, as
-    /// nothing depends on it.
+    /// Says in a ghost's profile who it is on IRC, where the homeserver has profile fields of others' making: whether it has
+    /// shows when it is tried. Tried once for a ghost, as nothing depends on it.
     async fn describe(&self, matrix: &dyn MatrixApi, ghost: &Ghost) {
-        let has = async || matrix.versions().await.map(|versions| versions.iter().any(|version| has_fields(version)));
-        if !self.has_fields.get_or_try_init(has).await.is_ok_and(|has| *has) {
+        if self.has_no_fields.load(Ordering::Relaxed) {
             return;
         }
         let value = translate::irc_profile(&ghost.network, &ghost.nick);
-        if let Err(error) = matrix.set_profile_field(&ghost.user, translate::PROFILE_FIELD, &value).await {
-            tracing::debug!(ghost.id = %ghost.user, %error, "could not say in a ghost's profile who it is on IRC");
+        match matrix.set_profile_field(&ghost.user, translate::PROFILE_FIELD, &value).await {
+            Ok(()) | Err(MatrixError::Unavailable { .. } | MatrixError::BadToken { .. } | MatrixError::Stopped) => {}
+            Err(error) => {
+                tracing::debug!(%error, "the homeserver has no profile fields of others' making");
+                self.has_no_fields.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -135,20 +133,6 @@ impl Ghosts {
         };
         if let Err(error) = self.store.put_ghost(&row).await {
             tracing::warn!(ghost.id = %ghost.user, %error, "could not store that the ghost is registered; going on");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_fields;
-
-    #[test]
-    fn r82_profile_fields_are_there_from_version_1_16_on() {
-        for (version, has) in
-            [("v1.15", false), ("v1.16", true), ("v1.9", false), ("v2.0", true), ("r0.6.1", false), ("", false)]
-        {
-            assert_eq!(has_fields(version), has, "{version}");
         }
     }
 }

@@ -28,7 +28,8 @@ impl Core {
         say_of_channel(room, &key.0, &channel.name, &info, &translate::room_features(network.max_lines()));
     }
 
-    /// A room is about to be bridged with a channel no more: nothing is left of what the bridge said of it.
+    /// A room is about to be bridged with a channel no more: nothing is left of what the bridge said of it, and a room that was
+    /// made for it isn't shown to anybody any more.
     pub(super) fn hide_bridge(&self, room: &RoomId, key: &ChannelRef) {
         let (Some(room), Some(channel)) = (self.directory.rooms.get(room), self.directory.channels.get(key)) else {
             return;
@@ -38,6 +39,9 @@ impl Core {
             for user in room.members.keys() {
                 say_nick(room, &key.0, user, None);
             }
+        }
+        if room.follows_topic && room.channels.iter().all(|channel| channel == key) {
+            room.lane.want(Piece::Listing, Value::Bool(false));
         }
     }
 

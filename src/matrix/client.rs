@@ -105,7 +105,7 @@ impl HomeserverClient {
             http: http.build().map_err(|error| InvalidHomeserver::Tls(chain(&error)))?,
             settings: settings.into(),
             // Not asked of the homeserver: the ping of 1.7 is the newest thing that is needed here, and every server in use
-            // has it. Whether it has what is newer (profile fields of our own, 1.16) is asked before that is tried.
+            // has it. Whether it has what is newer (profile fields of our own, 1.16) shows when that is tried.
             versions: SupportedVersions { versions: [MatrixVersion::V1_16].into(), features: [].into() }.into(),
             lane: Lane::messages(),
             noise: Lane::noise(),

@@ -14,6 +14,8 @@ use crate::{
 on_both!(
     r92_a_room_says_with_what_it_is_bridged_and_what_its_users_are_called,
     r18_a_room_is_as_open_as_its_channel,
+    r19_a_channel_hears_when_more_people_may_read_what_is_said,
+    r82_a_ghosts_profile_says_who_it_is_on_irc,
     r91_a_plumbed_room_is_followed_into_version_12,
     r91_a_room_of_ours_is_followed_with_its_alias,
 );
@@ -73,6 +75,27 @@ async fn r18_a_room_is_as_open_as_its_channel(town: Town) {
     bridge.restart().await;
     expect_state(&alice, &room, "m.room.join_rules", "", |rules| *rules == json!({ "join_rule": "public" })).await;
     expect_listed(&alice, &room, true).await;
+}
+
+async fn r19_a_channel_hears_when_more_people_may_read_what_is_said(town: Town) {
+    let bridged = town.bridged().await;
+    let set = async |visibility: &str| {
+        let content = json!({ "history_visibility": visibility });
+        bridged.alice.set_state(&bridged.room, "m.room.history_visibility", "", content).await;
+    };
+    set("joined").await;
+    set("shared").await;
+    let told = bridged.dora.expect("the bot's word", |line| line.is("NOTICE") && line.param(0) == TEA).await;
+    assert_eq!(told.nick(), "footbridge");
+    assert!(told.text().contains("before they came") && told.text().contains(bridged.alice.id()), "{told:?}");
+}
+
+async fn r82_a_ghosts_profile_says_who_it_is_on_irc(town: Town) {
+    let bridged = town.bridged().await;
+    let path = format!("/_matrix/client/v3/profile/{}", encode(&bridged.town.ghost("dora")));
+    let profile = bridged.alice.request(Method::GET, &path, Value::Null).await;
+    let expected = json!({ "network": bridged.town.network_id(), "nick": "dora" });
+    assert_eq!(profile["footbridge.irc"], expected, "{profile}");
 }
 
 /// Replaces a room as a client would.

@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::json;
 
 use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::{IrcdConfig, Network, homeserver::encode};
+use crate::support::{IrcdConfig, homeserver::encode};
 
 const BRIDGE: &str = "@footbridge:hs.test";
 const MILK: &str = "#irc_net_#milk:hs.test";
@@ -55,7 +55,7 @@ async fn r91_a_plumbed_room_is_followed_and_so_it_is_at_every_start(ircd: IrcdCo
 }
 
 async fn r91_a_room_of_ours_moves_with_its_alias(ircd: IrcdConfig) {
-    let mut world = World::with(ircd, Network::join_by_alias).await;
+    let mut world = World::with(ircd, |network| network.join_by_alias().set("portals", "listed", "true")).await;
     world.dora.join("#milk").await;
     let old = world.alice.join(MILK).await;
     world.alice.expect_membership(&old, DORA, "join").await;
@@ -67,6 +67,8 @@ async fn r91_a_room_of_ours_moves_with_its_alias(ircd: IrcdConfig) {
         }
     };
     world.homeserver.wait_until("the room to say so", says_so(&old, true)).await;
+    let listed = |state: &crate::support::homeserver::State| state.listed.contains(&old).then_some(());
+    world.homeserver.wait_until("the room to be listed", listed).await;
     // The operator replaces it, by the bot's own hand.
     let as_bot = async |method: Method, path: String, body: serde_json::Value| {
         world.homeserver.request(BRIDGE, &method, &path, body).await.expect("the bot may")
@@ -85,6 +87,10 @@ async fn r91_a_room_of_ours_moves_with_its_alias(ircd: IrcdConfig) {
     world.homeserver.wait_until("the old room to say so no more", says_so(&old, false)).await;
     let moved = |state: &crate::support::homeserver::State| (state.aliases.get(MILK)? == &new).then_some(());
     world.homeserver.wait_until("the alias to move", moved).await;
+    let only_new = |state: &crate::support::homeserver::State| {
+        (state.listed.contains(&new) && !state.listed.contains(&old)).then_some(())
+    };
+    world.homeserver.wait_until("the new room to be listed in place of the old", only_new).await;
     world.homeserver.wait_pushed().await;
     world.bridge.terminate().await;
     world.bridge.restart().await;
