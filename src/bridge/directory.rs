@@ -11,9 +11,7 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use super::{
-    channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, privacy::Readers, witnesses::Witnesses,
-};
+use super::{channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, privacy::Readers};
 use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
@@ -34,8 +32,6 @@ pub(super) struct Channel {
     /// Our links that are in it, in the order in which they came.
     pub(super) present: Vec<LinkId>,
     pub(super) watch: Watch,
-    /// Who has told which line, where several links tell.
-    pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
     pub(super) modes: ChannelModes,
     pub(super) topic: Topic,
@@ -274,7 +270,6 @@ impl Directory {
             rooms: Vec::new(),
             present: Vec::new(),
             watch: Watch::default(),
-            witnesses: Witnesses::default(),
             roster: Roster::default(),
             modes: ChannelModes::default(),
             topic: Topic::default(),

@@ -165,7 +165,7 @@ impl Bridge {
             keeper: keeper.clone(),
             journal: journal.clone(),
             matrix,
-            clock,
+            clock: clock.clone(),
             input: input.clone(),
         };
         let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
@@ -180,7 +180,7 @@ impl Bridge {
         recover(&journal, &input).await?;
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
         let quiet = CancellationToken::new();
-        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
+        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), clock, quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
     }
 
