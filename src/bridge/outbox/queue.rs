@@ -168,6 +168,12 @@ impl State {
         self.joined.union(&self.unsure)
     }
 
+    fn depart_all(&mut self) {
+        for user in self.present().cloned().collect::<Vec<_>>() {
+            self.wish(user, Wish::Depart(None));
+        }
+    }
+
     fn may_have_joined(&self, user: &UserId) -> bool {
         self.joined.contains(user) || self.unsure.contains(user)
     }
@@ -273,7 +279,9 @@ impl Queue {
             state.unsure.clear();
             state.old_texts = 0;
             state.loaded = true;
-            if let Some((ghosts, all)) = state.roster.take() {
+            if state.closed {
+                state.depart_all();
+            } else if let Some((ghosts, all)) = state.roster.take() {
                 state.apply(ghosts, all);
             }
         });
@@ -319,9 +327,7 @@ impl Queue {
         self.change(|state| {
             state.closed = true;
             state.roster = None;
-            for user in state.present().cloned().collect::<Vec<_>>() {
-                state.wish(user, Wish::Depart(None));
-            }
+            state.depart_all();
         });
     }
 
@@ -528,6 +534,15 @@ mod tests {
             all.push((user.localpart().trim_start_matches("irc_net_").to_owned(), matches!(wish, Wish::Arrive(_))));
         }
         all
+    }
+
+    #[test]
+    fn who_is_found_in_a_room_that_was_given_up_meanwhile_leaves_it() {
+        let queue = Queue::new(Arc::default());
+        queue.roster(vec![ghost("eve")], true);
+        queue.close();
+        queue.load(HashSet::from([ghost("ann").user.clone()]));
+        assert_eq!(wishes(&queue), [("ann".to_owned(), false)]);
     }
 
     #[test]
