@@ -295,6 +295,10 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         }
     }
     for (user, room) in core.store.control_rooms().await? {
+        if user == core.ours.bot {
+            core.outbox.has_own_room(room).await;
+            continue;
+        }
         let lane = core.outbox.lane(Destination::Control(room.clone()));
         core.directory.put_control(user, Some(room), lane);
     }

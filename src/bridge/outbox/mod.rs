@@ -23,7 +23,7 @@ use std::{
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::sync::{Mutex, Notify, OnceCell, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -219,7 +219,7 @@ pub(super) struct Outbox {
     waiting: Arc<Waiting>,
     bot_exists: OnceCell<()>,
     /// Where nobody but the bot is.
-    own_room: OnceCell<OwnedRoomId>,
+    own_room: Mutex<Option<OwnedRoomId>>,
 }
 
 /// Jobs that wait in all lanes, or are being done.
@@ -256,7 +256,7 @@ impl Outbox {
             workers: TaskTracker::new(),
             waiting: Arc::default(),
             bot_exists: OnceCell::new(),
-            own_room: OnceCell::new(),
+            own_room: Mutex::default(),
         })
     }
 
