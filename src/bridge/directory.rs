@@ -20,7 +20,6 @@ use super::{
     reconciler::Accord,
     residents::{self, is_crowded},
     splits::Lost,
-    witnesses::Witnesses,
 };
 use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, Members, Millis, NetworkId};
 
@@ -42,8 +41,6 @@ pub(super) struct Channel {
     /// Our links that are in it, in the order in which they came.
     pub(super) present: Vec<LinkId>,
     pub(super) watch: Watch,
-    /// Who has told which line, where several links tell.
-    pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
     /// Who isn't in it since the network split, and may be back: they stay in its rooms.
     pub(super) lost: Lost,
@@ -357,7 +354,6 @@ impl Directory {
             rooms: Vec::new(),
             present: Vec::new(),
             watch: Watch::default(),
-            witnesses: Witnesses::default(),
             roster: Roster::default(),
             lost: Lost::default(),
             told: None,

@@ -327,16 +327,15 @@ impl Core {
         match event.body {
             PoolEventBody::Fate { command, fate } => self.on_fate(command, fate).await,
             PoolEventBody::State(state) => self.on_link_state(&event.link, state).await,
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
-                let said =
-                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, account, .. }) => {
+                let said = super::portal::Said { source, target, kind, text, account, at: event.at, key: event.key };
                 self.on_irc_text(&event.link, said).await;
             }
             PoolEventBody::Irc(irc) => self.on_irc(&event.link, event.key, irc).await,
         }
     }
 
-    /// Something that was said before the last stop: who observed what then is not known any more.
+    /// Something that was said before the last stop.
     pub(super) async fn on_irc_again(&mut self, event: PoolEvent) {
         let channel = match &event.body {
             PoolEventBody::Irc(IrcEvent::Text { target: TextTarget::Channel { name, .. }, .. }) => {
@@ -352,9 +351,8 @@ impl Core {
             None => event,
         };
         match event.body {
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
-                let said =
-                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, account, .. }) => {
+                let said = super::portal::Said { source, target, kind, text, account, at: event.at, key: event.key };
                 self.on_irc_text_again(&event.link, said).await;
             }
             _ => self.journal.settle_irc(event.key),
@@ -378,9 +376,8 @@ impl Core {
             IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts),
             IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref()),
             IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host),
-            IrcEvent::Recalls { channel, since } => self.on_recalls(link, &channel, since),
-            // Text has its own way, and invitations to channels aren't followed.
-            IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}
+            // Text has its own way, who tells it is the intake's concern, and invitations to channels aren't followed.
+            IrcEvent::Text { .. } | IrcEvent::Recalls { .. } | IrcEvent::Invited { .. } => {}
             IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,
             IrcEvent::OwnParted { channel } => self.on_own_left(link, &channel).await,
             IrcEvent::OwnKicked { channel, source, reason } => {

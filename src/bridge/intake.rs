@@ -7,14 +7,14 @@ use serde_json::value::RawValue;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{dispatch::Input, event::Event, ours::Ours};
+use super::{dispatch::Input, event::Event, ours::Ours, witnesses::Witnesses};
 use crate::{
     irc::pool::{
         WriteAhead,
         protocol::{PoolEvent, PoolEventBody},
     },
     matrix::appservice::{SinkError, Transaction, TransactionSink},
-    model::MatrixKey,
+    model::{Clock, MatrixKey},
     store::{AcceptError, Journal, NewIrcLine, NewMatrixEvent, NewTransaction},
 };
 
@@ -113,7 +113,8 @@ async fn take(
     Ok(())
 }
 
-/// Takes the pool's events: what people said goes to the journal, a burst in one commit; then all go on in order.
+/// Takes the pool's events: what people said goes to the journal once, whoever of our links tells it, a burst in one
+/// commit; then all go on in order.
 ///
 /// The pool outlives its links, so the stream of events has no end of its own: once `quiet` says that all links are
 /// gone, this hands over what they left and ends.
@@ -121,8 +122,10 @@ pub(super) async fn from_pool(
     mut events: mpsc::Receiver<PoolEvent>,
     journal: Journal,
     input: mpsc::Sender<Input>,
+    clock: Arc<dyn Clock>,
     quiet: CancellationToken,
 ) {
+    let mut witnesses = Witnesses::default();
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let count = tokio::select! {
@@ -136,6 +139,8 @@ pub(super) async fn from_pool(
         if count == 0 {
             return;
         }
+        let now = clock.now();
+        batch.retain(|event| witnesses.is_news(event, now));
         let said: Vec<NewIrcLine> = batch.iter().filter_map(line).collect();
         if !said.is_empty() {
             keep(&journal, &mut batch, said).await;
@@ -317,7 +322,7 @@ mod tests {
         pool.send(last.clone()).await.unwrap();
         let quiet = CancellationToken::new();
         quiet.cancel();
-        let intake = from_pool(events, journal, input, quiet);
+        let intake = from_pool(events, journal, input, Arc::new(SystemClock), quiet);
         tokio::time::timeout(Duration::from_secs(30), intake).await.expect("it ends");
         let handed_over = inputs.recv().await;
         assert!(matches!(handed_over, Some(Input::Irc(batch)) if batch == [last]));

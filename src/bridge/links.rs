@@ -12,7 +12,7 @@ use super::{
     outbox::{Job, Lane},
 };
 use crate::{
-    model::{ChannelKey, Failure, IrcAction, IrcKey, Isupport, LinkId, Millis, Source},
+    model::{ChannelKey, Failure, IrcAction, IrcKey, Isupport, LinkId, Source},
     translate,
 };
 
@@ -64,7 +64,6 @@ impl Core {
         }
         if link.is_bot() {
             state.trouble.over();
-            state.witnesses.begins(link, self.clock.now());
         }
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             // It may have been forced in by the network.
@@ -103,23 +102,12 @@ impl Core {
         let before = std::mem::replace(&mut channel.watch, watch.clone());
         if watch.observer != before.observer {
             channel.told = None;
-            if let Some(puppet) = watch.observer.as_ref().filter(|link| !link.is_bot()) {
-                channel.witnesses.begins(puppet, self.clock.now());
-            }
             let (from, to) = (&before.observer, &watch.observer);
             tracing::info!(portal.channel = %name, ?from, ?to, "another link observes the channel");
         }
         for (link, role) in watch.changes(&before) {
             let command = self.delivery.command();
             self.act(link, command, IrcAction::Observe { channel: name.clone(), role }).await;
-        }
-    }
-
-    /// An observer that stood by tells what it has heard since then.
-    pub(super) fn on_recalls(&mut self, link: &LinkId, channel: &str, since: Millis) {
-        let channel = self.channel_ref(link, channel).and_then(|key| self.directory.channels.get_mut(&key));
-        if let Some(channel) = channel {
-            channel.witnesses.begins(link, since);
         }
     }
 

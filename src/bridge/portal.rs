@@ -27,8 +27,6 @@ pub(super) struct Said {
     pub(super) text: String,
     /// The sender's account, if the server tells.
     pub(super) account: Option<String>,
-    /// The server's id of it.
-    pub(super) msgid: Option<String>,
     pub(super) at: Millis,
     pub(super) key: IrcKey,
 }
@@ -231,40 +229,20 @@ impl Core {
     pub(super) async fn on_irc_text(&mut self, link: &LinkId, said: Said) {
         match &said.target {
             TextTarget::Channel { name, .. } => match self.channel_ref(link, name) {
-                Some(channel) if self.is_news(&channel, link, &said) => self.channel_text(&channel, &said),
+                Some(channel) if self.link_of(&channel.0, &said.source).is_none() => self.channel_text(&channel, &said),
                 _ => self.journal.settle_irc(said.key),
             },
             TextTarget::Own => self.private_text(link, said).await,
         }
     }
 
-    /// Whether a line is neither our own nor told already by another link.
-    fn is_news(&mut self, key: &ChannelRef, link: &LinkId, said: &Said) -> bool {
-        if self.link_of(&key.0, &said.source).is_some() {
-            return false;
-        }
-        let now = self.clock.now();
-        let channel = self.directory.channels.get_mut(key).filter(|channel| channel.present.contains(link));
-        channel.is_some_and(|channel| channel.witnesses.is_first(link, said, now))
-    }
-
-    /// Something that was said before the last stop: who observed what then is not known any more.
+    /// Something that was said before the last stop: which links we had then is not known any more.
     pub(super) async fn on_irc_text_again(&mut self, link: &LinkId, said: Said) {
         match &said.target {
-            TextTarget::Channel { name, .. } => {
-                let Some(network) = self.networks.get(link.network()) else {
-                    return self.journal.settle_irc(said.key);
-                };
-                let channel = (network.id.clone(), network.fold(name));
-                let now = self.clock.now();
-                let state = self.directory.channels.get_mut(&channel);
-                let told = state.is_some_and(|channel| !channel.witnesses.is_first_again(link, &said, now));
-                if told || self.was_ours(&channel.0, &said.source) {
-                    self.journal.settle_irc(said.key);
-                } else {
-                    self.channel_text(&channel, &said);
-                }
-            }
+            TextTarget::Channel { name, .. } => match self.channel_ref(link, name) {
+                Some(channel) if !self.was_ours(&channel.0, &said.source) => self.channel_text(&channel, &said),
+                _ => self.journal.settle_irc(said.key),
+            },
             TextTarget::Own => self.private_text(link, said).await,
         }
     }

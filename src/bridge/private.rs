@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     model::{Failure, Folded, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
+    store,
     translate::{irc_to_matrix, matrix_to_irc},
 };
 
@@ -132,13 +133,26 @@ impl Core {
         if let Some(old) = self.directory.query_entered(room) {
             self.give_up(old);
         }
+        if let RoomKind::Query(key) = self.directory.kind(room) {
+            self.keep_query(key);
+        }
         let entering = self.directory.query_in(room).and_then(|query| query.entering.take());
         let (invitation, waiting) = entering.map(|entering| (entering.invitation, entering.waiting)).unzip();
         for (key, json) in missed.into_iter().chain(waiting.unwrap_or_default()) {
             self.on_matrix(key, &json).await;
         }
         if let Some(invitation) = invitation {
-            self.journal.settle_matrix(invitation).await;
+            self.keeper.settle(invitation);
+        }
+    }
+
+    /// The next start is to know which room a query has. Of two into which its ghost was invited at once, only the
+    /// dispatcher knows which one counts.
+    fn keep_query(&self, key: &QueryRef) {
+        let (network, user, folded) = key.clone();
+        if let Some(Query { nick, room: Some(room), .. }) = self.directory.queries.get(key) {
+            let (nick, room) = (nick.clone(), room.clone());
+            self.keeper.note(Fact::Query(store::Query { room, network, user, nick, folded }));
         }
     }
 
@@ -160,6 +174,8 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
         if !self.directory.place_query(&key, room) {
             self.keeper.note(Fact::QueryIsOver(room.to_owned()));
+            // It was kept in that one's place.
+            self.keep_query(&key);
         }
     }
 

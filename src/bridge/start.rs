@@ -172,7 +172,7 @@ impl Bridge {
             keeper: keeper.clone(),
             journal: journal.clone(),
             matrix,
-            clock,
+            clock: clock.clone(),
             input: input.clone(),
         };
         let events = pool.attach(Cursors { links: Vec::new(), first_epoch });
@@ -188,7 +188,7 @@ impl Bridge {
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, (plumbed, known), stop.clone()));
         tokio::spawn(tick(input.clone(), stop.clone()));
         let quiet = CancellationToken::new();
-        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
+        let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), clock, quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
     }
 
@@ -307,6 +307,10 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         }
     }
     for (user, room) in core.store.control_rooms().await? {
+        if user == core.ours.bot {
+            core.outbox.has_own_room(room).await;
+            continue;
+        }
         let lane = core.outbox.lane(Destination::Control(room.clone()));
         core.directory.put_control(user, Some(room), lane);
     }

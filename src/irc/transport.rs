@@ -25,7 +25,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    irc::{pool::protocol::NetworkSpec, wire::LineWriter},
+    irc::{
+        pool::protocol::NetworkSpec,
+        wire::{Line, LineWriter},
+    },
     model::{Failure, Reason},
 };
 
@@ -169,7 +172,7 @@ pub async fn probe(network: &NetworkSpec) -> Vec<(String, Result<(), String>)> {
     found
 }
 
-/// Whether what listens there says anything to a question and a goodbye, of which every IRC server answers one.
+/// Whether what listens there answers a question and a goodbye as an IRC server does: each answers one of them.
 async fn hear(server: &str, mut stream: Stream) -> Result<(), String> {
     let mut words = Vec::new();
     let written = LineWriter::new(&mut words, 512).line("CAP", &["LS", "302"], None);
@@ -190,7 +193,10 @@ async fn hear(server: &str, mut stream: Stream) -> Result<(), String> {
         Ok(Ok(1..)) if matches!(answer[..2], [0x14..=0x17, 3]) => {
             Err(format!("{server}: it speaks TLS on this port; set `tls` to true, or name its port for plaintext"))
         }
-        Ok(Ok(1..)) => Ok(()),
+        Ok(Ok(length @ 1..)) if is_irc(&answer[..length]) => Ok(()),
+        Ok(Ok(1..)) => {
+            Err(format!("{server}: it answers, but not as an IRC server does; is this an IRC server's port?"))
+        }
         Ok(Ok(0) | Err(_)) => {
             Err(format!("{server}: it hung up without a word; is this an IRC server's port, with TLS or without?"))
         }
@@ -201,6 +207,16 @@ async fn hear(server: &str, mut stream: Stream) -> Result<(), String> {
             ))
         }
     }
+}
+
+/// Whether the beginning of an answer is an IRC server's: one that has not let us in says nothing else.
+fn is_irc(answer: &[u8]) -> bool {
+    let line = answer.split(|b| matches!(b, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
+    Line::parse(line).is_ok_and(|line| {
+        // Mail and file servers say numbers too, and don't name themselves before them.
+        line.numeric().is_some() && line.source.is_some()
+            || matches!(line.command, b"NOTICE" | b"CAP" | b"PING" | b"ERROR")
+    })
 }
 
 /// Takes `host:port` apart; the host may be an IPv6 address in brackets.

@@ -185,8 +185,9 @@ pub enum IrcEvent {
         /// The host now.
         host: String,
     },
-    /// This link stood by and is the observer now: the text that follows is what it has heard since then, which others
-    /// may have told. In milliseconds since the Unix epoch, by our clock.
+    /// This link tells what was said in a channel since then, which others may have told: it observes the channel from now
+    /// on, or it stood by and does no more, and says with the text that follows what it has heard. In milliseconds since
+    /// the Unix epoch, by our clock.
     Recalls {
         /// The channel.
         channel: String,

@@ -17,6 +17,7 @@ on_both_kinds_of_server!(
     nothing_comes_back_where_the_server_renames_users,
     nothing_comes_back_under_a_nick_that_its_own_link_has_not_heard_of,
     r1_what_a_dead_observer_did_not_hear_is_told_by_its_standby,
+    r1_what_a_dead_observer_did_not_hear_is_told_by_a_standby_that_leaves,
 );
 
 /// Where nobody gets the user name that they ask for, as by Ergo's `coerce-ident`.
@@ -107,6 +108,29 @@ async fn r1_what_a_dead_observer_did_not_hear_is_told_by_its_standby(ircd: IrcdC
     world.ircd.cut(BOT);
     world.settle("the end").await;
     assert_eq!((world.read("once more"), world.read("only the puppet hears it")), (1, 1));
+}
+
+/// The bot is deaf, its standby leaves, and only another puppet is there when the bot's connection ends.
+async fn r1_what_a_dead_observer_did_not_hear_is_told_by_a_standby_that_leaves(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.settle("start").await;
+    world.ircd.freeze(BOT);
+    world.dora.say(TEA, "before alice leaves").await;
+    world.dora.sync().await;
+    world.alice.leave(&world.room).await;
+    world.ircd.expect_gone(ALICE).await;
+    bob.expect_message(&world.room, |from| from == DORA, "before alice leaves").await;
+    world.dora.say(TEA, "after alice left").await;
+    world.ircd.cut(BOT);
+    bob.expect_message(&world.room, |from| from == DORA, "after alice left").await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.dora.say(TEA, "the end").await;
+    bob.expect_message(&world.room, |from| from == DORA, "the end").await;
+    assert_eq!((world.read("before alice leaves"), world.read("after alice left")), (1, 1));
 }
 
 async fn people_talk_both_ways(ircd: IrcdConfig) {

@@ -78,25 +78,37 @@ impl Database {
         }
     }
 
-    /// What Dora said that the bridge has accepted and the homeserver has not got, in order.
-    async fn accepted_of_dora(&self, world: &World) -> Vec<String> {
-        const SQL: &str = "SELECT body FROM journal_lines WHERE settled_at IS NULL AND body IS NOT NULL ORDER BY n";
-        let bodies: Vec<(String,)> = match self {
+    /// How many lines of IRC it has accepted, ever.
+    async fn lines_of_irc(&self, world: &World) -> usize {
+        let count = self.query(world, "SELECT CAST(count(*) AS TEXT) FROM journal_lines").await;
+        count[0].parse().expect("a number")
+    }
+
+    /// The one column of these rows.
+    async fn query(&self, world: &World, sql: &'static str) -> Vec<String> {
+        let rows: Vec<(String,)> = match self {
             Self::Sqlite => {
                 let file = format!("sqlite://{}", world.bridge.folder().join("footbridge.db").display());
                 let pool = SqlitePool::connect(&file).await.expect("the bridge's database opens");
-                let rows = sqlx::query_as(SQL).fetch_all(&pool).await.expect("the journal has lines");
+                let rows = sqlx::query_as(sql).fetch_all(&pool).await.expect("there are rows");
                 pool.close().await;
                 rows
             }
             Self::Postgres(url) => {
                 let pool = PgPool::connect(url).await.expect("the bridge's database opens");
-                let rows = sqlx::query_as(SQL).fetch_all(&pool).await.expect("the journal has lines");
+                let rows = sqlx::query_as(sql).fetch_all(&pool).await.expect("there are rows");
                 pool.close().await;
                 rows
             }
         };
-        let said = bodies.iter().map(|(body,)| serde_json::from_str::<Value>(body).expect("a line is JSON"));
+        rows.into_iter().map(|(column,)| column).collect()
+    }
+
+    /// What Dora said that the bridge has accepted and the homeserver has not got, in order.
+    async fn accepted_of_dora(&self, world: &World) -> Vec<String> {
+        const SQL: &str = "SELECT body FROM journal_lines WHERE settled_at IS NULL AND body IS NOT NULL ORDER BY n";
+        let bodies = self.query(world, SQL).await;
+        let said = bodies.iter().map(|body| serde_json::from_str::<Value>(body).expect("a line is JSON"));
         let by_dora = said.filter(|line| line["text"]["source"]["nick"] == "dora");
         by_dora.map(|line| line["text"]["text"].as_str().expect("what was said").to_owned()).collect()
     }
@@ -127,6 +139,7 @@ on_both_databases!(
     what_was_accepted_from_irc_survives,
     what_was_accepted_from_matrix_survives,
     what_was_accepted_of_a_puppets_namesake_survives,
+    r1_what_two_links_tell_is_accepted_once,
     what_ended_shortly_before_a_crash_is_over_after_it,
 );
 
@@ -236,6 +249,32 @@ async fn what_was_accepted_from_irc_survives(database: Database) {
         world.homeserver.messages(&world.room).into_iter().filter(|body| said.contains(body)).collect();
     assert_same(&read, &said);
     database.all_of_dora_settled(&world).await;
+}
+
+/// The bot's link ends, its standby tells what it has heard, and the bridge dies before it knows what became of that: what
+/// the bot had told is in the journal once.
+async fn r1_what_two_links_tell_is_accepted_once(database: Database) {
+    let mut world = database.world(IrcdConfig::modern()).await;
+    world.alice_speaks().await;
+    world.settle("start").await;
+    let said: Vec<String> = (0..50).map(|n| format!("line {n}")).collect();
+    for line in &said {
+        world.dora.say(TEA, line).await;
+    }
+    world.settle("all heard").await;
+    let lines = database.lines_of_irc(&world).await;
+    world.ircd.cut(BOT);
+    world.dora.say(TEA, "without the bot").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "without the bot").await;
+    world.bridge.kill();
+    assert_eq!(database.lines_of_irc(&world).await, lines + 1);
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    end(&world).await;
+    let read: Vec<String> =
+        world.homeserver.messages(&world.room).into_iter().filter(|body| said.contains(body)).collect();
+    assert_same(&read, &said);
+    assert_eq!(world.read("without the bot"), 1);
 }
 
 /// The same person on both sides, with the same user name: what she says on IRC isn't her puppet's.

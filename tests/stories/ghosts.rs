@@ -1,5 +1,7 @@
 //! Ghosts and private chats: who stands for an IRC user, under which id and name, and ids that stand for nobody.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use serde_json::json;
 
@@ -22,6 +24,7 @@ on_both_kinds_of_server!(
     both_sides_open_a_private_chat_at_once,
     a_second_ghost_has_no_place_in_a_private_chat,
     a_private_chat_outlives_an_invitation_that_is_refused,
+    of_two_invitations_at_once_the_later_counts,
     an_invited_ghost_keeps_its_name,
     hostile_ids_are_nobody,
     r2_a_private_message_to_nobody_is_told,
@@ -402,6 +405,29 @@ async fn a_private_chat_outlives_an_invitation_that_is_refused(ircd: IrcdConfig)
     world.alice.expect_membership(&chat, DORA, "leave").await;
     world.dora.say(ALICE, "here?").await;
     world.alice.expect_message(&next, |from| from == DORA, "here?").await;
+}
+
+/// A ghost is invited into two rooms at once: it ends up in the later one, now and after a crash.
+async fn of_two_invitations_at_once_the_later_counts(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    world.settle("start").await;
+    let private = || json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] });
+    // The first is not entered yet when the second comes.
+    world.homeserver.outage(Outage::Latency(Duration::from_millis(100)));
+    let (first, second) = (world.alice.create_room(private()).await, world.alice.create_room(private()).await);
+    world.alice.expect_membership(&second, DORA, "join").await;
+    world.alice.expect_membership(&first, DORA, "leave").await;
+    world.homeserver.outage(None);
+    world.alice.say(&second, "one").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "one").await;
+    world.bridge.kill();
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    world.alice.say(&second, "two").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "two").await;
+    world.dora.say(ALICE, "yes?").await;
+    world.alice.expect_message(&second, |from| from == DORA, "yes?").await;
+    assert_eq!(world.homeserver.state().rooms[&first].membership(DORA), Some("leave"));
 }
 
 async fn an_invited_ghost_keeps_its_name(ircd: IrcdConfig) {

@@ -6,7 +6,7 @@ use super::{
     journal::meets,
     world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server},
 };
-use crate::support::{IrcdConfig, Outage, process::POLL, wait::DEADLINE};
+use crate::support::{IrcdConfig, Outage, homeserver::State, process::POLL, wait::DEADLINE};
 
 on_both_kinds_of_server!(
     a_private_message_waits_for_the_next_run,
@@ -130,4 +130,38 @@ async fn a_ghost_that_could_not_leave_leaves_when_it_is_missed() {
     // The channel is looked at anew.
     world.ircd.cut(BOT);
     world.homeserver.expect_membership(&world.room, DORA, "leave").await;
+}
+
+/// The bot may not ask in the room whether the homeserver works: it asks in a room of its own, in each life in the same one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bots_own_room_is_made_once() {
+    let mut world = World::new(IrcdConfig::modern()).await;
+    world
+        .alice
+        .set_state(
+            &world.room,
+            "m.room.power_levels",
+            "",
+            json!({ "events_default": 0, "events": { "footbridge.probe": 100 } }),
+        )
+        .await;
+    let mut rooms = Vec::new();
+    for life in ["first", "second"] {
+        world.settle(life).await;
+        world.homeserver.outage(Outage::StumblesOver("stumble"));
+        world.dora.say(TEA, "stumble").await;
+        let asked = |state: &State| {
+            let events = state.rooms.values().flat_map(|room| &room.timeline);
+            (events.filter(|event| event.kind == "footbridge.probe").count() == rooms.len() + 1).then_some(())
+        };
+        world.homeserver.wait_until("the question", asked).await;
+        world.homeserver.outage(None);
+        rooms.push(world.homeserver.state().rooms.len());
+        if life == "first" {
+            world.bridge.terminate().await;
+            world.bridge.restart().await;
+            world.ircd.expect_on_channel(BOT, TEA).await;
+        }
+    }
+    assert_eq!(rooms, [2, 2], "the portal's and the bot's own");
 }

@@ -177,7 +177,6 @@ async fn accept_query(out: &Arc<Outbox>, room: &RoomId, ghost: &Arc<Ghost>, user
             out.persist(|| out.matrix.leave(room, Some(&ghost.user), Some(PRIVATE_ONLY))).await?;
             return Ok(false);
         }
-        keep_query(out, room, ghost, user).await.map_err(|Stopped| MatrixError::Stopped)?;
         Ok(true)
     };
     match out.as_ghost(ghost, accept).await {

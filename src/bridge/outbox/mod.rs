@@ -27,7 +27,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::{Value, value::RawValue};
 use tokio::{
-    sync::{Notify, OnceCell, mpsc},
+    sync::{Mutex, Notify, OnceCell, mpsc},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -273,7 +273,7 @@ pub(super) struct Outbox {
     waiting: Arc<Waiting>,
     bot_exists: OnceCell<()>,
     /// Where nobody but the bot is.
-    own_room: OnceCell<OwnedRoomId>,
+    own_room: Mutex<Option<OwnedRoomId>>,
 }
 
 /// Jobs that wait in all lanes, or are being done.
@@ -311,7 +311,7 @@ impl Outbox {
             workers: TaskTracker::new(),
             waiting: Arc::default(),
             bot_exists: OnceCell::new(),
-            own_room: OnceCell::new(),
+            own_room: Mutex::default(),
         })
     }
 

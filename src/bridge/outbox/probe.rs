@@ -4,7 +4,10 @@ use ruma::{OwnedRoomId, RoomId, UserId};
 use serde_json::value::RawValue;
 
 use super::Outbox;
-use crate::matrix::{CreateRoom, MatrixError};
+use crate::{
+    bridge::keeper::Fact,
+    matrix::{CreateRoom, MatrixError},
+};
 
 /// An event that clients don't show.
 const PROBE: &str = "footbridge.probe";
@@ -28,13 +31,33 @@ impl Outbox {
         self.matrix.send(room, PROBE, &txn, &content, user, None).await.map(drop)
     }
 
-    /// The same in a room that is nobody's but the bot's, made when the first such question comes up.
+    /// The same in a room that is nobody's but the bot's: its control room with itself, made when the first such question
+    /// comes up, and known from then on.
     async fn probe_elsewhere(&self) -> Result<(), MatrixError> {
-        let make = || async {
+        let known = self.own_room.lock().await.clone();
+        if let Some(room) = &known {
+            match self.probe(room, None).await {
+                // It is no more, or not the bot's any more: it says nothing of the homeserver.
+                Err(MatrixError::Forbidden { .. }) => {}
+                sent => return sent,
+            }
+        }
+        let mut own = self.own_room.lock().await;
+        let room = if let Some(room) = own.clone().filter(|room| known.as_ref() != Some(room)) {
+            room // Another lane has just made it.
+        } else {
             let name = Some("Footbridge's own".to_owned());
-            self.matrix.create_room(CreateRoom { name, federate: false, ..CreateRoom::default() }).await
+            let request = CreateRoom { name, federate: false, ..CreateRoom::default() };
+            let room = self.matrix.create_room(request).await?;
+            self.keeper.note(Fact::ControlRoom(self.ours.bot.clone(), room.clone()));
+            own.insert(room).clone()
         };
-        let room: &OwnedRoomId = self.own_room.get_or_try_init(make).await?;
-        self.probe(room, None).await
+        drop(own);
+        self.probe(&room, None).await
+    }
+
+    /// The room in which [`Self::probe_elsewhere`] asks, from an earlier run.
+    pub(in crate::bridge) async fn has_own_room(&self, room: OwnedRoomId) {
+        *self.own_room.lock().await = Some(room);
     }
 }

@@ -205,6 +205,12 @@ impl State {
         self.joined.union(&self.unsure)
     }
 
+    fn depart_all(&mut self) {
+        for user in self.present().cloned().collect::<Vec<_>>() {
+            self.wish(user, Wish::Depart(None));
+        }
+    }
+
     fn may_have_joined(&self, user: &UserId) -> bool {
         self.joined.contains(user) || self.unsure.contains(user)
     }
@@ -392,6 +398,9 @@ impl Queue {
             state.old_texts = 0;
             state.pieces.retry();
             state.loaded = true;
+            if state.closed {
+                state.depart_all();
+            }
         });
     }
 
@@ -445,9 +454,7 @@ impl Queue {
         self.change(|state| {
             state.closed = true;
             state.pieces.close();
-            for user in state.present().cloned().collect::<Vec<_>>() {
-                state.wish(user, Wish::Depart(None));
-            }
+            state.depart_all();
         });
     }
 
@@ -706,6 +713,15 @@ mod tests {
             all.push((user.localpart().trim_start_matches("irc_net_").to_owned(), matches!(wish, Wish::Arrive(_))));
         }
         all
+    }
+
+    #[test]
+    fn who_is_found_in_a_room_that_was_given_up_meanwhile_leaves_it() {
+        let queue = Queue::new(Arc::default());
+        queue.roster(roster(&["eve"], Members::Full));
+        queue.close();
+        queue.load(HashSet::from([ghost("ann").user.clone()]));
+        assert_eq!(wishes(&queue), [("ann".to_owned(), false)]);
     }
 
     #[test]

@@ -114,9 +114,13 @@ impl Channel {
         self.role == Role::Observer && matches!(self.place, Place::In | Place::Leaving)
     }
 
-    /// We aren't in it any more: nothing is heard there, and no answer will be complete.
+    fn take_heard(&mut self) -> Option<(Box<str>, Box<Heard>)> {
+        Some((self.name.clone(), self.heard.take()?))
+    }
+
+    /// We aren't in it any more: no answer will be complete.
     fn no_more(&mut self) {
-        (self.names, self.heard, self.answers) = (Names::Idle, None, Vec::new());
+        (self.names, self.answers) = (Names::Idle, Vec::new());
     }
 
     /// Our JOIN came to nothing; so has what was to be said before leaving.
@@ -222,14 +226,13 @@ impl Channels {
         place
     }
 
-    /// How closely to follow the channel from now on. Returns what we have heard while we stood by.
-    pub(super) fn observe(&mut self, name: &str, role: Role, mapping: CaseMapping) -> Option<Box<Heard>> {
+    /// How closely to follow the channel from now on. Returns whether that is news.
+    pub(super) fn observe(&mut self, name: &str, role: Role, mapping: CaseMapping) -> bool {
         let channel = self.entry(name, mapping);
-        let mut heard = None;
-        if channel.role != role {
+        let news = channel.role != role;
+        if news {
             channel.role = role;
-            (channel.names, channel.topic, heard) = (Names::Idle, Topic::Untold, channel.heard.take());
-            channel.answers = Vec::new();
+            (channel.names, channel.topic, channel.answers) = (Names::Idle, Topic::Untold, Vec::new());
             if role == Role::Observer && channel.place == Place::In {
                 (channel.names, channel.topic) = (Names::Wanted, Topic::Wanted);
                 self.busy = true;
@@ -237,7 +240,17 @@ impl Channels {
         }
         self.forget_unused();
         self.stands_by = self.list.iter().any(|channel| channel.role == Role::Standby);
-        heard.filter(|_| role == Role::Observer)
+        news
+    }
+
+    /// What we have heard in a channel while we stood by, and its name as the server writes it.
+    pub(super) fn take_heard(&mut self, name: &str, mapping: CaseMapping) -> Option<(Box<str>, Box<Heard>)> {
+        self.get_mut(name, mapping)?.take_heard()
+    }
+
+    /// [`Self::take_heard`] of every channel.
+    pub(super) fn take_all_heard(&mut self) -> Vec<(Box<str>, Box<Heard>)> {
+        self.list.iter_mut().filter_map(Channel::take_heard).collect()
     }
 
     /// The roster of an observed channel is to be asked for again, unless it is coming.
@@ -255,7 +268,8 @@ impl Channels {
             return;
         }
         let channel = self.list.iter_mut().find(|channel| mapping.same_bytes(channel.name.as_bytes(), name));
-        if let Some(channel) = channel.filter(|channel| channel.role == Role::Standby && channel.place == Place::In) {
+        let is_there = |channel: &&mut Channel| matches!(channel.place, Place::In | Place::Leaving);
+        if let Some(channel) = channel.filter(is_there).filter(|channel| channel.role == Role::Standby) {
             channel.heard.get_or_insert_with(|| Box::new(Heard::since(now))).keep(line, now);
         }
     }

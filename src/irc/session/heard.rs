@@ -1,7 +1,8 @@
 //! What a link hears in a channel while it stands by to observe it.
 //!
 //! An observer whose connection has died without a word is deaf for minutes before anybody knows. What was said
-//! meanwhile is here, in the channel's standby, as it came; it is told when the standby becomes the observer.
+//! meanwhile is here, in the channel's standby, as it came; it is told when the standby becomes the observer, and when it
+//! ceases to stand by, as then nobody else knows it.
 
 use std::collections::VecDeque;
 

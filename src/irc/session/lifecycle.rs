@@ -87,7 +87,7 @@ impl Session {
             return;
         };
         if matches!(connection.phase, Phase::Draining) {
-            return self.closed(out);
+            return self.closed(now, out);
         }
         let verdict = connection.verdict.take();
         match verdict.map(|verdict| *verdict) {
@@ -101,7 +101,7 @@ impl Session {
         let State::On(connection) = &mut self.state else { return };
         out.push(Output::Hangup);
         if matches!(connection.phase, Phase::Draining) {
-            return self.closed(out);
+            return self.closed(now, out);
         }
         // What came before says it better than the goodbye, but that a ban is only a pause.
         let goodbye = || (refusal::classify(words), words.to_owned());
@@ -121,7 +121,7 @@ impl Session {
     /// The connection has ended.
     fn end(&mut self, closing: Closing, failure: Failure, now: Now, out: &mut Vec<Output>) {
         match closing {
-            Closing::Banned => self.refuse(failure, out),
+            Closing::Banned => self.refuse(failure, now, out),
             _ => self.wait(closing, failure, now, out),
         }
     }
@@ -138,6 +138,7 @@ impl Session {
         let isupport = std::sync::Arc::clone(&self.isupport);
         let mapping = isupport.casemapping;
         self.outbox.hold(mapping, |target| isupport.is_channel(target));
+        self.recall_all(now, out);
         let outbox = &self.outbox;
         self.channels.disconnected(|channel| outbox.has_fated_for(channel, mapping));
         self.fail_unwanted(out);
@@ -162,9 +163,10 @@ impl Session {
     }
 
     /// The network doesn't want us: terminal until a person acts (R44).
-    fn refuse(&mut self, failure: Failure, out: &mut Vec<Output>) {
+    fn refuse(&mut self, failure: Failure, now: Now, out: &mut Vec<Output>) {
         self.abandon(&Failure { certain: false, ..failure.clone() }, out);
         self.outbox.fail_all(&failure, out);
+        self.recall_all(now, out);
         self.channels.disconnected(|_| false);
         self.backoff.was_ready(u64::MAX);
         out.push(Output::State(LinkState::Refused { failure: failure.clone() }));
@@ -210,15 +212,16 @@ impl Session {
             self.urgent(out, |line| line.quit(&reason));
             self.outbox.fail_all(&Failure::certain(Reason::Interrupted), out);
         } else if !matches!(self.state, State::Closed) {
-            self.closed(out);
+            self.closed(now, out);
         }
     }
 
-    fn closed(&mut self, out: &mut Vec<Output>) {
+    fn closed(&mut self, now: Now, out: &mut Vec<Output>) {
         // Only a bridge that stops leaves without having said everything.
         let reason = if self.leaving.is_some() { Reason::LinkLost } else { Reason::Interrupted };
         self.abandon(&Failure::uncertain(reason), out);
         self.outbox.fail_all(&Failure::certain(Reason::Interrupted), out);
+        self.recall_all(now, out);
         self.state = State::Closed;
         out.push(Output::State(LinkState::Closed));
     }
@@ -268,7 +271,7 @@ impl Session {
         match connection.phase {
             Phase::Draining => {
                 out.push(Output::Hangup);
-                self.closed(out);
+                self.closed(now, out);
             }
             // A server without any end to its greeting.
             Phase::Settling(_) => self.ready(now, out),

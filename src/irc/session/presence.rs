@@ -49,7 +49,7 @@ impl Session {
         }
     }
 
-    pub(super) fn part(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+    pub(super) fn part(&mut self, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
         let mapping = self.isupport.casemapping;
         for name in line.param(0).split(|b| *b == b',') {
             if !self.is_me(line.nick()) {
@@ -57,6 +57,7 @@ impl Session {
                 let event = IrcEvent::Parted { channel, source: self.source(line), reason: self.words(line.param(1)) };
                 tell(line, event, out);
             } else if let Some(channel) = self.channels.get(name, mapping).map(|channel| channel.name.to_string()) {
+                self.recall(&channel, now, out);
                 if !self.channels.left(&channel, mapping) {
                     self.fail_channel(&channel, &Failure::certain(Reason::NotJoined), out);
                 }
@@ -65,7 +66,7 @@ impl Session {
         }
     }
 
-    pub(super) fn kick(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+    pub(super) fn kick(&mut self, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
         let mapping = self.isupport.casemapping;
         let name = line.param(0);
         if self.is_me(line.nick()) {
@@ -79,6 +80,7 @@ impl Session {
                     tell(line, IrcEvent::Kicked { channel, source, nick, reason }, out);
                 }
             } else if let Some(channel) = self.channels.get(name, mapping).map(|channel| channel.name.to_string()) {
+                self.recall(&channel, now, out);
                 self.channels.thrown_out(&channel, mapping);
                 let failure = Failure { detail: reason.clone(), ..Failure::certain(Reason::NotJoined) };
                 self.fail_channel(&channel, &failure, out);

@@ -30,11 +30,7 @@ impl Session {
                 }
             }
             IrcAction::Part { channel, reason } => self.leave(id, channel, reason, out),
-            IrcAction::Observe { channel, role } => {
-                if let Some(heard) = self.channels.observe(&channel, role, mapping) {
-                    self.recall(channel, *heard, now, out);
-                }
-            }
+            IrcAction::Observe { channel, role } => self.observe(&channel, role, now, out),
             IrcAction::Names { channel } => self.channels.ask_names(&channel, mapping),
             IrcAction::Nick { nick } => self.rename(nick),
             IrcAction::Say { target, kind, lines, expires, journal } => {

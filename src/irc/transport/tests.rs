@@ -195,6 +195,27 @@ async fn r101_probe_says_of_each_server_what_is_wrong() {
     }
 }
 
+#[tokio::test]
+async fn r101_what_answers_as_no_irc_server_does_is_told_as_such() {
+    for (answer, is_irc) in [
+        (&b":irc.example.org NOTICE * :*** Looking up your hostname\r\n"[..], true),
+        (b"NOTICE AUTH :*** Checking ident\r\n", true),
+        (b":irc.example.org CAP * LS :sasl\r\n", true),
+        (b"\r\nPING :1234\r\n", true),
+        (b":irc.example.org 451 * CAP :You have not registered\r\n", true),
+        (b"ERROR :Closing link\r\n", true),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", false),
+        (b"220 mail.example.org ESMTP\r\n", false),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", false),
+        (b"* OK IMAP4rev1 ready\r\n", false),
+        (b"\0\0\0", false),
+    ] {
+        let found = probe(&network(vec![answering(Some(answer)).await], None)).await;
+        let problem = found[0].1.as_ref().err().map_or("", |problem| problem);
+        assert_eq!(problem.contains("not as an IRC server does"), !is_irc, "{}: {problem}", answer.escape_ascii());
+    }
+}
+
 #[test]
 fn servers_are_host_and_port() {
     let good = [

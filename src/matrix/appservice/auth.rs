@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, Uri, header::AUTHORIZATION};
 use subtle::ConstantTimeEq as _;
 
-use super::{Shared, error::Refusal};
+use super::{Shared, error::Refusal, server::Caller};
 
 /// Lets only the homeserver through.
 pub(super) async fn require_token(
@@ -18,6 +18,9 @@ pub(super) async fn require_token(
     next: Next,
 ) -> Result<Response, Refusal> {
     check(&shared.hs_token, request.headers(), request.uri())?;
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        caller.has_token();
+    }
     Ok(next.run(request).await)
 }
 

@@ -1,12 +1,21 @@
 //! The listening side: connections, how many and for how long.
 //!
 //! Whoever reaches the port gets this far without a token, so nothing here waits for ever: a connection lives as long as its
-//! requests make headway. How long a body may take is `body`'s.
+//! requests make headway, and whoever hasn't shown the token on it has less time. How long a body may take is `body`'s.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
+use http::Request;
 use hyper::{
+    body::Incoming,
     server::conn::http1,
     service::{Service as _, service_fn},
 };
@@ -26,6 +35,9 @@ const LAST_REQUESTS: Duration = Duration::from_secs(5);
 /// doesn't read our answer, or has nothing to ask. Synapse keeps such a connection for two minutes and trusts that it works;
 /// a transaction that meets one just cut counts as a failure there, so we keep it for longer.
 const NO_HEADWAY: Duration = Duration::from_secs(150);
+
+/// The same while nobody has shown the token on it: as many such connections as we take at a time keep the homeserver out.
+const NO_TOKEN: Duration = Duration::from_secs(20);
 
 /// The most connections at a time; further ones wait until one ends. A homeserver needs a few, IRC the other descriptors.
 const MOST_CONNECTIONS: usize = 512;
@@ -67,10 +79,12 @@ async fn serve_at_most(most: usize, listener: TcpListener, router: Router, stop:
 
 /// One connection, until its client closes it or makes no headway, or the request under way when we stop is answered.
 async fn attend(stream: TcpStream, router: Router, stop: CancellationToken) {
-    let headway = Notify::new();
+    let caller = Caller::default();
+    let headway = &caller.0.headway;
     let handler = TowerToHyperService::new(router);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         headway.notify_one();
+        request.extensions_mut().insert(caller.clone());
         let answer = handler.call(request);
         async {
             let answer = answer.await;
@@ -78,8 +92,11 @@ async fn attend(stream: TcpStream, router: Router, stop: CancellationToken) {
             answer
         }
     });
-    let mut connection = std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    let no_headway = async { while timeout(NO_HEADWAY, headway.notified()).await.is_ok() {} };
+    let mut http = http1::Builder::new();
+    // Who has asked all that they want may say so before they have the answer.
+    http.half_close(true);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let no_headway = async { while timeout(caller.patience(), headway.notified()).await.is_ok() {} };
     // What goes wrong on a connection is its client's doing or loss.
     tokio::select! {
         _ = &mut connection => return,
@@ -87,6 +104,29 @@ async fn attend(stream: TcpStream, router: Router, stop: CancellationToken) {
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// Who is at the other end of a connection; goes with each of its requests.
+#[derive(Clone, Default)]
+pub(super) struct Caller(Arc<Connection>);
+
+#[derive(Default)]
+struct Connection {
+    headway: Notify,
+    has_token: AtomicBool,
+}
+
+impl Caller {
+    /// A request on it had the token.
+    pub(super) fn has_token(&self) {
+        self.0.has_token.store(true, Ordering::Relaxed);
+        self.0.headway.notify_one();
+    }
+
+    /// How long it may make no headway.
+    fn patience(&self) -> Duration {
+        if self.0.has_token.load(Ordering::Relaxed) { NO_HEADWAY } else { NO_TOKEN }
+    }
 }
 
 /// Whether a connection failed before we had it, which says nothing of the next.

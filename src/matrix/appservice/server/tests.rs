@@ -1,6 +1,10 @@
 //! Clients that are slow, silent or many, on a clock that runs ahead while nothing happens.
 
-use axum::routing::{get, put};
+use axum::{
+    body::Body,
+    middleware::{self, Next},
+    routing::{get, put},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinHandle,
@@ -24,10 +28,16 @@ impl Server {
     }
 
     async fn with(most: usize) -> Self {
+        let authorize = middleware::from_fn(async |request: Request<Body>, next: Next| {
+            request.extensions().get::<Caller>().unwrap().has_token();
+            next.run(request).await
+        });
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/much", get(|| async { vec![b'x'; MUCH] }))
-            .route("/", put(|Whole(body): Whole| async { body }));
+            .route("/", put(|Whole(body): Whole| async { body }))
+            .route_layer(authorize)
+            .route("/open", get(|| async { "hello" }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (listens, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let served = tokio::spawn(serve_at_most(most, listener, router, stop.clone()));
@@ -104,6 +114,27 @@ async fn a_connection_may_be_idle_for_as_long_as_homeservers_keep_it() {
         ask(&mut stream).await;
         sleep(Duration::from_secs(125)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shows_no_token_does_not_keep_others_out_for_long() {
+    let server = Server::with(2).await;
+    let _silent = server.connect("").await;
+    let mut stranger = server.connect("GET /open HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    hear(&mut stranger).await;
+    let begun = Instant::now();
+    for _ in 0..2 {
+        ask(&mut server.connect("").await).await;
+    }
+    assert!(begun.elapsed() <= 2 * NO_TOKEN, "the homeserver waited for {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn who_has_asked_all_that_they_want_gets_the_answer() {
+    let server = Server::start().await;
+    let mut stream = server.connect("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    stream.shutdown().await.unwrap();
+    assert!(rest(stream).await.ends_with("hello"));
 }
 
 #[tokio::test(start_paused = true)]
