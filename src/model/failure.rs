@@ -83,6 +83,10 @@ pub enum Reason {
     NoSuchNick,
     /// Nobody of that nick is in the channel (441).
     NotThere,
+    /// Who was invited to the channel is in it already (443).
+    ThereAlready,
+    /// The channel's list of bans has no room for another (478).
+    ListFull,
     /// The channel does not exist or may not be joined (403).
     NoSuchChannel,
     /// Banned from the channel (474).
@@ -171,6 +175,8 @@ impl Reason {
             }
             Self::NoSuchNick => "nobody of that name is on IRC now",
             Self::NotThere => "nobody of that name is in the channel on IRC",
+            Self::ThereAlready => "they are in the channel on IRC already",
+            Self::ListFull => "the channel's list has no room for more",
             Self::NoSuchChannel => "there is no such channel",
             Self::Banned => "you are banned from the channel",
             Self::InviteOnly => "the channel is invite-only",

@@ -26,7 +26,7 @@ pub use clean::{lines, one_line};
 pub use control::{strip, to_html};
 pub use ghost::{DisplayNameTemplate, GhostTemplate};
 pub use identity::{realname, username_base};
-pub use modes::parse_modes;
+pub use modes::{ModeLine, pack_modes, parse_modes};
 pub use names::{possible_nick, valid_channel, valid_nick};
 pub use nick::{NickTemplate, nick_number};
 pub use split::{budget, first_piece, split};

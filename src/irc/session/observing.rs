@@ -8,6 +8,7 @@ use super::{
     channels::{Answer, Channel},
     incoming::tell,
     numeric,
+    receipts::Verb,
 };
 use crate::{
     irc::{
@@ -52,6 +53,9 @@ impl Session {
 
     /// `MODE target modes args…`; of ourselves it is of no interest.
     pub(super) fn mode_changed(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+        if self.is_me(line.nick()) {
+            self.own_line_came_back(Verb::Mode, line, out);
+        }
         if let Some(channel) = self.watched(line.param(0)) {
             let mut changes = self.modes_from(line, 1);
             // A rank is somebody's, and a list is of something.
