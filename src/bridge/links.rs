@@ -158,8 +158,9 @@ impl Core {
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             puppet.wanted.remove(&key.1);
         }
+        let by = self.networks.get(&key.0).and_then(|network| network.ghost_of(source));
         for lane in self.lanes_with(&key, user) {
-            lane.push(Job::Remove { user: user.to_owned(), words: words.clone(), at });
+            lane.push(Job::Remove { user: user.to_owned(), by: by.clone(), words: words.clone(), at });
         }
     }
 

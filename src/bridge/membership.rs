@@ -10,6 +10,7 @@ use super::{
     dispatch::Core,
     event::{Event, Member},
     ghosts::Ghost,
+    people::Person,
 };
 use crate::{
     model::{ChannelKey, Failure, Fate, IrcAction, LinkId, Reason},
@@ -139,29 +140,46 @@ impl Core {
             let Some(network) = self.networks.get(&key.0) else { continue };
             let Some(folded) = network.nick_of(target) else { continue };
             known = true;
+            let expires = self.too_old_after(network, event);
             let Some(channel) = self.directory.channels.get(key) else { continue };
             let Some(who) = channel.roster.get(&folded) else { continue };
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
-            let action = IrcAction::Kick {
-                channel: channel.name.clone(),
-                nick: who.source.nick.clone(),
-                reason,
-                expires: self.too_old_after(network, event),
-                journal: Some(origin.key),
-            };
+            let (channel, nick) = (channel.name.clone(), who.source.nick.clone());
+            let by_bot = self.bot_acts_for(key, &origin.sender);
+            let reason = if by_bot { Some(in_the_name_of(&origin.sender, reason)) } else { reason };
+            let action = IrcAction::Kick { channel, nick, reason, expires, journal: Some(origin.key) };
             under_way = true;
-            let command = self.delivery.command_for(origin);
-            match self.enter_channel(key, &origin.sender).await {
-                Ok(()) => {
-                    let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
-                    self.act(&link, command, action).await;
-                }
-                Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
-            }
+            self.act_for(key, by_bot, origin, action).await;
         }
         if !under_way {
             let reason = if known { Reason::NotThere } else { Reason::BadName };
             self.told(origin, &Failure::certain(reason));
+        }
+    }
+
+    /// Whether the bot does for a Matrix user what only operators of a channel may: where it is one, and their puppet isn't.
+    pub(super) fn bot_acts_for(&self, key: &ChannelRef, user: &UserId) -> bool {
+        let (Some(channel), Some(network)) = (self.directory.channels.get(key), self.networks.get(&key.0)) else {
+            return false;
+        };
+        let is_operator = |link: &LinkId| channel.roster.of_link(link).is_some_and(Person::is_operator);
+        !is_operator(&LinkId::puppet(key.0.clone(), user.to_owned())) && is_operator(&network.bot)
+    }
+
+    /// Carries out what a Matrix user wants of a channel, by their puppet or by the bot. The server has the last word.
+    pub(super) async fn act_for(&mut self, key: &ChannelRef, by_bot: bool, origin: &Origin, action: IrcAction) {
+        let command = self.delivery.command_for(origin);
+        let bot = self.networks.get(&key.0).filter(|_| by_bot).map(|network| network.bot.clone());
+        let link = match bot {
+            Some(bot) => Ok(bot),
+            None => self
+                .enter_channel(key, &origin.sender)
+                .await
+                .map(|()| LinkId::puppet(key.0.clone(), origin.sender.clone())),
+        };
+        match link {
+            Ok(link) => self.act(&link, command, action).await,
+            Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
         }
     }
 
@@ -243,6 +261,14 @@ impl Core {
                 None => network.unseen_ghost(&nick),
             }
         })
+    }
+}
+
+/// What the bot says of what it does for a Matrix user.
+pub(super) fn in_the_name_of(user: &UserId, reason: Option<String>) -> String {
+    match reason {
+        Some(reason) => format!("by {user}: {reason}"),
+        None => format!("by {user}"),
     }
 }
 

@@ -39,6 +39,11 @@ impl Roster {
         self.others
     }
 
+    /// How one of our links is there.
+    pub(super) fn of_link(&self, link: &LinkId) -> Option<&Person> {
+        self.people.values().find(|person| person.ours.as_ref() == Some(link))
+    }
+
     /// Everyone, ourselves included.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Folded, &Person)> {
         self.people.iter()
@@ -98,6 +103,11 @@ impl Person {
     /// Somebody of whom nothing more is known.
     pub(super) const fn new(source: Source, ours: Option<LinkId>) -> Self {
         Self { source, ranks: String::new(), account: None, ours }
+    }
+
+    /// Whether they have a rank that may show others out: any above voice, as PREFIX lists them.
+    pub(super) fn is_operator(&self) -> bool {
+        self.ranks.chars().any(|rank| rank != 'v')
     }
 
     /// They are given a rank, or it is taken from them. Whether that changes anything.

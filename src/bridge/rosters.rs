@@ -70,7 +70,12 @@ impl Core {
             user: None,
             host: None,
         });
-        self.left(&key, &who, Some(&kick_words(by, reason)));
+        let (words, ours) = (kick_words(by, reason), self.link_of(&key.0, by).is_some());
+        // What one of ours does here, somebody has done in a room.
+        let Some(by) = network.ghost_of(by).filter(|_| !ours) else { return self.left(&key, &who, Some(&words)) };
+        if let Some(ghost) = self.gone(&key, &who) {
+            self.lanes(&key).iter().for_each(|lane| lane.expelled(ghost.user.clone(), by.clone(), words.clone()));
+        }
     }
 
     pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>) {
@@ -84,13 +89,17 @@ impl Core {
 
     /// Somebody isn't in a channel any more.
     fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<&str>) {
-        let Some(network) = self.networks.get(&key.0) else { return };
-        let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
-        let Some(channel) = self.directory.channels.get_mut(key) else { return };
-        let was_there = channel.roster.remove(&folded).is_some_and(|person| person.ours.is_none());
-        if let (true, Some(ghost)) = (was_there, ghost) {
+        if let Some(ghost) = self.gone(key, source) {
             self.lanes(key).iter().for_each(|lane| lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned)));
         }
+    }
+
+    /// Takes somebody out of a channel's roster: their ghost, if they were there and aren't ours.
+    fn gone(&mut self, key: &ChannelRef, source: &Source) -> Option<Arc<Ghost>> {
+        let network = self.networks.get(&key.0)?;
+        let (folded, ghost) = (network.fold(&source.nick), network.ghost_of(source));
+        let person = self.directory.channels.get_mut(key)?.roster.remove(&folded)?;
+        ghost.filter(|_| person.ours.is_none())
     }
 
     pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str) {

@@ -11,6 +11,8 @@ on_both_kinds_of_server!(
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
     a_kick_on_irc_that_the_bot_may_not_repeat_is_told,
+    a_kick_on_irc_is_the_kickers_ghosts_where_it_may,
+    r55_the_bot_kicks_for_a_matrix_moderator_who_has_no_rank_on_irc,
     a_kick_on_matrix_is_a_kick_on_irc,
     r80_whoever_has_a_nick_that_only_servers_give_is_answered_and_kicked,
     r2_a_kick_of_somebody_who_is_not_there_is_told,
@@ -145,6 +147,52 @@ async fn a_kick_on_irc_that_the_bot_may_not_repeat_is_told(ircd: IrcdConfig) {
     world.settle("end").await;
     assert_eq!(world.read(words), 1);
     assert!(world.alice.joined_members(&world.room).await.iter().any(|member| member == bob.id()));
+}
+
+async fn a_kick_on_irc_is_the_kickers_ghosts_where_it_may(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    let eve = world.ircd.client("eve").await;
+    let ghost = "@irc_net_eve:hs.test";
+    for (levels, by_dora, kicker) in [
+        (json!({ DORA: 50 }), "@irc_net_dora:hs.test", DORA),
+        (json!({ "@footbridge:hs.test": 50 }), "the bot", "@footbridge:hs.test"),
+        (json!({}), "itself", ghost),
+    ] {
+        eve.join(TEA).await;
+        world.alice.expect_membership(&world.room, ghost, "join").await;
+        world.alice.set_state(&world.room, "m.room.power_levels", "", json!({ "users": levels })).await;
+        world.dora.raw(&format!("KICK {TEA} eve :too loud")).await;
+        let left = world.alice.expect_membership(&world.room, ghost, "leave").await;
+        assert_eq!(
+            (left.sender.as_str(), &left.content["reason"]),
+            (kicker, &json!("kicked by dora: too loud")),
+            "{by_dora}"
+        );
+    }
+    // And of Matrix users.
+    world.alice.set_state(&world.room, "m.room.power_levels", "", json!({ "users": { DORA: 50 } })).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("KICK {TEA} bob[m] :off topic")).await;
+    let left = world.alice.expect_membership(&world.room, bob.id(), "leave").await;
+    assert_eq!((left.sender.as_str(), &left.content["reason"]), (DORA, &json!("was kicked by dora: off topic on IRC")));
+}
+
+async fn r55_the_bot_kicks_for_a_matrix_moderator_who_has_no_rank_on_irc(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.dora.raw(&format!("MODE {TEA} +o {BOT}")).await;
+    let eve = world.ircd.client("eve").await;
+    for (reason, said) in [("spam", "by @alice:hs.test: spam"), ("", "by @alice:hs.test")] {
+        eve.join(TEA).await;
+        world.alice.expect_membership(&world.room, "@irc_net_eve:hs.test", "join").await;
+        world.alice.kick(&world.room, "@irc_net_eve:hs.test", reason).await;
+        let kicked =
+            eve.expect("the kick", |line| line.is("KICK") && line.param(1) == "eve" && line.text() == said).await;
+        assert_eq!(kicked.nick(), BOT);
+    }
+    assert_eq!(world.told(), []);
 }
 
 async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {

@@ -50,8 +50,8 @@ pub(super) enum Job {
     Rename(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.
     TurnDown(Arc<Ghost>),
-    /// A Matrix user was removed from the channel: in these words, by this event.
-    Remove { user: OwnedUserId, words: String, at: IrcKey },
+    /// A Matrix user was removed from the channel by somebody on IRC: in these words, by this event.
+    Remove { user: OwnedUserId, by: Option<Arc<Ghost>>, words: String, at: IrcKey },
 }
 
 /// Settles an IRC line in the journal once every room that it went to has it.
@@ -122,6 +122,11 @@ impl Lane {
     /// The ghost's user has left: let it leave the room, if it is in it.
     pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
         self.queue.depart(user, reason);
+    }
+
+    /// The ghost's user was shown out of the channel by another: so is the ghost, if it is in the room.
+    pub(super) fn expelled(&self, user: OwnedUserId, by: Arc<Ghost>, reason: String) {
+        self.queue.expelled(user, by, reason);
     }
 
     /// These are all who are in the channel. Others leave; these join too if `all` says so.

@@ -23,6 +23,17 @@ use crate::bridge::ghosts::Ghost;
 pub(super) enum Wish {
     Arrive(Arc<Ghost>),
     Depart(Option<String>),
+    /// Somebody on IRC showed them out: so does that person's ghost, if it may.
+    Expelled {
+        by: Arc<Ghost>,
+        reason: String,
+    },
+}
+
+impl Wish {
+    const fn is_departure(&self) -> bool {
+        matches!(self, Self::Depart(_) | Self::Expelled { .. })
+    }
 }
 
 /// What a worker does next.
@@ -144,7 +155,7 @@ impl Queue {
             }
             (job, _) => {
                 if let Job::Text { ghost, .. } = &job
-                    && matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_)))
+                    && state.wishes.get(&ghost.user).is_some_and(Wish::is_departure)
                 {
                     // They are back.
                     state.wishes.remove(&ghost.user);
@@ -161,6 +172,10 @@ impl Queue {
 
     pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
         self.change(|state| state.wish(user, Wish::Depart(reason)));
+    }
+
+    pub(super) fn expelled(&self, user: OwnedUserId, by: Arc<Ghost>, reason: String) {
+        self.change(|state| state.wish(user, Wish::Expelled { by, reason }));
     }
 
     pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
@@ -242,7 +257,7 @@ impl Queue {
         while let Some(user) = state.order.pop_front() {
             match state.wishes.remove(&user) {
                 None => {}
-                Some(Wish::Depart(_)) if !state.may_have_joined(&user) => {}
+                Some(wish) if wish.is_departure() && !state.may_have_joined(&user) => {}
                 Some(wish) => {
                     state.moving = Some(user.clone());
                     return Some(Next::Wish(user, wish));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
@@ -202,11 +202,9 @@ impl Worker {
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
             }
-            Job::Remove { user, words, at } => {
-                let out = &self.out;
+            Job::Remove { user, by, words, at } => {
                 let reason = format!("was {words} on IRC");
-                let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                let removed = self.ask(kick).await;
+                let removed = self.kick(&*self.out.matrix, &user, &reason, by.as_deref()).await;
                 report(&self.room, "remove a user who was kicked on IRC", &removed);
                 if matches!(removed, Err(MatrixError::Forbidden { .. })) {
                     let text =
@@ -234,7 +232,36 @@ impl Worker {
                 }
                 report(&self.room, "let a ghost leave the room", &left);
             }
+            Wish::Expelled { by, reason } => {
+                let kicked = self.kick(&*self.out.noise, user, reason, Some(by)).await;
+                match kicked {
+                    Ok(()) => self.queue.left(user),
+                    // Nobody of ours may show it out: it goes by itself.
+                    Err(MatrixError::Forbidden { .. }) => {
+                        Box::pin(self.wish(user, &Wish::Depart(Some(reason.clone())))).await;
+                    }
+                    Err(_) => {}
+                }
+            }
         }
+    }
+
+    /// Shows somebody out: in the name of who did so on IRC if that ghost is in the room and may, else in the bridge's.
+    async fn kick(
+        &self,
+        matrix: &dyn MatrixApi,
+        user: &UserId,
+        reason: &str,
+        by: Option<&Ghost>,
+    ) -> Result<(), MatrixError> {
+        let kick = |by| move || matrix.kick(&self.room, user, Some(reason), by);
+        if let Some(by) = by.filter(|by| self.queue.has_joined(&by.user)) {
+            match self.ask(kick(Some(&*by.user))).await {
+                Err(MatrixError::Forbidden { .. }) => {}
+                answer => return answer,
+            }
+        }
+        self.ask(kick(None)).await
     }
 
     /// Sends what somebody said. What the room can't have, the room is told of.
