@@ -71,6 +71,32 @@ impl CaseMapping {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.fold_byte(*a) == self.fold_byte(*b))
     }
 
+    /// Whether `text` fits `pattern`, in which `*` is anything and `?` any one byte, as servers compare masks.
+    #[must_use]
+    pub fn glob(self, pattern: &str, text: &str) -> bool {
+        let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+        let (mut p, mut t) = (0, 0);
+        // Behind the last `*`, and how much of the text it has taken so far.
+        let mut star = None;
+        while t < text.len() {
+            match pattern.get(p) {
+                Some(b'*') => {
+                    star = Some((p + 1, t));
+                    p += 1;
+                }
+                Some(c) if *c == b'?' || self.fold_byte(*c) == self.fold_byte(text[t]) => (p, t) = (p + 1, t + 1),
+                _ => match &mut star {
+                    Some((behind, taken)) => {
+                        *taken += 1;
+                        (p, t) = (*behind, *taken);
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern[p..].iter().all(|b| *b == b'*')
+    }
+
     fn fold_char(self, c: char) -> char {
         u8::try_from(c).ok().filter(u8::is_ascii).map_or(c, |b| char::from(self.fold_byte(b)))
     }

@@ -13,6 +13,7 @@ mod control;
 mod ghost;
 mod identity;
 pub mod irc_to_matrix;
+pub mod masks;
 pub mod matrix_to_irc;
 mod modes;
 mod names;
