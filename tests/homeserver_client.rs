@@ -350,6 +350,20 @@ async fn state_is_set_and_read_as_it_is() {
     assert!(fake.client.state(room(), "m.room.topic", "", None).await.unwrap().is_none());
     fake.answer(refuse(403, &json!({ "errcode": "M_FORBIDDEN", "error": "not in room" })));
     fake.client.state(room(), "m.room.topic", "", None).await.unwrap_err();
+
+    let _ = fake.seen();
+    let create = |version: &str| json!({ "type": "m.room.create", "sender": "@a:x", "content": { "room_version": version, "additional_creators": ["@b:x"] } });
+    for (answer, creators) in [
+        (create("12"), vec!["@a:x", "@b:x"]),
+        (create("11"), vec![]),
+        (create("org.example"), vec![]),
+        // A homeserver that knows only the content.
+        (json!({ "room_version": "12" }), vec![]),
+    ] {
+        fake.answer(ok(&answer));
+        assert_eq!(fake.client.creators(room()).await.unwrap(), creators);
+        fake.saw("GET /_matrix/client/v3/rooms/!r:x/state/m.room.create/?format=event", &Value::Null);
+    }
 }
 
 #[tokio::test]
@@ -480,6 +494,7 @@ async fn a_page_is_no_agreement_to_anything() {
         Box::pin(it.send(room(), "t", "1", &content, None, None).map_ok(drop)),
         Box::pin(it.send_state(room(), "t", "", &content, None).map_ok(drop)),
         Box::pin(it.state(room(), "t", "", None).map_ok(drop)),
+        Box::pin(it.creators(room()).map_ok(drop)),
         Box::pin(it.members(room(), None).map_ok(drop)),
         Box::pin(it.create_room(CreateRoom::default()).map_ok(drop)),
         it.put_alias(alias, room()),

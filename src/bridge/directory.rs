@@ -4,7 +4,7 @@
 //! have several rooms and a room several channels.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     time::Duration,
 };
 
@@ -36,6 +36,8 @@ pub(super) struct Channel {
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
     pub(super) modes: ChannelModes,
+    /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`.
+    pub(super) silenced: BTreeMap<OwnedUserId, String>,
     pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
@@ -266,6 +268,7 @@ impl Directory {
             witnesses: Witnesses::default(),
             roster: Roster::default(),
             modes: ChannelModes::default(),
+            silenced: BTreeMap::new(),
             topic: Topic::default(),
             trouble: Trouble::default(),
         });

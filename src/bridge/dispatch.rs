@@ -35,7 +35,7 @@ use crate::{
     model::{
         Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason, TextTarget,
     },
-    store::{Journal, Portal, PuppetIdentity, Store, StoreError},
+    store::{Journal, Portal, PuppetIdentity, Sanction, Store, StoreError},
     telemetry::metric,
     translate::irc_to_matrix,
 };
@@ -103,6 +103,8 @@ pub(crate) struct Core {
     pub(super) delivery: Delivery,
     /// Puppets that the database remembers, as they were: who comes back after a restart.
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
+    /// What was done to people because of what happened on the other side, and how it ends.
+    pub(super) sanctions: Vec<Sanction>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
     /// What came for rooms that aren't known, while some are still being looked for.
@@ -310,21 +312,23 @@ impl Core {
 
     async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
         match event {
-            IrcEvent::Joined { channel, source, account } => self.on_joined(link, &channel, source, account),
+            IrcEvent::Joined { channel, source, account } => {
+                self.on_joined(link, &channel, source, account, key);
+            }
             IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason.as_deref()),
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
             }
             IrcEvent::Quit { source, reason } => self.on_quit(link, &source, reason.as_deref()),
-            IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
+            IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick, key),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
-            IrcEvent::Modes { channel, source: _, changes } => self.on_modes(link, &channel, changes),
-            IrcEvent::Settings { channel, modes } => self.on_settings(link, &channel, modes),
-            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks),
-            IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts),
-            IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref()),
-            IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host),
+            IrcEvent::Modes { channel, source, changes } => self.on_modes(link, &channel, &source, changes, key),
+            IrcEvent::Settings { channel, modes } => self.on_settings(link, &channel, modes, key),
+            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks, key),
+            IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts, key),
+            IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref(), key),
+            IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host, key),
             IrcEvent::Recalls { channel, since } => self.on_recalls(link, &channel, since),
             // Text has its own way, and invitations to channels aren't followed.
             IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}

@@ -285,6 +285,7 @@ impl Core {
         }
         let lane = |room: &RoomId| outbox.portal_lane(room);
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
+        self.recall_mutes(&key);
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

@@ -41,6 +41,7 @@ mod portal;
 mod private;
 mod puppets;
 mod rosters;
+mod sanctions;
 mod start;
 mod unplaced;
 mod witnesses;

@@ -30,6 +30,8 @@ const GREETING: Duration = Duration::from_secs(30);
 pub(super) struct Puppet {
     /// Its user name, once known.
     pub(super) username: String,
+    /// Its real name, once it is open.
+    pub(super) realname: String,
     /// The nicks that it may be known by, the one it asks for first; none before it is open.
     nicks: Vec<String>,
     /// The nick it was last stored with.
@@ -109,6 +111,7 @@ impl Core {
         *count += 1;
         let puppet = Puppet {
             username: String::new(),
+            realname: String::new(),
             nicks: Vec::new(),
             stored_nick: None,
             wanted: HashMap::new(),
@@ -191,6 +194,7 @@ impl Core {
         let waiting = puppet.waiting.take().unwrap_or_default();
         puppet.username.clone_from(&identity.username);
         puppet.stored_nick.clone_from(&identity.nick);
+        puppet.realname = translate::realname(user, name.as_deref(), network.namelen());
         let mapping = network.isupport.casemapping;
         let kept = self.puppets.nicks.entry(link.network().clone()).or_default();
         puppet.nicks = nicks(network, user, name.as_deref());
@@ -207,7 +211,7 @@ impl Core {
             alternatives,
             nick_end: network.config.puppets.nick.end().to_owned(),
             username: identity.username,
-            realname: translate::realname(user, name.as_deref(), network.namelen()),
+            realname: puppet.realname.clone(),
             sasl: sasl
                 .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),

@@ -11,7 +11,7 @@ use super::{
     people::{Person, Roster},
 };
 use crate::{
-    model::{LinkId, ModeChange, ModeKind, RosterMember, Source},
+    model::{IrcKey, LinkId, ModeChange, ModeKind, RosterMember, Source},
     translate,
 };
 
@@ -36,17 +36,29 @@ impl Core {
             // The account isn't in NAMES.
             roster.learn_accounts(&channel.roster);
             channel.roster = roster;
+            // Settings and lists follow.
+            channel.modes.outdated();
         }
     }
 
-    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source, account: Option<String>) {
+    pub(super) fn on_joined(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        source: Source,
+        account: Option<String>,
+        at: IrcKey,
+    ) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let ours = self.link_of(&key.0, &source).cloned();
         let (ghost, folded) = (network.ghost_of(&source).filter(|_| ours.is_none()), network.fold(&source.nick));
         let join_below = network.config.ghosts.join_below as usize;
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        channel.roster.insert(folded, Person { account, ..Person::new(source, ours) });
+        channel.roster.insert(folded, Person { account, ..Person::new(source, ours.clone()) });
+        if let Some(ours) = ours {
+            return self.judge(&key, Some(&ours), None, at);
+        }
         if channel.roster.others() < join_below
             && let Some(ghost) = ghost
         {
@@ -102,7 +114,7 @@ impl Core {
         ghost.filter(|_| person.ours.is_none())
     }
 
-    pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str) {
+    pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str, at: IrcKey) {
         let Some(network) = self.networks.get(link.network()) else { return };
         if let Some(ours) = self.link_of(&network.id, source).cloned() {
             // Its own link tells the same, but perhaps later than this one tells what is said under the new nick.
@@ -114,6 +126,7 @@ impl Core {
                 if let Some(channel) = self.directory.channels.get_mut(&key) {
                     channel.roster.rename(&old, nick, new.clone());
                 }
+                self.judge(&key, Some(&ours), None, at);
             }
             return;
         }
@@ -143,37 +156,56 @@ impl Core {
     }
 
     /// Modes of a channel have changed: ranks of people, settings, lists.
-    pub(super) fn on_modes(&mut self, link: &LinkId, channel: &str, changes: Vec<ModeChange>) {
+    pub(super) fn on_modes(&mut self, link: &LinkId, channel: &str, by: &Source, changes: Vec<ModeChange>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        let (mut of_all, mut of_ours) = (false, Vec::new());
         for change in changes {
             match (change.kind, &change.arg) {
                 (ModeKind::Membership, Some(nick)) => {
                     if let Some(person) = channel.roster.get_mut(&network.fold(nick)) {
                         person.rank(change.letter, change.set);
+                        of_ours.extend(person.ours.clone());
                     }
                 }
-                _ => channel.modes.change(change),
+                _ => {
+                    channel.modes.change(change);
+                    of_all = true;
+                }
             }
+        }
+        if of_all {
+            return self.judge(&key, None, Some(by), at);
+        }
+        for ours in of_ours {
+            self.judge(&key, Some(&ours), Some(by), at);
         }
     }
 
-    pub(super) fn on_settings(&mut self, link: &LinkId, channel: &str, modes: Vec<ModeChange>) {
+    pub(super) fn on_settings(&mut self, link: &LinkId, channel: &str, modes: Vec<ModeChange>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
         if let Some(channel) = self.directory.channels.get_mut(&key) {
             channel.modes.are(modes);
         }
+        self.judge(&key, None, None, at);
     }
 
-    pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>) {
+    pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
         if let Some(channel) = self.directory.channels.get_mut(&key) {
             channel.modes.list_is(letter, masks);
         }
+        self.judge(&key, None, None, at);
     }
 
-    pub(super) fn on_accounts(&mut self, link: &LinkId, channel: &str, accounts: Vec<(String, Option<String>)>) {
+    pub(super) fn on_accounts(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        accounts: Vec<(String, Option<String>)>,
+        at: IrcKey,
+    ) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
@@ -182,27 +214,31 @@ impl Core {
                 person.account = account;
             }
         }
+        self.judge(&key, None, None, at);
     }
 
     /// Somebody has logged in or out.
-    pub(super) fn on_account(&mut self, link: &LinkId, source: &Source, account: Option<&str>) {
-        self.with_person(link, source, |person| person.account = account.map(ToOwned::to_owned));
+    pub(super) fn on_account(&mut self, link: &LinkId, source: &Source, account: Option<&str>, at: IrcKey) {
+        self.with_person(link, source, at, |person| person.account = account.map(ToOwned::to_owned));
     }
 
     /// Somebody is seen under another user name and host.
-    pub(super) fn on_rehosted(&mut self, link: &LinkId, source: &Source, user: &str, host: &str) {
-        self.with_person(link, source, |person| {
+    pub(super) fn on_rehosted(&mut self, link: &LinkId, source: &Source, user: &str, host: &str, at: IrcKey) {
+        self.with_person(link, source, at, |person| {
             (person.source.user, person.source.host) = (Some(user.to_owned()), Some(host.to_owned()));
         });
     }
 
     /// Changes what is known of somebody, in every channel that the link observes.
-    fn with_person(&mut self, link: &LinkId, source: &Source, change: impl Fn(&mut Person)) {
+    fn with_person(&mut self, link: &LinkId, source: &Source, at: IrcKey, change: impl Fn(&mut Person)) {
         let Some(folded) = self.networks.get(link.network()).map(|network| network.fold(&source.nick)) else { return };
         for key in self.observed_with(link, source) {
             let channel = self.directory.channels.get_mut(&key);
             if let Some(person) = channel.and_then(|channel| channel.roster.get_mut(&folded)) {
                 change(person);
+                if let Some(ours) = person.ours.clone() {
+                    self.judge(&key, Some(&ours), None, at);
+                }
             }
         }
     }

@@ -156,6 +156,7 @@ impl Bridge {
             echo: Echo::default(),
             delivery: Delivery::default(),
             remembered,
+            sanctions: store.sanctions().await?,
             opening: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,

@@ -114,6 +114,9 @@ pub trait MatrixApi: Send + Sync {
         as_user: Option<&UserId>,
     ) -> Result<Option<Box<RawValue>>, MatrixError>;
 
+    /// Who can't be demoted in the room, and must not be named in its power levels: the creators, from room version 12 on.
+    async fn creators(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, MatrixError>;
+
     /// Who has joined or is invited. Members that can't be read are left out.
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError>;
 

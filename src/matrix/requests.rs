@@ -21,7 +21,10 @@ use ruma::{
             message::{get_message_events, send_message_event},
             profile::{get_profile_field, set_profile_field},
             room::{aliases, create_room},
-            state::{get_state_event_for_key, send_state_event},
+            state::{
+                get_state_event_for_key::{self, v3::StateEventFormat},
+                send_state_event,
+            },
         },
     },
     events::room::member::MembershipState,
@@ -172,6 +175,14 @@ impl MatrixApi for HomeserverClient {
         );
         let answer = found(self.call(request, as_user, || format!("read {event_type} of {room}")).await)?;
         Ok(answer.map(|answer| answer.event_or_content))
+    }
+
+    async fn creators(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, MatrixError> {
+        let mut request =
+            get_state_event_for_key::v3::Request::new(in_path(room), "m.room.create".into(), String::new());
+        request.format = StateEventFormat::Event;
+        let answer = found(self.call(request, None, || format!("read who made {room}")).await)?;
+        Ok(answer.map(|answer| creators(&answer.event_or_content)).unwrap_or_default())
     }
 
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError> {
@@ -330,4 +341,26 @@ fn member(event: &RawValue) -> Option<Member> {
     };
     let display_name = event.content.displayname.as_str().map(str::to_owned);
     Some(Member { user: event.state_key, display_name, membership })
+}
+
+/// Reads from a room's `m.room.create` who has power that can't be taken.
+fn creators(event: &RawValue) -> Vec<OwnedUserId> {
+    #[derive(Deserialize)]
+    struct Create {
+        sender: OwnedUserId,
+        content: Content,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        room_version: String,
+        #[serde(default)]
+        additional_creators: Vec<OwnedUserId>,
+    }
+    match serde_json::from_str::<Create>(event.get()) {
+        Ok(Create { sender, content }) if content.room_version.parse().is_ok_and(|version: u32| version >= 12) => {
+            std::iter::once(sender).chain(content.additional_creators).collect()
+        }
+        _ => Vec::new(),
+    }
 }

@@ -74,6 +74,16 @@ pub fn exempts(isupport: &Isupport, mask: &str, act: Act, persona: &Persona<'_>)
     effect(isupport, 'e', mask, persona).is_some_and(|from| from >= act)
 }
 
+/// The setting because of which somebody without a rank can't be heard, if any is on.
+///
+/// `M` hears only who is logged in; on Solanum that is `R`, and `M` is another thing.
+#[must_use]
+pub fn muting_mode(isupport: &Isupport, is_set: impl Fn(char) -> bool, logged_in: bool) -> Option<char> {
+    let accounts_only = if matches!(&isupport.extban, Some((Some('$'), _))) { 'R' } else { 'M' };
+    let is_on = |mode: &char| isupport.chanmodes[3].contains(*mode) && is_set(*mode);
+    ['m', accounts_only].into_iter().filter(is_on).find(|mode| *mode == 'm' || !logged_in)
+}
+
 /// Whether an entry is about everybody, whoever they are.
 #[must_use]
 pub fn is_everybody(isupport: &Isupport, letter: char, mask: &str) -> bool {
@@ -383,6 +393,24 @@ mod tests {
                 ('b', "bob!*@*", "-b"),
             ],
         );
+    }
+
+    #[test]
+    fn r47_the_modes_that_silence_are_known() {
+        let chanmodes = || ["b".into(), "k".into(), "l".into(), "imnpstMRz".into()];
+        let plain = Isupport { chanmodes: chanmodes(), ..with_extbans(None, "m") };
+        let solanum = Isupport { chanmodes: chanmodes(), ..with_extbans(Some('$'), "a") };
+        for (isupport, set, logged_in, mode) in [
+            (&plain, "mn", true, Some('m')),
+            (&plain, "M", false, Some('M')),
+            (&plain, "M", true, None),
+            (&plain, "Rz", false, None),
+            (&solanum, "R", false, Some('R')),
+            (&solanum, "M", false, None),
+            (&Isupport::default(), "M", false, None),
+        ] {
+            assert_eq!(muting_mode(isupport, |mode| set.contains(mode), logged_in), mode, "{set}");
+        }
     }
 
     #[test]

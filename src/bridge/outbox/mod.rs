@@ -6,6 +6,7 @@
 
 mod entrance;
 mod missed;
+mod mutes;
 mod queue;
 mod worker;
 
@@ -31,8 +32,9 @@ use super::{
 use crate::{
     matrix::{MatrixApi, MatrixError, Probe, RetryPolicy, persist},
     model::{IrcKey, MatrixKey, Millis},
-    store::{Journal, Store},
+    store::{Journal, Sanction, Store},
 };
+pub(super) use mutes::{Cause, Mutes};
 use queue::Queue;
 
 /// Something for a room, in order.
@@ -52,6 +54,10 @@ pub(super) enum Job {
     TurnDown(Arc<Ghost>),
     /// A Matrix user was removed from the channel by somebody on IRC: in these words, by this event.
     Remove { user: OwnedUserId, by: Option<Arc<Ghost>>, words: String, at: IrcKey },
+    /// A Matrix user is banned from the channel.
+    Ban(Sanction),
+    /// And isn't any more.
+    Unban(Sanction),
 }
 
 /// Settles an IRC line in the journal once every room that it went to has it.
@@ -134,6 +140,11 @@ impl Lane {
         self.queue.roster(ghosts, all);
     }
 
+    /// These, and no others, can't be heard on IRC: the latest counts.
+    pub(super) fn mute(&self, mutes: Mutes) {
+        self.queue.mute(mutes);
+    }
+
     /// Somebody on Matrix removed the ghost from the room.
     pub(super) fn removed(&self, user: &UserId) {
         self.queue.left(user);
@@ -168,6 +179,7 @@ pub(super) struct Outbox {
     /// The same homeserver, for joins and leaves.
     noise: Arc<dyn MatrixApi>,
     pub(super) ghosts: Ghosts,
+    store: Arc<dyn Store>,
     pub(super) keeper: Arc<Keeper>,
     journal: Journal,
     core: mpsc::Sender<Input>,
@@ -201,7 +213,8 @@ impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
         let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop } = parts;
         Arc::new(Self {
-            ghosts: Ghosts::new(store, stop.clone()),
+            ghosts: Ghosts::new(store.clone(), stop.clone()),
+            store,
             matrix,
             noise,
             keeper,

@@ -15,7 +15,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use super::{Job, Receipt, Waiting};
+use super::{Job, Mutes, Receipt, Waiting};
 use crate::bridge::ghosts::Ghost;
 
 /// What a ghost should do about the room.
@@ -43,6 +43,8 @@ pub(super) enum Next {
     Wish(OwnedUserId, Wish),
     /// Whoever speaks for the bridge here was invited: they are in the room no more.
     Invited,
+    /// Who is to be muted, all of them.
+    Mutes(Mutes),
     /// The lane is closed and empty.
     End,
 }
@@ -73,6 +75,8 @@ struct State {
     loaded: bool,
     closed: bool,
     invited: bool,
+    /// Who is to be muted, if that has changed.
+    mutes: Option<Mutes>,
     /// How many of the texts waited already when the last wait for an invitation ended in vain.
     old_texts: usize,
 }
@@ -178,6 +182,10 @@ impl Queue {
         self.change(|state| state.wish(user, Wish::Expelled { by, reason }));
     }
 
+    pub(super) fn mute(&self, mutes: Mutes) {
+        self.change(|state| state.mutes = Some(mutes));
+    }
+
     pub(super) fn roster(&self, ghosts: Vec<Arc<Ghost>>, all: bool) {
         self.change(|state| {
             if state.loaded {
@@ -247,6 +255,10 @@ impl Queue {
         state.moving = None;
         if std::mem::take(&mut state.invited) {
             return Some(Next::Invited);
+        }
+        // No second conversation forms meanwhile.
+        if let Some(mutes) = state.mutes.take() {
+            return Some(Next::Mutes(mutes));
         }
         if let Some(job) = state.jobs.pop_front() {
             if let Job::Text { ghost, .. } = &job {

@@ -4,17 +4,25 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Destination, Job, Outbox, Receipt,
     entrance::{NoRoom, Voice, come_in, enter},
+    mutes::{self, Mutes},
     queue::{Next, Queue, Wish},
 };
 use crate::{
-    bridge::{delivery, dispatch::Input, ghosts::Ghost},
+    bridge::{
+        delivery,
+        dispatch::Input,
+        ghosts::Ghost,
+        keeper::{Fact, until_answered},
+    },
     matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
+    store::{Sanction, SanctionKind},
     telemetry::metric,
     translate::matrix_to_irc,
 };
@@ -24,6 +32,8 @@ pub(super) const PRIVATE_ONLY: &str = "I talk in private only: invite me to a ro
 
 /// An event that clients don't show.
 const PROBE: &str = "footbridge.probe";
+
+const POWER_LEVELS: &str = "m.room.power_levels";
 
 struct Worker {
     out: Arc<Outbox>,
@@ -65,12 +75,17 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     Job::Failure { sender, text, events } => {
                         drop(out.core.send(Input::Untold { sender, room: None, text, events }).await);
                     }
-                    Job::Notice { .. } | Job::Topic { .. } | Job::Rename(_) | Job::TurnDown(_) | Job::Remove { .. } => {
-                    }
+                    Job::Notice { .. }
+                    | Job::Topic { .. }
+                    | Job::Rename(_)
+                    | Job::TurnDown(_)
+                    | Job::Remove { .. }
+                    | Job::Ban(_)
+                    | Job::Unban(_) => {}
                 }
                 queue.done();
             }
-            Next::Wish(..) | Next::Invited => {}
+            Next::Wish(..) | Next::Invited | Next::Mutes(_) => {}
             Next::End => return,
         }
     }
@@ -132,6 +147,7 @@ impl Worker {
                     () = self.wish(&user, &wish) => {}
                     () = self.queue.job() => self.queue.interrupted(user, wish),
                 },
+                Next::Mutes(mutes) => self.mute(&mutes).await,
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
             }
@@ -189,6 +205,8 @@ impl Worker {
                 let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
                 report(&self.room, "set the topic", &self.ask(set).await.map(drop));
             }
+            Job::Ban(sanction) => self.ban(sanction).await,
+            Job::Unban(sanction) => self.unban(sanction).await,
             Job::Rename(ghost) => {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost, Some(self)).await;
                 report(&self.room, "rename a ghost", &renamed);
@@ -213,6 +231,104 @@ impl Worker {
                     report(&self.room, "say that a user was kicked on IRC", &told);
                 }
             }
+        }
+    }
+
+    /// Bans somebody, unless somebody else has.
+    async fn ban(&self, sanction: Sanction) {
+        let out = &self.out;
+        if self.ban_of(&sanction.user).await.is_some() {
+            return;
+        }
+        let Ok(()) = out.keeper.keep(Fact::Sanction(sanction.clone())).await else { return };
+        let ban = || out.matrix.ban(&self.room, &sanction.user, Some(&sanction.detail), None);
+        let banned = self.ask(ban).await;
+        report(&self.room, "ban a user who was banned on IRC", &banned);
+        if matches!(banned, Err(MatrixError::Forbidden { .. } | MatrixError::Rejected { .. })) {
+            let text = format!(
+                "On IRC {} was {}. The bridge's bot may not ban them from this room, but what they write here can't be seen \
+                 there.",
+                sanction.user, sanction.detail
+            );
+            let told = self.send(&format!("fbb{:032x}", rand::random::<u128>()), &notice(&text)).await;
+            report(&self.room, "say that a user was banned on IRC", &told);
+            out.keeper.note(Fact::SanctionIsOver(sanction));
+        }
+    }
+
+    /// Lifts a ban, if it is ours.
+    async fn unban(&self, sanction: Sanction) {
+        let out = &self.out;
+        if self.ban_of(&sanction.user).await.is_some_and(|reason| reason == sanction.detail) {
+            let unban = || out.matrix.unban(&self.room, &sanction.user, Some("the ban on IRC was lifted"), None);
+            let lifted = self.ask(unban).await;
+            report(&self.room, "lift the ban of a user whose ban on IRC was lifted", &lifted);
+            if matches!(lifted, Err(MatrixError::Stopped)) {
+                return;
+            }
+        }
+        out.keeper.note(Fact::SanctionIsOver(sanction));
+    }
+
+    /// Why somebody is banned from the room, if they are.
+    async fn ban_of(&self, user: &UserId) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Ban {
+            membership: String,
+            #[serde(default)]
+            reason: String,
+        }
+        let state = || self.out.matrix.state(&self.room, "m.room.member", user.as_str(), None);
+        let now = self.ask(state).await.ok().flatten()?;
+        let ban: Ban = serde_json::from_str(now.get()).ok()?;
+        (ban.membership == "ban").then_some(ban.reason)
+    }
+
+    /// Shows these as muted and no others.
+    async fn mute(&self, wanted: &Mutes) {
+        let out = &self.out;
+        let levels = || out.matrix.state(&self.room, POWER_LEVELS, "", None);
+        let creators = || out.matrix.creators(&self.room);
+        let now = async { Ok((self.ask(levels).await?, self.ask(creators).await?)) }.await;
+        let (levels, creators) = match now {
+            Ok(now) => now,
+            Err(error) => {
+                report(&self.room, "read who may speak", &Err(error));
+                return;
+            }
+        };
+        let known = match until_answered("who is muted", || out.store.sanctions()).await {
+            Ok(known) => known.into_iter().filter(|s| s.kind == SanctionKind::Mute && s.room == self.room).collect(),
+            Err(error) => return tracing::error!(portal.room = %self.room, %error, "could not read who is muted"),
+        };
+        let levels = levels.and_then(|levels| serde_json::from_str(levels.get()).ok());
+        let change = mutes::change(&self.room, levels, &creators, wanted, known);
+        for sanction in &change.imposed {
+            let Ok(()) = out.keeper.keep(Fact::Sanction(sanction.clone())).await else { return };
+        }
+        let mut over = change.lifted;
+        if let Some(levels) = change.levels {
+            let content = to_raw(&levels);
+            let set = || out.matrix.send_state(&self.room, POWER_LEVELS, "", &content, None);
+            let set = self.ask(set).await.map(drop);
+            report(&self.room, "show who is muted", &set);
+            match set {
+                Ok(()) => {}
+                Err(MatrixError::Stopped) => return,
+                Err(error) => {
+                    let text = format!(
+                        "The bridge's bot can't show here who is not heard on IRC ({}): what they write is seen in this room \
+                         only.",
+                        error.words()
+                    );
+                    let told = self.send(&format!("fbq{}", self.room), &notice(&text)).await;
+                    report(&self.room, "say that nobody can be muted", &told);
+                    over = change.imposed;
+                }
+            }
+        }
+        for sanction in over {
+            let Ok(()) = out.keeper.keep(Fact::SanctionIsOver(sanction)).await else { return };
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Query {
     pub limit: Option<usize>,
     /// Where an earlier page of events ended.
     pub from: Option<String>,
+    /// `event` for a whole piece of state, not only its content.
+    pub format: Option<String>,
     /// The membership to list.
     pub membership: Option<String>,
 }
@@ -408,8 +410,8 @@ fn visible<'a>(state: &'a State, room: &str, user: &str) -> Result<&'a Room, Ref
 fn read_room(room: &Room, query: &Query, path: &[&str]) -> Answer {
     match path {
         ["state"] => Ok(json!(room.state.values().collect::<Vec<_>>())),
-        ["state", kind] => state_content(room, kind, ""),
-        ["state", kind, key] => state_content(room, kind, key),
+        ["state", kind] => state_content(room, kind, "", query),
+        ["state", kind, key] => state_content(room, kind, key, query),
         ["members"] => {
             let members = room.state.iter().filter(|((kind, _), event)| {
                 let wanted =
@@ -443,6 +445,8 @@ fn read_room(room: &Room, query: &Query, path: &[&str]) -> Answer {
     }
 }
 
-fn state_content(room: &Room, kind: &str, key: &str) -> Answer {
-    room.content(kind, key).cloned().ok_or_else(|| Refusal::not_found("Event not found."))
+fn state_content(room: &Room, kind: &str, key: &str, query: &Query) -> Answer {
+    let event = room.state.get(&(kind.to_owned(), key.to_owned()));
+    let event = event.ok_or_else(|| Refusal::not_found("Event not found."))?;
+    Ok(if query.format.as_deref() == Some("event") { json!(event) } else { event.content.clone() })
 }

@@ -1,0 +1,267 @@
+//! What IRC's lists and modes mean for Matrix users: who is barred from a channel is banned from its rooms, who can't be
+//! heard there is shown as muted in them, and both end with their cause.
+//!
+//! Each change of a channel has its judgement: all puppets there, or the one that it is about. What was done is
+//! remembered, so that only that is undone, whenever the cause goes: perhaps while we are away.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use ruma::{OwnedRoomId, OwnedUserId};
+
+use super::{
+    directory::{Channel, ChannelRef},
+    dispatch::Core,
+    network::Network,
+    outbox::{Cause, Job, Mutes},
+    people::Person,
+};
+use crate::{
+    model::{IrcKey, LinkId, Source},
+    store::{Sanction, SanctionKind},
+    translate::masks::{Act, Persona, effect, exempts, is_everybody, muting_mode},
+};
+
+/// So many of those who are muted are called by name.
+const NAMED: usize = 5;
+
+/// What a channel does to somebody.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Clear,
+    /// By this mode, or entry of a list.
+    Muted(String),
+    /// By this entry of the list of bans.
+    Barred(String),
+}
+
+impl Core {
+    /// Something that decides who may come and speak has changed in a channel; `by` whom, if it is known. With `only`, it
+    /// has changed for that one puppet alone.
+    pub(super) fn judge(&mut self, key: &ChannelRef, only: Option<&LinkId>, by: Option<&Source>, at: IrcKey) {
+        let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
+            return;
+        };
+        if !channel.modes.is_known() {
+            return;
+        }
+        let before = &channel.silenced;
+        let (mut silenced, mut barred, mut seen) = (BTreeMap::new(), Vec::new(), HashSet::new());
+        for person in channel.roster.iter().map(|(_, person)| person) {
+            let Some(link) = &person.ours else { continue };
+            let Some(user) = link.user().filter(|_| only.is_none_or(|only| only == link)) else { continue };
+            seen.insert(user);
+            match self.verdict(network, channel, person, link) {
+                Verdict::Clear => {}
+                Verdict::Muted(mode) => drop(silenced.insert(user.to_owned(), mode)),
+                Verdict::Barred(mask) => barred.push((user.to_owned(), mask)),
+            }
+        }
+        spare_everybody(&mut barred, seen.len(), before, &mut silenced);
+        // Who isn't on IRC just now could be heard there no more than before, as long as the cause is there.
+        for (user, mode) in before.iter().filter(|(user, _)| !seen.contains(&***user)) {
+            if only.is_some() || channel.modes.is_still(mode) {
+                silenced.insert(user.clone(), mode.clone());
+            }
+        }
+        let words =
+            if silenced == *before { Vec::new() } else { notices(channel, before, &silenced, only.is_none(), by) };
+        let changed = silenced != *before;
+        if let Some(channel) = self.directory.channels.get_mut(key) {
+            channel.silenced = silenced;
+        }
+        for (n, text) in words.into_iter().enumerate() {
+            for lane in self.lanes(key) {
+                lane.push(Job::Notice { text: text.clone(), txn: format!("fbs{at}.{n}") });
+            }
+        }
+        if changed {
+            self.show_muted(key);
+        }
+        self.lift_bans(key);
+        for (user, mask) in barred {
+            self.ban(key, &user, &mask, by);
+        }
+    }
+
+    fn verdict(&self, network: &Network, channel: &Channel, person: &Person, link: &LinkId) -> Verdict {
+        // Whoever has a rank is heard, whatever the lists say.
+        if !person.ranks.is_empty() {
+            return Verdict::Clear;
+        }
+        let isupport = &network.isupport;
+        let there =
+            self.directory.channels.iter().filter(|(key, there)| key.0 == network.id && there.present.contains(link));
+        let channels: Vec<&str> = there.map(|(_, there)| there.name.as_str()).collect();
+        let configured = link.user().and_then(|user| network.config.puppets.accounts.get(user));
+        let persona = Persona {
+            nick: &person.source.nick,
+            user: person.source.user.as_deref(),
+            host: person.source.host.as_deref(),
+            account: person.account.as_deref().or_else(|| configured.map(|sasl| sasl.account.as_str())),
+            realname: self.puppets.links.get(link).map_or("", |puppet| &puppet.realname),
+            channels: &channels,
+        };
+        let mut muted = None;
+        let lists = ['b', 'q'].into_iter().filter(|letter| isupport.chanmodes[0].contains(*letter));
+        for (letter, mask) in lists.flat_map(|letter| channel.modes.list(letter).iter().map(move |mask| (letter, mask)))
+        {
+            let Some(act) = effect(isupport, letter, mask, &persona) else { continue };
+            if channel.modes.list('e').iter().any(|mask| exempts(isupport, mask, act, &persona)) {
+                continue;
+            }
+            if act == Act::Bar && !is_everybody(isupport, letter, mask) {
+                return Verdict::Barred(mask.clone());
+            }
+            muted.get_or_insert_with(|| format!("+{letter} {mask}"));
+        }
+        let mode = || muting_mode(isupport, |mode| channel.modes.has(mode), persona.account.is_some());
+        match muted.or_else(|| mode().map(|mode| format!("+{mode}"))) {
+            Some(mode) => Verdict::Muted(mode),
+            None => Verdict::Clear,
+        }
+    }
+
+    /// Lets the rooms of a channel show who can't be heard there.
+    pub(super) fn show_muted(&self, key: &ChannelRef) {
+        let rooms = self.directory.channels.get(key).into_iter().flat_map(|channel| &channel.rooms);
+        for room in rooms.filter_map(|room| self.directory.rooms.get(room)) {
+            let mut mutes = Mutes::new();
+            for channel in &room.channels {
+                let Some(state) = self.directory.channels.get(channel) else { continue };
+                for (user, mode) in &state.silenced {
+                    let cause =
+                        || Cause { network: channel.0.clone(), channel: state.name.clone(), mode: mode.clone() };
+                    mutes.entry(user.clone()).or_insert_with(cause);
+                }
+            }
+            room.lane.mute(mutes);
+        }
+    }
+
+    /// Bans a Matrix user from the rooms of a channel for an entry of its list.
+    fn ban(&mut self, key: &ChannelRef, user: &OwnedUserId, mask: &str, by: Option<&Source>) {
+        let Some(channel) = self.directory.channels.get(key) else { return };
+        let by = by.map(|by| format!(" by {}", by.nick)).unwrap_or_default();
+        let reason = format!("banned from {} on IRC{by} ({mask})", channel.name);
+        let rooms: Vec<OwnedRoomId> = channel.rooms.clone();
+        let name = channel.name.clone();
+        for room in rooms {
+            let Some(state) = self.directory.rooms.get(&room).filter(|state| state.members.contains_key(user)) else {
+                continue;
+            };
+            let sanction = Sanction {
+                kind: SanctionKind::Ban,
+                room,
+                user: user.clone(),
+                network: key.0.clone(),
+                channel: name.clone(),
+                cause: mask.to_owned(),
+                detail: reason.clone(),
+            };
+            if !self
+                .sanctions
+                .iter()
+                .any(|known| (known.kind, &known.room, &known.user) == (sanction.kind, &sanction.room, user))
+            {
+                state.lane.push(Job::Ban(sanction.clone()));
+                self.sanctions.push(sanction);
+            }
+        }
+    }
+
+    /// Lets those come back whose ban is on the channel's list no more.
+    fn lift_bans(&mut self, key: &ChannelRef) {
+        let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
+            return;
+        };
+        let is_over = |sanction: &Sanction| {
+            sanction.kind == SanctionKind::Ban
+                && sanction.network == key.0
+                && network.fold(&sanction.channel) == key.1
+                && !channel.modes.is_still(&format!("+b {}", sanction.cause))
+        };
+        let over: Vec<Sanction> = self.sanctions.extract_if(.., |sanction| is_over(sanction)).collect();
+        for sanction in over {
+            if let Some(room) = self.directory.rooms.get(&sanction.room) {
+                room.lane.push(Job::Unban(sanction));
+            }
+        }
+    }
+
+    /// A channel is bridged: what was done because of it before the last stop.
+    pub(super) fn recall_mutes(&mut self, key: &ChannelRef) {
+        let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get_mut(key)) else {
+            return;
+        };
+        let is_mute = |sanction: &&Sanction| {
+            sanction.kind == SanctionKind::Mute && sanction.network == key.0 && network.fold(&sanction.channel) == key.1
+        };
+        let mutes = self.sanctions.iter().filter(is_mute);
+        channel.silenced = mutes.map(|sanction| (sanction.user.clone(), sanction.cause.clone())).collect();
+    }
+}
+
+/// A ban that hits all of us is meant for the bridge, or for everybody: as on IRC, nobody is shown out, but nobody is heard.
+/// Who is muted for that already stays so, however many are left.
+fn spare_everybody(
+    barred: &mut Vec<(OwnedUserId, String)>,
+    all: usize,
+    before: &BTreeMap<OwnedUserId, String>,
+    silenced: &mut BTreeMap<OwnedUserId, String>,
+) {
+    let mut hit: HashMap<String, usize> = HashMap::new();
+    barred.iter().for_each(|(_, mask)| *hit.entry(mask.clone()).or_default() += 1);
+    for (user, mask) in std::mem::take(barred) {
+        let mode = format!("+b {mask}");
+        if before.values().any(|known| *known == mode) || all > 1 && hit.get(&mask) == Some(&all) {
+            silenced.insert(user, mode);
+        } else {
+            barred.push((user, mask));
+        }
+    }
+}
+
+/// What the rooms are told when others can be heard than before. `all`: because of the channel, and not of one of them.
+fn notices(
+    channel: &Channel,
+    before: &BTreeMap<OwnedUserId, String>,
+    now: &BTreeMap<OwnedUserId, String>,
+    all: bool,
+    by: Option<&Source>,
+) -> Vec<String> {
+    let (name, by) = (&channel.name, by.map(|by| format!(" by {}", by.nick)).unwrap_or_default());
+    let mut muted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (user, mode) in now.iter().filter(|(user, _)| !before.contains_key(*user)) {
+        muted.entry(mode).or_default().push(user.as_str());
+    }
+    let mut words = Vec::new();
+    for (mode, users) in muted {
+        let is_new = !before.values().any(|known| known == mode);
+        let many = users.len() > NAMED;
+        words.push(match mode {
+            _ if mode.len() == 2 && !(all && is_new) => continue,
+            "+m" => format!(
+                "{name} is moderated on IRC now (+m{by}): only who has voice there is heard. Nobody else from Matrix can \
+                 write here until that ends."
+            ),
+            _ if mode.len() == 2 => format!(
+                "In {name} on IRC only who is logged in to an account is heard now ({mode}{by}). Nobody else from Matrix \
+                 can write here until that ends."
+            ),
+            _ if many => format!(
+                "Many from Matrix can't be heard in {name} on IRC now ({mode}{by}), and can't write here until that ends."
+            ),
+            _ => format!(
+                "{} can't be heard in {name} on IRC now ({mode}{by}), and can't write here until that ends.",
+                users.join(", ")
+            ),
+        });
+    }
+    let ended: HashSet<&String> =
+        before.values().filter(|mode| mode.len() == 2 && !channel.modes.is_still(mode)).collect();
+    let mut ended: Vec<_> =
+        ended.into_iter().map(|mode| format!("{name} on IRC hears everybody again (-{}{by}).", &mode[1..])).collect();
+    ended.sort_unstable();
+    words.extend(ended);
+    words
+}

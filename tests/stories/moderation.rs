@@ -1,0 +1,241 @@
+//! What the operators of one side do to people is done on the other, and ends there when it ends here.
+
+use serde_json::{Value, json};
+
+use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcdConfig, MatrixUser};
+
+const MATRIX_BOT: &str = "@footbridge:hs.test";
+
+on_both_kinds_of_server!(
+    a_ban_on_irc_is_a_ban_in_the_room_until_it_is_lifted,
+    a_ban_is_lifted_that_was_lifted_while_we_were_away,
+    a_ban_of_everybody_shows_nobody_out,
+    r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts,
+    r47_mutes_outlast_a_restart_and_end_with_their_cause,
+    r47_who_is_not_logged_in_is_muted_where_only_accounts_are_heard,
+    r47_a_bot_without_power_says_that_it_can_show_nobody_as_muted,
+);
+
+/// A server with all lists, and extended bans as on InspIRCd.
+fn with_lists(mut ircd: IrcdConfig) -> IrcdConfig {
+    ircd.isupport.extend(["CHANMODES=beq,k,l,imnpstM".to_owned(), "EXTBAN=,mR".to_owned()]);
+    ircd
+}
+
+/// The bot may do in the room what moderation asks for.
+async fn empower_bot(world: &World) {
+    let levels = json!({ "users": { MATRIX_BOT: 100, "@mod:hs.test": 50 } });
+    world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
+}
+
+/// Somebody on Matrix, with their puppet in the channel.
+async fn member(world: &World, name: &str) -> MatrixUser {
+    let user = world.homeserver.user(name);
+    user.join(&world.room).await;
+    world.ircd.expect_on_channel(&format!("{name}[m]"), TEA).await;
+    user
+}
+
+/// Waits until these, besides the bot and the moderator, are what the power levels name.
+async fn expect_levels(world: &World, expected: Value) {
+    let levels = |state: &crate::support::homeserver::State| {
+        let mut users = state.rooms[&world.room].content("m.room.power_levels", "")?["users"].as_object()?.clone();
+        users.retain(|user, _| ![MATRIX_BOT, "@mod:hs.test"].contains(&user.as_str()));
+        (Value::from(users) == expected).then_some(())
+    };
+    world.homeserver.wait_until(&format!("power levels {expected}"), levels).await;
+}
+
+/// How often power levels were set.
+fn levels_set(world: &World) -> usize {
+    world.homeserver.timeline(&world.room).iter().filter(|event| event.kind == "m.room.power_levels").count()
+}
+
+async fn a_ban_on_irc_is_a_ban_in_the_room_until_it_is_lifted(ircd: IrcdConfig) {
+    let world = World::new(with_lists(ircd)).await;
+    empower_bot(&world).await;
+    let (bob, carol) = (member(&world, "bob").await, member(&world, "carol").await);
+    world.dora.raw(&format!("MODE {TEA} +e carol[m]!*@*")).await;
+    world.dora.raw(&format!("MODE {TEA} +bb bob[m]!*@* carol[m]!*@*")).await;
+    let banned = world.alice.expect_membership(&world.room, bob.id(), "ban").await;
+    assert_eq!(banned.sender, MATRIX_BOT);
+    assert_eq!(banned.content["reason"], "banned from #tea on IRC by dora (bob[m]!*@*)");
+    world.ircd.expect_gone("bob[m]").await;
+    carol.say(&world.room, "I am excepted").await;
+    world.dora.expect_text(TEA, |from| from == "carol[m]", "I am excepted").await;
+    world.dora.raw(&format!("MODE {TEA} -e carol[m]!*@*")).await;
+    world.alice.expect_membership(&world.room, carol.id(), "ban").await;
+    // A ban that somebody made here, even of the same person, is theirs.
+    world.alice.unban(&world.room, carol.id()).await;
+    world.alice.ban(&world.room, carol.id(), "mine").await;
+    world.dora.raw(&format!("MODE {TEA} -bb bob[m]!*@* carol[m]!*@*")).await;
+    let back = world.alice.expect_membership(&world.room, bob.id(), "leave").await;
+    assert_eq!(back.sender, MATRIX_BOT);
+    bob.join(&world.room).await;
+    bob.say(&world.room, "here again").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "here again").await;
+    world.homeserver.expect_membership(&world.room, carol.id(), "ban").await;
+}
+
+async fn a_ban_is_lifted_that_was_lifted_while_we_were_away(ircd: IrcdConfig) {
+    let mut world = World::new(with_lists(ircd)).await;
+    empower_bot(&world).await;
+    let (bob, carol) = (member(&world, "bob").await, member(&world, "carol").await);
+    for (nick, user) in [("bob[m]", &bob), ("carol[m]", &carol)] {
+        world.dora.raw(&format!("MODE {TEA} +b {nick}!*@*")).await;
+        world.alice.expect_membership(&world.room, user.id(), "ban").await;
+    }
+    world.bridge.terminate().await;
+    world.dora.raw(&format!("MODE {TEA} -b bob[m]!*@*")).await;
+    world.dora.sync().await;
+    world.bridge.restart().await;
+    world.alice.expect_membership(&world.room, bob.id(), "leave").await;
+    world.homeserver.expect_membership(&world.room, carol.id(), "ban").await;
+    // What was banned while we were away is found too.
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.bridge.terminate().await;
+    world.dora.raw(&format!("MODE {TEA} -b+m carol[m]!*@*")).await;
+    world.dora.sync().await;
+    world.bridge.restart().await;
+    world.alice.expect_membership(&world.room, carol.id(), "leave").await;
+}
+
+async fn a_ban_of_everybody_shows_nobody_out(ircd: IrcdConfig) {
+    let world = World::new(with_lists(ircd)).await;
+    empower_bot(&world).await;
+    let (bob, carol) = (member(&world, "bob").await, member(&world, "carol").await);
+    let both = json!({ bob.id(): -1, carol.id(): -1 });
+    // Of all there are, and of all of the bridge.
+    for mask in ["*!*@*", "*!*@client.fake.test"] {
+        world.dora.raw(&format!("MODE {TEA} +b {mask}")).await;
+        expect_levels(&world, both.clone()).await;
+        let words = format!(
+            "@bob:hs.test, @carol:hs.test can't be heard in #tea on IRC now (+b {mask} by dora), and can't write here until \
+             that ends."
+        );
+        world.alice.expect_message(&world.room, |from| from == MATRIX_BOT, &words).await;
+        world.dora.raw(&format!("MODE {TEA} -b {mask}")).await;
+        expect_levels(&world, json!({})).await;
+        assert_eq!(world.read(&words), 1);
+    }
+    for user in [&bob, &carol] {
+        world.homeserver.expect_membership(&world.room, user.id(), "join").await;
+    }
+}
+
+async fn r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts(ircd: IrcdConfig) {
+    let world = World::new(with_lists(ircd)).await;
+    empower_bot(&world).await;
+    let (bob, carol, _mod) = (member(&world, "bob").await, member(&world, "carol").await, member(&world, "mod").await);
+    world.alice_speaks().await;
+    let before = levels_set(&world);
+    world.dora.raw(&format!("MODE {TEA} +m")).await;
+    expect_levels(&world, json!({ bob.id(): -1, carol.id(): -1 })).await;
+    let words = "#tea is moderated on IRC now (+m by dora): only who has voice there is heard. Nobody else from Matrix can \
+                 write here until that ends.";
+    world.alice.expect_message(&world.room, |from| from == MATRIX_BOT, words).await;
+    assert_eq!(levels_set(&world), before + 1, "all in one");
+    let refused = bob
+        .try_request(
+            reqwest::Method::PUT,
+            &format!("/_matrix/client/v3/rooms/{}/send/m.room.message/t1", world.room),
+            json!({ "msgtype": "m.text", "body": "is anybody here?" }),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status, 403);
+    // Who is given voice may speak on both sides.
+    world.dora.raw(&format!("MODE {TEA} +v bob[m]")).await;
+    expect_levels(&world, json!({ carol.id(): -1 })).await;
+    bob.say(&world.room, "thanks").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "thanks").await;
+    world.dora.raw(&format!("MODE {TEA} -v bob[m]")).await;
+    expect_levels(&world, json!({ bob.id(): -1, carol.id(): -1 })).await;
+    world.dora.raw(&format!("MODE {TEA} -m")).await;
+    expect_levels(&world, json!({})).await;
+    let words = "#tea on IRC hears everybody again (-m by dora).";
+    world.alice.expect_message(&world.room, |from| from == MATRIX_BOT, words).await;
+    // Single ones: by the list of quiets, by a ban that only mutes, by an account.
+    for (entry, list) in [("bob[m]!*@*", 'q'), ("m:bob[m]!*@*", 'b')] {
+        world.dora.raw(&format!("MODE {TEA} +{list} {entry}")).await;
+        expect_levels(&world, json!({ bob.id(): -1 })).await;
+        let words = format!(
+            "@bob:hs.test can't be heard in #tea on IRC now (+{list} {entry} by dora), and can't write here until that ends."
+        );
+        world.alice.expect_message(&world.room, |from| from == MATRIX_BOT, &words).await;
+        world.dora.raw(&format!("MODE {TEA} -{list} {entry}")).await;
+        expect_levels(&world, json!({})).await;
+    }
+    carol.say(&world.room, "good").await;
+    world.dora.expect_text(TEA, |from| from == "carol[m]", "good").await;
+}
+
+async fn r47_mutes_outlast_a_restart_and_end_with_their_cause(ircd: IrcdConfig) {
+    let mut world = World::new(with_lists(ircd)).await;
+    empower_bot(&world).await;
+    let (bob, carol) = (member(&world, "bob").await, member(&world, "carol").await);
+    world.dora.raw(&format!("MODE {TEA} +m")).await;
+    world.dora.raw(&format!("MODE {TEA} +v carol[m]")).await;
+    expect_levels(&world, json!({ bob.id(): -1 })).await;
+    world.dora.raw(&format!("MODE {TEA} -v carol[m]")).await;
+    let both = json!({ bob.id(): -1, carol.id(): -1 });
+    expect_levels(&world, both.clone()).await;
+    let set = levels_set(&world);
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.ircd.expect_on_channel("carol[m]", TEA).await;
+    world.dora.raw(&format!("MODE {TEA} +v carol[m]")).await;
+    expect_levels(&world, json!({ bob.id(): -1 })).await;
+    assert_eq!(levels_set(&world), set + 1, "nothing flaps");
+    world.dora.raw(&format!("MODE {TEA} -v carol[m]")).await;
+    expect_levels(&world, both).await;
+    // A level that somebody has set since is left alone.
+    let levels = json!({ "users": { MATRIX_BOT: 100, bob.id(): 5, carol.id(): -1 } });
+    world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
+    world.bridge.terminate().await;
+    world.dora.raw(&format!("MODE {TEA} -m")).await;
+    world.dora.sync().await;
+    world.bridge.restart().await;
+    expect_levels(&world, json!({ bob.id(): 5 })).await;
+}
+
+async fn r47_who_is_not_logged_in_is_muted_where_only_accounts_are_heard(mut ircd: IrcdConfig) {
+    ircd = with_lists(ircd);
+    if ircd.caps.is_empty() {
+        ircd = ircd.with_caps(&["sasl"]);
+    }
+    ircd.accounts.push(("bobby".to_owned(), "secret".to_owned()));
+    let stage = super::world::Stage::set(ircd).await;
+    let account = "[[network.net.puppets.account]]\nuser = \"@bob:hs.test\"\nsasl_account = \"bobby\"\nsasl_password = \"secret\"\n";
+    let bridge = stage.bridge().network(stage.network()).extra(account);
+    let world = stage.start(bridge).await;
+    empower_bot(&world).await;
+    let (bob, carol) = (member(&world, "bob").await, member(&world, "carol").await);
+    world.dora.raw(&format!("MODE {TEA} +M")).await;
+    expect_levels(&world, json!({ carol.id(): -1 })).await;
+    let words = "In #tea on IRC only who is logged in to an account is heard now (+M by dora). Nobody else from Matrix can \
+                 write here until that ends.";
+    world.alice.expect_message(&world.room, |from| from == MATRIX_BOT, words).await;
+    bob.say(&world.room, "I am").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "I am").await;
+    world.dora.raw(&format!("MODE {TEA} -M+b m:R:bobby")).await;
+    // The fake server doesn't know it, but the bridge does.
+    expect_levels(&world, json!({ bob.id(): -1 })).await;
+}
+
+async fn r47_a_bot_without_power_says_that_it_can_show_nobody_as_muted(ircd: IrcdConfig) {
+    let world = World::new(with_lists(ircd)).await;
+    let bob = member(&world, "bob").await;
+    world.dora.raw(&format!("MODE {TEA} +m")).await;
+    let is_told = |events: &[std::sync::Arc<crate::support::Event>]| {
+        let start = "The bridge's bot can't show here who is not heard on IRC (";
+        events.iter().any(|event| event.sender == MATRIX_BOT && event.body().starts_with(start)).then_some(())
+    };
+    world.alice.wait_for(&world.room, "the bot's words", is_told).await;
+    let lost = bob.say(&world.room, "hello?").await;
+    let told = world.expect_told(&lost).await;
+    assert!(told.body().contains("the channel doesn't let you speak"), "{}", told.body());
+}
