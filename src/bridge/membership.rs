@@ -135,26 +135,29 @@ impl Core {
         };
         room.lane.removed(target);
         let channels = room.channels.clone();
-        let (mut under_way, mut known) = (false, false);
+        let (mut actions, mut known) = (Vec::new(), false);
         for key in &channels {
             let Some(network) = self.networks.get(&key.0) else { continue };
             let Some(folded) = network.nick_of(target) else { continue };
             known = true;
             let expires = self.too_old_after(network, event);
+            if member.membership == "ban" {
+                actions.extend(self.ban_on_irc(key, &folded, target, event, origin).map(|ban| (key.clone(), ban)));
+            }
             let Some(channel) = self.directory.channels.get(key) else { continue };
             let Some(who) = channel.roster.get(&folded) else { continue };
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
             let (channel, nick) = (channel.name.clone(), who.source.nick.clone());
             let by_bot = self.bot_acts_for(key, &origin.sender);
             let reason = if by_bot { Some(in_the_name_of(&origin.sender, reason)) } else { reason };
-            let action = IrcAction::Kick { channel, nick, reason, expires, journal: Some(origin.key) };
-            under_way = true;
-            self.act_for(key, by_bot, origin, action).await;
+            let kick = IrcAction::Kick { channel, nick, reason, expires, journal: Some(origin.key) };
+            actions.push((key.clone(), kick));
         }
-        if !under_way {
+        if actions.is_empty() {
             let reason = if known { Reason::NotThere } else { Reason::BadName };
-            self.told(origin, &Failure::certain(reason));
+            return self.told(origin, &Failure::certain(reason));
         }
+        self.act_for(origin, actions).await;
     }
 
     /// Whether the bot does for a Matrix user what only operators of a channel may: where it is one, and their puppet isn't.
@@ -166,30 +169,35 @@ impl Core {
         !is_operator(&LinkId::puppet(key.0.clone(), user.to_owned())) && is_operator(&network.bot)
     }
 
-    /// Carries out what a Matrix user wants of a channel, by their puppet or by the bot. The server has the last word.
-    pub(super) async fn act_for(&mut self, key: &ChannelRef, by_bot: bool, origin: &Origin, action: IrcAction) {
-        let command = self.delivery.command_for(origin);
-        let bot = self.networks.get(&key.0).filter(|_| by_bot).map(|network| network.bot.clone());
-        let link = match bot {
-            Some(bot) => Ok(bot),
-            None => self
-                .enter_channel(key, &origin.sender)
-                .await
-                .map(|()| LinkId::puppet(key.0.clone(), origin.sender.clone())),
-        };
-        match link {
-            Ok(link) => self.act(&link, command, action).await,
-            Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
+    /// Carries out what a Matrix user wants of channels, by their puppet or by the bot. The servers have the last word.
+    pub(super) async fn act_for(&mut self, origin: &Origin, actions: Vec<(ChannelRef, IrcAction)>) {
+        // All at once, so that the event isn't decided with the first.
+        let commands: Vec<_> = actions.iter().map(|_| self.delivery.command_for(origin)).collect();
+        for ((key, action), command) in actions.into_iter().zip(commands) {
+            let bot = self.networks.get(&key.0).map(|network| network.bot.clone());
+            let link = match bot.filter(|_| self.bot_acts_for(&key, &origin.sender)) {
+                Some(bot) => Ok(bot),
+                None => self
+                    .enter_channel(&key, &origin.sender)
+                    .await
+                    .map(|()| LinkId::puppet(key.0.clone(), origin.sender.clone())),
+            };
+            match link {
+                Ok(link) => self.act(&link, command, action).await,
+                Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
+            }
         }
     }
 
-    /// A ghost is not to come into a room: if that is a query's room and the ghost is whom it is about, it is over.
+    /// A ghost is not to come into a room, or may again: if that is a query's room and the ghost is whom it is about, it is over.
     async fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
-        if let RoomKind::Query(query) = self.directory.kind(&event.room_id)
-            && self.is_query_with(query, target)
-        {
-            let query = query.clone();
-            self.end_query(&query).await;
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Query(query) if self.is_query_with(query, target) => {
+                let query = query.clone();
+                self.end_query(&query).await;
+            }
+            RoomKind::Portal(_) => return self.unban_on_irc(target, event, origin).await,
+            _ => {}
         }
         self.journal.settle_matrix(origin.key).await;
     }

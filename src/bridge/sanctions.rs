@@ -6,19 +6,22 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
+    delivery::Origin,
     directory::{Channel, ChannelRef},
     dispatch::Core,
+    event::Event,
+    keeper::Fact,
     network::Network,
     outbox::{Cause, Job, Mutes},
     people::Person,
 };
 use crate::{
-    model::{IrcKey, LinkId, Source},
+    model::{Folded, IrcAction, IrcKey, LinkId, ModeChange, ModeKind, Source},
     store::{Sanction, SanctionKind},
-    translate::masks::{Act, Persona, effect, exempts, is_everybody, muting_mode},
+    translate::masks::{Act, Persona, effect, exactly, exempts, is_everybody, muting_mode},
 };
 
 /// So many of those who are muted are called by name.
@@ -186,6 +189,81 @@ impl Core {
                 room.lane.push(Job::Unban(sanction));
             }
         }
+    }
+
+    /// How somebody is banned from a channel who was banned from its room, where that is wanted.
+    pub(super) fn ban_on_irc(
+        &mut self,
+        key: &ChannelRef,
+        nick: &Folded,
+        ghost: &UserId,
+        event: &Event<'_>,
+        origin: &Origin,
+    ) -> Option<IrcAction> {
+        let network = self.networks.get(&key.0).filter(|network| network.config.portals.bans_to_irc)?;
+        let channel = self.directory.channels.get(key)?;
+        let person = channel.roster.get(nick);
+        let persona = Persona {
+            nick: person.map_or(nick.as_str(), |person| &person.source.nick),
+            user: person.and_then(|person| person.source.user.as_deref()),
+            host: person.and_then(|person| person.source.host.as_deref()),
+            account: person.and_then(|person| person.account.as_deref()),
+            realname: "",
+            channels: &[],
+        };
+        let mask = exactly(&network.isupport, &persona)?;
+        let sanction = Sanction {
+            kind: SanctionKind::IrcBan,
+            room: event.room_id.clone(),
+            user: ghost.to_owned(),
+            network: key.0.clone(),
+            channel: channel.name.clone(),
+            cause: mask.clone(),
+            detail: String::new(),
+        };
+        if !self.sanctions.contains(&sanction) {
+            self.keeper.note(Fact::Sanction(sanction.clone()));
+            self.sanctions.push(sanction);
+        }
+        self.change_list(key, true, mask, event, origin)
+    }
+
+    /// Lifts what was banned on IRC because a ghost was banned from a room, if anything was.
+    pub(super) async fn unban_on_irc(&mut self, ghost: &UserId, event: &Event<'_>, origin: &Origin) {
+        let is_over = |known: &Sanction| {
+            (known.kind, &*known.room, &*known.user) == (SanctionKind::IrcBan, &*event.room_id, ghost)
+        };
+        let over: Vec<Sanction> = self.sanctions.extract_if(.., |known| is_over(known)).collect();
+        let mut actions = Vec::new();
+        for sanction in over {
+            let folded = self.networks.get(&sanction.network).map(|network| network.fold(&sanction.channel));
+            if let Some(key) = folded.map(|folded| (sanction.network.clone(), folded)) {
+                let lift = self.change_list(&key, false, sanction.cause.clone(), event, origin);
+                actions.extend(lift.map(|lift| (key, lift)));
+            }
+            self.keeper.note(Fact::SanctionIsOver(sanction));
+        }
+        if actions.is_empty() {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        self.act_for(origin, actions).await;
+    }
+
+    /// How an entry comes onto a channel's list of bans, or off it.
+    fn change_list(
+        &self,
+        key: &ChannelRef,
+        set: bool,
+        mask: String,
+        event: &Event<'_>,
+        origin: &Origin,
+    ) -> Option<IrcAction> {
+        Some(IrcAction::Modes {
+            channel: self.directory.channels.get(key)?.name.clone(),
+            changes: vec![ModeChange { set, letter: 'b', kind: ModeKind::List, arg: Some(mask) }],
+            expires: self.too_old_after(self.networks.get(&key.0)?, event),
+            journal: Some(origin.key),
+        })
     }
 
     /// A channel is bridged: what was done because of it before the last stop.

@@ -11,6 +11,7 @@ on_both_kinds_of_server!(
     a_ban_on_irc_is_a_ban_in_the_room_until_it_is_lifted,
     a_ban_is_lifted_that_was_lifted_while_we_were_away,
     a_ban_of_everybody_shows_nobody_out,
+    a_ban_on_matrix_is_a_ban_on_irc_where_that_is_wanted,
     r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts,
     r47_mutes_outlast_a_restart_and_end_with_their_cause,
     r47_who_is_not_logged_in_is_muted_where_only_accounts_are_heard,
@@ -123,6 +124,44 @@ async fn a_ban_of_everybody_shows_nobody_out(ircd: IrcdConfig) {
     for user in [&bob, &carol] {
         world.homeserver.expect_membership(&world.room, user.id(), "join").await;
     }
+}
+
+async fn a_ban_on_matrix_is_a_ban_on_irc_where_that_is_wanted(ircd: IrcdConfig) {
+    let mut world = World::with(with_lists(ircd), |network| network.set("portals", "bans_to_irc", "true")).await;
+    world.alice_speaks().await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    let ghost = "@irc_net_eve:hs.test";
+    world.alice.expect_membership(&world.room, ghost, "join").await;
+    // By her own puppet, where it may.
+    world.dora.raw(&format!("MODE {TEA} +o {ALICE}")).await;
+    world.alice.ban(&world.room, ghost, "spam").await;
+    let mode = |set: &'static str, mask: &'static str| {
+        move |line: &crate::support::IrcLine| line.is("MODE") && line.param(1) == set && line.param(2) == mask
+    };
+    let banned = world.dora.expect("the ban", mode("+b", "*!~eve@client.fake.test")).await;
+    assert_eq!(banned.nick(), ALICE);
+    eve.expect("the kick", |line| line.is("KICK") && line.text() == "spam").await;
+    // What was banned is remembered, and exactly that is lifted: by the bot, if that is the one that may.
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(ALICE, TEA).await;
+    world.dora.raw(&format!("MODE {TEA} +o {BOT}")).await;
+    world.dora.say(TEA, "the bot is an operator").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "the bot is an operator").await;
+    world.alice.unban(&world.room, ghost).await;
+    let lifted = world.dora.expect("its end", mode("-b", "*!~eve@client.fake.test")).await;
+    assert_eq!(lifted.nick(), BOT);
+    // Of whom nothing is known but the nick.
+    world.alice.ban(&world.room, "@irc_net_nobody:hs.test", "").await;
+    world.dora.expect("the ban", mode("+b", "nobody!*@*")).await;
+    // And where nobody of ours may, it is told.
+    world.dora.raw(&format!("MODE {TEA} -o {BOT}")).await;
+    world.dora.say(TEA, "nobody is").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "nobody is").await;
+    world.alice.unban(&world.room, "@irc_net_nobody:hs.test").await;
+    let end = world.alice.expect_membership(&world.room, "@irc_net_nobody:hs.test", "leave").await;
+    world.expect_told(&end.event_id).await;
 }
 
 async fn r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts(ircd: IrcdConfig) {

@@ -18,6 +18,8 @@ pub struct Portals {
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`). Default `irc_{network}_{channel}`,
     /// as in `#irc_libera_#rust:example.org`.
     pub alias: AliasTemplate,
+    /// Whether a ban of somebody from IRC in a room is a ban in its channels too (and so is its end). Default false.
+    pub bans_to_irc: bool,
 }
 
 impl Portals {
@@ -25,7 +27,8 @@ impl Portals {
         let join_by_alias = section.key("join_by_alias").or(false).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
-        Some(Self { join_by_alias: join_by_alias?, alias: alias? })
+        let bans_to_irc = section.key("bans_to_irc").or(false).get();
+        Some(Self { join_by_alias: join_by_alias?, alias: alias?, bans_to_irc: bans_to_irc? })
     }
 }
 
