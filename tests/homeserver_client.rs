@@ -352,6 +352,10 @@ async fn state_is_set_and_read_as_it_is() {
     fake.client.state(room(), "m.room.topic", "", None).await.unwrap_err();
 
     let _ = fake.seen();
+    fake.answer(ok(&json!([{ "type": "m.x", "state_key": "", "content": {} }, 7])));
+    let state = fake.client.room_state(room()).await.unwrap();
+    assert_eq!((state.len(), state[1].get()), (2, "7"));
+    fake.saw("GET /_matrix/client/v3/rooms/!r:x/state", &Value::Null);
     let create = |version: &str| json!({ "type": "m.room.create", "sender": "@a:x", "content": { "room_version": version, "additional_creators": ["@b:x"] } });
     for (answer, creators) in [
         (create("12"), vec!["@a:x", "@b:x"]),
@@ -494,6 +498,7 @@ async fn a_page_is_no_agreement_to_anything() {
         Box::pin(it.send(room(), "t", "1", &content, None, None).map_ok(drop)),
         Box::pin(it.send_state(room(), "t", "", &content, None).map_ok(drop)),
         Box::pin(it.state(room(), "t", "", None).map_ok(drop)),
+        Box::pin(it.room_state(room()).map_ok(drop)),
         Box::pin(it.creators(room()).map_ok(drop)),
         Box::pin(it.members(room(), None).map_ok(drop)),
         Box::pin(it.create_room(CreateRoom::default()).map_ok(drop)),

@@ -11,7 +11,9 @@ use std::{
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use super::{channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, witnesses::Witnesses};
+use super::{
+    channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, policies::Acl, witnesses::Witnesses,
+};
 use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
@@ -132,6 +134,10 @@ pub(super) struct Room {
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
+    /// Which servers the room denies.
+    pub(super) acl: Option<Acl>,
+    /// Whether a list of what may not be bridged has the room.
+    pub(super) listed: bool,
     /// Whether the bot was shown out, and hasn't come back.
     bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
@@ -152,6 +158,11 @@ impl Room {
     /// Whether the bot was shown out of the room.
     pub(super) fn is_without_bot(&self) -> bool {
         self.bot_out
+    }
+
+    /// Whether the room denies a user's server, or is listed itself: they are no members for us.
+    pub(super) fn denies(&self, user: &UserId) -> bool {
+        self.listed || self.acl.as_ref().is_some_and(|acl| acl.denies(user.server_name()))
     }
 
     /// Whether what the bot says in the room reaches `user`: both are in it, as far as we know.
@@ -281,6 +292,8 @@ impl Directory {
             channels: Vec::new(),
             members: HashMap::new(),
             heard_of: Some(HashSet::new()),
+            acl: None,
+            listed: false,
             bot_out: false,
             follows_topic,
         });
@@ -455,6 +468,8 @@ mod tests {
             channels: Vec::new(),
             members: HashMap::new(),
             heard_of: None,
+            acl: None,
+            listed: false,
             bot_out: false,
             follows_topic: false,
         }

@@ -23,6 +23,7 @@ use super::{
     network::{BotState, Network},
     ours::Ours,
     outbox::{Job, Outbox},
+    policies::Policies,
     puppets::Puppets,
     unplaced::Unplaced,
 };
@@ -53,7 +54,9 @@ pub(crate) enum Input {
     /// The database knows who a puppet is.
     Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
     /// The bot is in a room with portals, and these are its people.
-    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)> },
+    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)>, acl: Option<Box<RawValue>> },
+    /// A list of who may not be on IRC was read; `all`: no other is to be waited for.
+    Policies { read: Option<(OwnedRoomId, Vec<Box<RawValue>>)>, all: bool },
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
@@ -105,6 +108,8 @@ pub(crate) struct Core {
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// What was done to people because of what happened on the other side, and how it ends.
     pub(super) sanctions: Vec<Sanction>,
+    /// Who may not be on IRC.
+    pub(super) policies: Policies,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
     /// What came for rooms that aren't known, while some are still being looked for.
@@ -156,7 +161,8 @@ impl Core {
                 }
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
-            Input::RoomReady { room, members } => self.on_room_ready(&room, members).await,
+            Input::RoomReady { room, members, acl } => self.on_room_ready(&room, members, acl.as_deref()).await,
+            Input::Policies { read, all } => self.on_policies(read, all).await,
             Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
             Input::QueryEntered { ghost, user, room, missed } => {
                 self.on_query_entered(&ghost, user, &room, missed).await;
@@ -195,6 +201,9 @@ impl Core {
             tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
             return self.journal.settle_matrix(key).await;
         };
+        if self.on_policy(&event).await {
+            return self.journal.settle_matrix(key).await;
+        }
         if self.waits_for_room(key, &event, json) || self.waits_for_ghost(key, &event, json) {
             return;
         }
@@ -207,6 +216,10 @@ impl Core {
             ) => self.on_message(&event, &origin).await,
             ("m.room.member", Some(_)) => self.on_member(&event, &origin).await,
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
+            ("m.room.server_acl", Some("")) => {
+                self.on_server_acl(&event).await;
+                self.journal.settle_matrix(key).await;
+            }
             _ => self.journal.settle_matrix(key).await,
         }
     }

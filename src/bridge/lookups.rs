@@ -284,8 +284,12 @@ impl Core {
             return;
         }
         let lane = |room: &RoomId| outbox.portal_lane(room);
+        let id = portal.room.clone();
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
         self.recall_mutes(&key);
+        if let Some(room) = self.directory.rooms.get_mut(&id) {
+            room.listed = self.policies.exclude_room(&id);
+        }
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

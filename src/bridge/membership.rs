@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{OwnedUserId, RoomId, UserId};
+use serde_json::value::RawValue;
 
 use super::{
     delivery::Origin,
@@ -11,6 +12,7 @@ use super::{
     event::{Event, Member},
     ghosts::Ghost,
     people::Person,
+    policies::Acl,
 };
 use crate::{
     model::{ChannelKey, Failure, Fate, IrcAction, LinkId, Reason},
@@ -19,8 +21,15 @@ use crate::{
 
 impl Core {
     /// The bot is in a room with portals: its channels can be entered, and its people come back.
-    pub(super) async fn on_room_ready(&mut self, room: &RoomId, members: Vec<(OwnedUserId, Option<String>)>) {
+    pub(super) async fn on_room_ready(
+        &mut self,
+        room: &RoomId,
+        mut members: Vec<(OwnedUserId, Option<String>)>,
+        acl: Option<&RawValue>,
+    ) {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
+        state.acl = acl.and_then(Acl::read);
+        members.retain(|(user, _)| !state.denies(user));
         let gone = state.entered(members);
         let channels = state.channels.clone();
         for user in gone {
@@ -53,7 +62,7 @@ impl Core {
     }
 
     /// Lets the puppet of a Matrix user, who has left a room, leave its channels where no other room keeps it there.
-    async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
+    pub(super) async fn leave_channels(&mut self, channels: &[ChannelRef], user: &UserId, reason: Option<&str>) {
         for key in channels {
             if !self.directory.channels_of(&key.0, user).contains(key) {
                 let link = LinkId::puppet(key.0.clone(), user.to_owned());
@@ -93,6 +102,7 @@ impl Core {
         let Some(room) = self.directory.rooms.get_mut(&event.room_id) else { return };
         let channels = room.channels.clone();
         match member.membership.as_str() {
+            "join" if room.denies(target) => {}
             "join" => {
                 room.came(target, member.displayname.clone());
                 // Not by whether they were a known member: the list of members may be newer than this event.

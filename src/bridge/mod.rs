@@ -12,6 +12,7 @@
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
+//! | `sanctions`, `policies` | whom IRC bans and silences, and who may not be there at all |
 //! | `delivery` | the fate of each Matrix event |
 //! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |
 //! | `keeper` | what the next start has to know |
@@ -37,6 +38,7 @@ mod observer;
 mod ours;
 mod outbox;
 mod people;
+mod policies;
 mod portal;
 mod private;
 mod puppets;

@@ -35,6 +35,9 @@ impl Core {
     pub(super) async fn on_message(&mut self, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) if room.is_without_bot() => self.told(origin, &Failure::certain(Reason::BotOut)),
+            RoomKind::Portal(room) if room.denies(&event.sender) => {
+                self.told(origin, &Failure::certain(Reason::Listed))
+            }
             RoomKind::Portal(room) => {
                 let channels = room.channels.clone();
                 self.say_in_channels(&channels, event, origin).await;
@@ -135,6 +138,9 @@ impl Core {
         };
         if room.is_without_bot() {
             return self.told(origin, &Failure::certain(Reason::BotOut));
+        }
+        if room.denies(&event.sender) {
+            return self.told(origin, &Failure::certain(Reason::Listed));
         }
         let channels = room.channels.clone();
         let Some(topic) = matrix_to_irc::topic(event.content) else {

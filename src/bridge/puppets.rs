@@ -51,7 +51,7 @@ pub(super) struct Puppets {
     leaving: HashMap<LinkId, String>,
     per_network: HashMap<NetworkId, u32>,
     nicks: HashMap<NetworkId, Nicks>,
-    /// Who waits for the limits of a network that is met for the first time.
+    /// Who waits for the limits of a network that is met for the first time, or for the lists of who may not come.
     ungreeted: Vec<(LinkId, PuppetIdentity, Option<String>)>,
 }
 
@@ -83,6 +83,13 @@ impl Puppets {
         self.leaving.remove(link);
     }
 
+    /// Gives a puppet up: what waited for it comes back.
+    pub(super) fn give_up(&mut self, link: &LinkId) -> Vec<CommandId> {
+        let waiting = self.links.get_mut(link).and_then(|puppet| puppet.waiting.take()).unwrap_or_default();
+        self.remove(link);
+        waiting.into_iter().map(|(command, _)| command).collect()
+    }
+
     pub(super) fn remove(&mut self, link: &LinkId) {
         if let Some(puppet) = self.links.remove(link) {
             if !puppet.username.is_empty() {
@@ -97,11 +104,14 @@ impl Core {
     /// The puppet of `user`, made if there is none.
     ///
     /// # Errors
-    /// [`Reason::PuppetLimit`] if there may be no more.
+    /// [`Reason::PuppetLimit`] if there may be no more; [`Reason::Listed`] if this user may have none.
     pub(super) fn puppet(&mut self, network: &NetworkId, user: &UserId) -> Result<LinkId, Failure> {
         let link = LinkId::puppet(network.clone(), user.to_owned());
         if self.puppets.links.contains_key(&link) {
             return Ok(link);
+        }
+        if self.policies.exclude(user) {
+            return Err(Failure::certain(Reason::Listed));
         }
         let limit = self.networks.get(network).map_or(0, |network| network.config.puppets.limit);
         let count = self.puppets.per_network.entry(network.clone()).or_default();
@@ -151,9 +161,7 @@ impl Core {
             Ok(identity) => identity,
             Err(error) => {
                 tracing::error!(link.id = %link, %error, "could not open a puppet: the database has no identity for it");
-                let waiting = self.puppets.links.get_mut(&link).and_then(|puppet| puppet.waiting.take());
-                self.puppets.remove(&link);
-                for (command, _) in waiting.unwrap_or_default() {
+                for command in self.puppets.give_up(&link) {
                     let failure =
                         Failure::certain(Reason::Unreachable).with_detail("the bridge's database refuses its name");
                     self.on_fate(command, Fate::Failed(failure)).await;
@@ -161,7 +169,7 @@ impl Core {
                 return;
             }
         };
-        if self.networks.get(link.network()).is_some_and(|network| network.greeted) {
+        if self.networks.get(link.network()).is_some_and(|network| network.greeted) && self.policies.are_read() {
             return self.open_puppet(link, identity, name).await;
         }
         tracing::debug!(link.id = %link, "a puppet waits for what the server says of itself");
@@ -181,6 +189,13 @@ impl Core {
         if let Some(network) = self.networks.get_mut(network) {
             network.greeted = true;
         }
+        if self.policies.are_read() {
+            self.open_waiting(network).await;
+        }
+    }
+
+    /// Opens the puppets that have waited until they may come onto a network.
+    pub(super) async fn open_waiting(&mut self, network: &NetworkId) {
         let waiting: Vec<_> = self.puppets.ungreeted.extract_if(.., |(link, ..)| link.network() == network).collect();
         for (link, identity, name) in waiting {
             self.open_puppet(link, identity, name).await;

@@ -114,6 +114,9 @@ pub trait MatrixApi: Send + Sync {
         as_user: Option<&UserId>,
     ) -> Result<Option<Box<RawValue>>, MatrixError>;
 
+    /// All of a room's state.
+    async fn room_state(&self, room: &RoomId) -> Result<Vec<Box<RawValue>>, MatrixError>;
+
     /// Who can't be demoted in the room, and must not be named in its power levels: the creators, from room version 12 on.
     async fn creators(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, MatrixError>;
 

@@ -121,6 +121,8 @@ pub enum Reason {
     QueueFull,
     /// More lines than one message may have.
     TooLong,
+    /// The user, their homeserver or the room is on a list of who may not use the bridge.
+    Listed,
     /// The network's share of puppets is used up.
     PuppetLimit,
     /// A kind of message that isn't bridged.
@@ -194,6 +196,7 @@ impl Reason {
             Self::TooOld => "it waited too long for the connection to IRC",
             Self::QueueFull => "too many of your messages are waiting already",
             Self::TooLong => "it has more lines than IRC would bear",
+            Self::Listed => "you, your homeserver or this room are on a list of who may not use the bridge",
             Self::PuppetLimit => "the bridge has as many users on this network as it may have",
             Self::Unsupported => "it is of a kind that can't be sent to IRC",
             Self::Encrypted => "encrypted messages can't be sent to IRC",

@@ -11,6 +11,8 @@ on_both_kinds_of_server!(
     a_ban_on_irc_is_a_ban_in_the_room_until_it_is_lifted,
     a_ban_is_lifted_that_was_lifted_while_we_were_away,
     a_ban_of_everybody_shows_nobody_out,
+    r49_who_is_on_a_list_has_no_puppet,
+    r49_a_server_that_the_room_denies_has_no_puppets_there,
     a_ban_on_matrix_is_a_ban_on_irc_where_that_is_wanted,
     r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts,
     r47_mutes_outlast_a_restart_and_end_with_their_cause,
@@ -162,6 +164,66 @@ async fn a_ban_on_matrix_is_a_ban_on_irc_where_that_is_wanted(ircd: IrcdConfig) 
     world.alice.unban(&world.room, "@irc_net_nobody:hs.test").await;
     let end = world.alice.expect_membership(&world.room, "@irc_net_nobody:hs.test", "leave").await;
     world.expect_told(&end.event_id).await;
+}
+
+async fn r49_who_is_on_a_list_has_no_puppet(ircd: IrcdConfig) {
+    let stage = super::world::Stage::set(ircd).await;
+    let list = stage.alice.create_room(json!({ "invite": [MATRIX_BOT] })).await;
+    let rule = async |kind: &str, entity: &str, banned: bool| {
+        let content = json!({ "entity": entity, "recommendation": "m.ban", "reason": "spam" });
+        stage.alice.set_state(&list, kind, entity, if banned { content } else { json!({}) }).await;
+    };
+    rule("m.room.rule.user", "@old*:hs.test", true).await;
+    let bridge = stage.bridge().network(stage.network());
+    let bridge = bridge.extra(&format!("[moderation]\npolicy_rooms = [{list:?}]\n"));
+    let bridge = bridge.start().await;
+    stage.ircd.expect_on_channel(BOT, TEA).await;
+    stage.homeserver.expect_membership(&list, MATRIX_BOT, "join").await;
+    let (bob, old) = (stage.homeserver.user("bob"), stage.homeserver.user("old-enemy"));
+    bob.join(&stage.room).await;
+    stage.ircd.expect_on_channel("bob[m]", TEA).await;
+    let told = async |user: &MatrixUser| {
+        let lost = user.say(&stage.room, "let me in").await;
+        let told = super::world::expect_told(&stage.homeserver, &lost).await;
+        assert!(told.body().contains("on a list of who may not use the bridge"), "{}", told.body());
+    };
+    old.join(&stage.room).await;
+    told(&old).await;
+    // Whoever is listed is off IRC at once; whoever isn't any more may come again.
+    rule("m.policy.rule.user", bob.id(), true).await;
+    stage.ircd.expect_gone("bob[m]").await;
+    told(&bob).await;
+    rule("m.policy.rule.user", bob.id(), false).await;
+    bob.say(&stage.room, "forgiven").await;
+    stage.dora.expect_text(TEA, |from| from == "bob[m]", "forgiven").await;
+    // After a restart nobody comes before the lists are read.
+    rule("m.policy.rule.user", bob.id(), true).await;
+    stage.ircd.expect_gone("bob[m]").await;
+    let mut bridge = bridge;
+    bridge.terminate().await;
+    bridge.restart().await;
+    stage.alice.say(&stage.room, "back").await;
+    stage.dora.expect_text(TEA, |from| from == ALICE, "back").await;
+    told(&bob).await;
+    let members = stage.ircd.members(TEA);
+    assert!(!members.iter().any(|nick| nick.contains("bob") || nick.contains("old")), "{members:?}");
+    // A list of rooms closes a room to the bridge.
+    rule("m.policy.rule.room", &stage.room, true).await;
+    stage.ircd.expect_gone(ALICE).await;
+    told(&stage.alice).await;
+}
+
+async fn r49_a_server_that_the_room_denies_has_no_puppets_there(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = member(&world, "bob").await;
+    world.alice_speaks().await;
+    let acl = |deny: Value| json!({ "allow": ["*"], "deny": deny, "allow_ip_literals": true });
+    world.alice.set_state(&world.room, "m.room.server_acl", "", acl(json!(["HS.*"]))).await;
+    world.ircd.expect_gone("bob[m]").await;
+    world.ircd.expect_gone(ALICE).await;
+    world.alice.set_state(&world.room, "m.room.server_acl", "", acl(json!([]))).await;
+    bob.say(&world.room, "welcome again").await;
+    world.dora.expect_text(TEA, |from| from == "bob[m]", "welcome again").await;
 }
 
 async fn r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts(ircd: IrcdConfig) {

@@ -142,10 +142,11 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
         let entered = async {
             out.bot_exists().await?;
             out.persist(|| out.matrix.join(room.into(), None)).await?;
-            out.persist(|| out.matrix.members(room, None)).await
+            let acl = out.persist(|| out.matrix.state(room, "m.room.server_acl", "", None)).await?;
+            Ok((acl, out.persist(|| out.matrix.members(room, None)).await?))
         };
         match entered.await {
-            Ok(members) => {
+            Ok((acl, members)) => {
                 let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| out.ours.includes(&m.user));
                 // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
                 let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.ours.bot);
@@ -155,7 +156,7 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
                     .filter(|m| m.membership == Membership::Join)
                     .map(|m| (m.user, m.display_name))
                     .collect();
-                return tell_core(out, Input::RoomReady { room: room.to_owned(), members }).await;
+                return tell_core(out, Input::RoomReady { room: room.to_owned(), members, acl }).await;
             }
             Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
             Err(error) => {
