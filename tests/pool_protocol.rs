@@ -60,7 +60,7 @@ variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
 variants!(Fate: Delivered Failed);
 variants!(TextKind: Privmsg Notice Action);
-variants!(Reason: CannotSend NoSuchNick NotThere ThereAlready ListFull NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount
+variants!(Reason: CannotSend NoSuchNick NotThere ThereAlready ListFull NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount NeedsTls
     TooManyChannels Forwarded Refused TooFast NotJoined LinkRefused LinkLost Unreachable TooOld QueueFull TooLong
     Listed PuppetLimit Unsupported Encrypted BadName Interrupted NotBridged BotOut);
 
@@ -195,6 +195,7 @@ fn reasons() {
         (Reason::ThereAlready, "there_already"),
         (Reason::ListFull, "list_full"),
         (Reason::Listed, "listed"),
+        (Reason::NeedsTls, "needs_tls"),
         (Reason::NoSuchChannel, "no_such_channel"),
         (Reason::Banned, "banned"),
         (Reason::InviteOnly, "invite_only"),

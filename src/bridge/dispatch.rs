@@ -343,8 +343,9 @@ impl Core {
             IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref(), key),
             IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host, key),
             IrcEvent::Recalls { channel, since } => self.on_recalls(link, &channel, since),
-            // Text has its own way, and invitations to channels aren't followed.
-            IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}
+            IrcEvent::Invited { source, channel } => self.on_invited(link, &source, &channel).await,
+            // It has its own way.
+            IrcEvent::Text { .. } => {}
             IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,
             IrcEvent::OwnParted { channel } => self.on_own_left(link, &channel).await,
             IrcEvent::OwnKicked { channel, source, reason } => {

@@ -179,6 +179,29 @@ impl Core {
         }
     }
 
+    /// Somebody on IRC invites one of our links to a channel: its user is invited to the channel's rooms, or can come in now.
+    /// Invitations to channels that aren't bridged aren't followed.
+    pub(super) async fn on_invited(&mut self, link: &LinkId, source: &Source, channel: &str) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        let Some(state) = self.directory.channels.get(&key).filter(|state| !state.present.contains(link)) else {
+            return;
+        };
+        let Some(user) = link.user() else { return self.join_with_bot(&key).await };
+        let rooms = state.rooms.iter().filter_map(|room| self.directory.rooms.get(room));
+        let (with, without): (Vec<_>, Vec<_>) = rooms.partition(|room| room.members.contains_key(user));
+        let by = self.networks.get(&key.0).and_then(|network| network.ghost_of(source));
+        if let Some(by) = by.filter(|_| with.is_empty()) {
+            for room in without {
+                room.lane.push(Job::Invite { user: user.to_owned(), by: by.clone() });
+            }
+        }
+        if !with.is_empty()
+            && let Err(failure) = self.enter_channel(&key, user).await
+        {
+            tracing::warn!(%user, network = %key.0, %failure, "a puppet can't follow an invitation");
+        }
+    }
+
     /// Says something in all rooms of a channel, once for the event that is the reason.
     fn notice(&self, key: &ChannelRef, text: &str, at: IrcKey) {
         for lane in self.lanes(key) {

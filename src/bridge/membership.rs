@@ -53,7 +53,7 @@ impl Core {
     }
 
     /// Brings a Matrix user's puppet into a channel.
-    async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+    pub(super) async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
@@ -257,7 +257,7 @@ impl Core {
     async fn on_ghost_invited(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
         let ghost = self.ghost_by_id(target);
         match (self.directory.kind(&event.room_id), ghost) {
-            (RoomKind::Portal(_), _) => {}
+            (RoomKind::Portal(_), Some(ghost)) => return self.invite_on_irc(&ghost, event, origin).await,
             (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
             (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
                 let query = query.clone();
@@ -267,6 +267,28 @@ impl Core {
             (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,
         }
         self.journal.settle_matrix(origin.key).await;
+    }
+
+    /// A ghost was invited to a room with channels: its user is invited to those that they aren't in.
+    async fn invite_on_irc(&mut self, ghost: &Arc<Ghost>, event: &Event<'_>, origin: &Origin) {
+        let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else { return };
+        let mut actions = Vec::new();
+        for key in room.channels.iter().filter(|key| key.0 == ghost.network) {
+            let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
+                continue;
+            };
+            if channel.roster.get(&ghost.folded).is_some() {
+                room.lane.arrive(ghost.clone());
+                continue;
+            }
+            let (channel, nick) = (channel.name.clone(), ghost.nick.clone());
+            let expires = self.too_old_after(network, event);
+            actions.push((key.clone(), IrcAction::Invite { channel, nick, expires, journal: Some(origin.key) }));
+        }
+        if actions.is_empty() {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        self.act_for(origin, actions).await;
     }
 
     /// The ghost that `user` is, if it stands for a possible nick.

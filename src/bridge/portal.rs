@@ -147,12 +147,22 @@ impl Core {
             return self.told(origin, &Failure::certain(Reason::Unsupported));
         };
         let mut under_way = false;
+        let lane = room.lane.clone();
         for key in &channels {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
                 continue;
             };
             if channel.topic.is(&topic) {
                 continue;
+            }
+            let topiclen = network.isupport.topiclen;
+            if topic.len() > topiclen {
+                let text = format!(
+                    "This topic is longer than {} on IRC takes ({topiclen} bytes): there it ends behind “{}”.",
+                    channel.name,
+                    matrix_to_irc::last_words(&topic, topiclen)
+                );
+                lane.push(Job::Notice { text, txn: format!("fbl{}", origin.event) });
             }
             let expires = match self.expires(network, event) {
                 Ok(expires) => expires,
@@ -191,7 +201,7 @@ impl Core {
             return;
         }
         let Some(network) = self.networks.get(&key.0) else { return };
-        let topiclen = network.isupport.topiclen;
+        let (topiclen, by) = (network.isupport.topiclen, source.and_then(|source| network.ghost_of(source)));
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         if !channel.topic.told(&topic) {
             return;
@@ -200,7 +210,7 @@ impl Core {
         for room in &channel.rooms {
             let joined = self.directory.rooms.get(room).filter(|room| source.is_some() || room.follows_topic);
             if let Some(room) = joined {
-                room.lane.push(Job::Topic { topic: topic.clone(), topiclen });
+                room.lane.push(Job::Topic { topic: topic.clone(), by: by.clone(), topiclen });
             }
         }
     }

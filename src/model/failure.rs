@@ -99,6 +99,8 @@ pub enum Reason {
     ChannelFull,
     /// The channel or person takes only registered users (477, 486, 489).
     NeedsAccount,
+    /// The channel takes only encrypted connections (480, 489).
+    NeedsTls,
     /// The user is in as many channels as the network allows (405).
     TooManyChannels,
     /// The server sends newcomers of this channel to another one (470), which isn't the one that was asked for.
@@ -185,6 +187,7 @@ impl Reason {
             Self::BadKey => "the channel has a key (password) that the bridge doesn't know",
             Self::ChannelFull => "the channel is full",
             Self::NeedsAccount => "it takes only users who are logged in to an IRC account",
+            Self::NeedsTls => "the channel takes only users whose connection is encrypted all the way",
             Self::TooManyChannels => "you are in as many channels as the network allows",
             Self::Forwarded => "the network sends newcomers of this channel to another one",
             Self::Refused => "the IRC server refused it",

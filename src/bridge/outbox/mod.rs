@@ -46,8 +46,10 @@ pub(super) enum Job {
     Failure { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// The bridge itself has something to say; `txn` names it for good.
     Notice { text: String, txn: String },
-    /// The channel's topic, of which IRC keeps no more than `topiclen` bytes.
-    Topic { topic: String, topiclen: usize },
+    /// The channel's topic, of which IRC keeps no more than `topiclen` bytes, and who has set it, if that is known.
+    Topic { topic: String, by: Option<Arc<Ghost>>, topiclen: usize },
+    /// Somebody on IRC invites a Matrix user to the channel.
+    Invite { user: OwnedUserId, by: Arc<Ghost> },
     /// A ghost is written another way now.
     Rename(Arc<Ghost>),
     /// A ghost that was invited into this room, which is for others, turns that down.

@@ -441,7 +441,7 @@ mod tests {
         let queue = Queue::new(Arc::default());
         queue.load(HashSet::new());
         queue.arrive(ghost("a"));
-        queue.push(Job::Topic { topic: "t".into(), topiclen: 390 });
+        queue.push(Job::Topic { topic: "t".into(), by: None, topiclen: 390 });
         assert!(matches!(queue.take(), Some(Next::Job(Job::Topic { .. }))));
         assert_eq!(wishes(&queue), [("a".into(), true)]);
     }

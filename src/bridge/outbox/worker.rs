@@ -77,6 +77,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     }
                     Job::Notice { .. }
                     | Job::Topic { .. }
+                    | Job::Invite { .. }
                     | Job::Rename(_)
                     | Job::TurnDown(_)
                     | Job::Remove { .. }
@@ -191,7 +192,7 @@ impl Worker {
                 let told = self.send(&txn, &notice(&text)).await;
                 report(&self.room, "say something in the room", &told);
             }
-            Job::Topic { topic, topiclen } => {
+            Job::Topic { topic, by, topiclen } => {
                 let out = &self.out;
                 let now = || out.matrix.state(&self.room, "m.room.topic", "", None);
                 let is_set = |now: Option<Box<RawValue>>| {
@@ -202,8 +203,15 @@ impl Worker {
                     return;
                 }
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
-                let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
-                report(&self.room, "set the topic", &self.ask(set).await.map(drop));
+                let set = |by| {
+                    let content = &content;
+                    async move { out.matrix.send_state(&self.room, "m.room.topic", "", content, by).await.map(drop) }
+                };
+                report(&self.room, "set the topic", &self.in_the_name_of(by.as_deref(), set).await);
+            }
+            Job::Invite { user, by } => {
+                let invite = |by| self.out.matrix.invite(&self.room, &user, by);
+                report(&self.room, "invite whom somebody on IRC has", &self.in_the_name_of(Some(&by), invite).await);
             }
             Job::Ban(sanction) => self.ban(sanction).await,
             Job::Unban(sanction) => self.unban(sanction).await,
@@ -362,7 +370,7 @@ impl Worker {
         }
     }
 
-    /// Shows somebody out: in the name of who did so on IRC if that ghost is in the room and may, else in the bridge's.
+    /// Shows somebody out.
     async fn kick(
         &self,
         matrix: &dyn MatrixApi,
@@ -370,14 +378,22 @@ impl Worker {
         reason: &str,
         by: Option<&Ghost>,
     ) -> Result<(), MatrixError> {
-        let kick = |by| move || matrix.kick(&self.room, user, Some(reason), by);
+        self.in_the_name_of(by, |by| matrix.kick(&self.room, user, Some(reason), by)).await
+    }
+
+    /// Does something in the name of who did so on IRC if that ghost is in the room and may, else in the bridge's.
+    async fn in_the_name_of<'a, F, A>(&'a self, by: Option<&'a Ghost>, act: F) -> Result<(), MatrixError>
+    where
+        F: Fn(Option<&'a UserId>) -> A,
+        A: Future<Output = Result<(), MatrixError>>,
+    {
         if let Some(by) = by.filter(|by| self.queue.has_joined(&by.user)) {
-            match self.ask(kick(Some(&*by.user))).await {
+            match self.ask(|| act(Some(&by.user))).await {
                 Err(MatrixError::Forbidden { .. }) => {}
                 answer => return answer,
             }
         }
-        self.ask(kick(None)).await
+        self.ask(|| act(None)).await
     }
 
     /// Sends what somebody said. What the room can't have, the room is told of.

@@ -86,13 +86,17 @@ impl Session {
             return;
         }
         let words = self.text_of(line.last_param());
-        if let Some(reason) = join_reason(number, &words)
-            && self.refuse_join(&name, Failure::certain(reason).with_words(&*words), out)
-        {
-            if number == numeric::ERR_LINKCHANNEL {
-                self.channels.forwarded(&self.text_of(line.param(2)));
+        if let Some(reason) = join_reason(number, &words) {
+            let mut failure = Failure::certain(reason).with_words(&*words);
+            // `470 me #channel #other :words`
+            let other = (number == numeric::ERR_LINKCHANNEL).then(|| self.text_of(line.param(2)));
+            failure.detail.clone_from(&other);
+            if self.refuse_join(&name, failure, out) {
+                if let Some(other) = other {
+                    self.channels.forwarded(&other);
+                }
+                return;
             }
-            return;
         }
         if self.nick_refused(number, &name, now) {
             return;
