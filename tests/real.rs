@@ -37,6 +37,8 @@ mod failures;
 mod hostile;
 #[path = "real/identity.rs"]
 mod identity;
+#[path = "real/moderation.rs"]
+mod moderation;
 #[path = "real/operator.rs"]
 mod operator;
 #[path = "real/order.rs"]

@@ -57,11 +57,14 @@ impl Entities {
     }
 }
 
+/// Names an event of a list: its type and its key.
+type RuleKey = (String, String);
+
 /// All lists.
 #[derive(Debug, Default)]
 pub(super) struct Policies {
-    /// What each list says, by the type and the key of its events.
-    lists: HashMap<OwnedRoomId, HashMap<(String, String), (Kind, String)>>,
+    /// What each list says.
+    lists: HashMap<OwnedRoomId, HashMap<RuleKey, (Kind, String)>>,
     /// The same, to be looked up.
     users: Entities,
     servers: Entities,
@@ -104,13 +107,14 @@ impl Policies {
         #[derive(Deserialize)]
         struct State {
             r#type: String,
-            state_key: String,
+            #[serde(rename = "state_key")]
+            key: String,
             content: Box<RawValue>,
         }
         let events = events.iter().filter_map(|event| serde_json::from_str::<State>(event.get()).ok());
         let rules = events.filter_map(|event| {
             let rule = rule(&event.r#type, &event.content)?;
-            Some(((event.r#type, event.state_key), rule))
+            Some(((event.r#type, event.key), rule))
         });
         self.lists.insert(room, rules.collect());
         self.index();

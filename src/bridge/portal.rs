@@ -36,7 +36,7 @@ impl Core {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) if room.is_without_bot() => self.told(origin, &Failure::certain(Reason::BotOut)),
             RoomKind::Portal(room) if room.denies(&event.sender) => {
-                self.told(origin, &Failure::certain(Reason::Listed))
+                self.told(origin, &Failure::certain(Reason::Listed));
             }
             RoomKind::Portal(room) => {
                 let channels = room.channels.clone();

@@ -77,11 +77,8 @@ impl Core {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let known = self.directory.channels.get(&key).and_then(|channel| channel.roster.get(&network.fold(nick)));
-        let who = known.map(|person| person.source.clone()).unwrap_or_else(|| Source {
-            nick: nick.to_owned(),
-            user: None,
-            host: None,
-        });
+        let unknown = || Source { nick: nick.to_owned(), user: None, host: None };
+        let who = known.map_or_else(unknown, |person| person.source.clone());
         let (words, ours) = (kick_words(by, reason), self.link_of(&key.0, by).is_some());
         // What one of ours does here, somebody has done in a room.
         let Some(by) = network.ghost_of(by).filter(|_| !ours) else { return self.left(&key, &who, Some(&words)) };
@@ -162,17 +159,14 @@ impl Core {
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         let (mut of_all, mut of_ours) = (false, Vec::new());
         for change in changes {
-            match (change.kind, &change.arg) {
-                (ModeKind::Membership, Some(nick)) => {
-                    if let Some(person) = channel.roster.get_mut(&network.fold(nick)) {
-                        person.rank(change.letter, change.set);
-                        of_ours.extend(person.ours.clone());
-                    }
+            if let (ModeKind::Membership, Some(nick)) = (change.kind, &change.arg) {
+                if let Some(person) = channel.roster.get_mut(&network.fold(nick)) {
+                    person.rank(change.letter, change.set);
+                    of_ours.extend(person.ours.clone());
                 }
-                _ => {
-                    channel.modes.change(change);
-                    of_all = true;
-                }
+            } else {
+                channel.modes.change(change);
+                of_all = true;
             }
         }
         if of_all {

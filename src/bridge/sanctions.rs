@@ -288,7 +288,9 @@ fn spare_everybody(
     silenced: &mut BTreeMap<OwnedUserId, String>,
 ) {
     let mut hit: HashMap<String, usize> = HashMap::new();
-    barred.iter().for_each(|(_, mask)| *hit.entry(mask.clone()).or_default() += 1);
+    for (_, mask) in barred.iter() {
+        *hit.entry(mask.clone()).or_default() += 1;
+    }
     for (user, mask) in std::mem::take(barred) {
         let mode = format!("+b {mask}");
         if before.values().any(|known| *known == mode) || all > 1 && hit.get(&mask) == Some(&all) {

@@ -154,7 +154,8 @@ mod tests {
         ] {
             let changes: Vec<_> = changes.split_whitespace().map(change).collect();
             let packed = pack_modes(&changes, most);
-            let shown: Vec<_> = packed.iter().map(|l| [&[l.letters.clone()], &l.args[..]].concat().join(" ")).collect();
+            let show = |line: &ModeLine| format!("{} {}", line.letters, line.args.join(" ")).trim_end().to_owned();
+            let shown: Vec<_> = packed.iter().map(show).collect();
             assert_eq!(shown, lines);
         }
     }
