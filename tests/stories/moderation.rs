@@ -183,8 +183,8 @@ async fn r49_who_is_on_a_list_has_no_puppet(ircd: IrcdConfig) {
     bob.join(&stage.room).await;
     stage.ircd.expect_on_channel("bob[m]", TEA).await;
     let told = async |user: &MatrixUser| {
-        let lost = user.say(&stage.room, "let me in").await;
-        let told = super::world::expect_told(&stage.homeserver, &lost).await;
+        let said = user.say(&stage.room, "let me in").await;
+        let told = super::world::expect_told(&stage.homeserver, &said).await;
         assert!(told.body().contains("on a list of who may not use the bridge"), "{}", told.body());
     };
     old.join(&stage.room).await;
