@@ -38,7 +38,7 @@ pub(super) struct Channel {
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
     pub(super) modes: ChannelModes,
-    /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`.
+    /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`, or [`NOT_LET_IN`].
     pub(super) silenced: BTreeMap<OwnedUserId, String>,
     pub(super) topic: Topic,
     /// What keeps the bot out.
@@ -378,6 +378,12 @@ impl Directory {
     pub(super) fn channels_of(&self, network: &NetworkId, user: &UserId) -> HashSet<ChannelRef> {
         let rooms = self.rooms.values().filter(|room| room.members.contains_key(user));
         rooms.flat_map(|room| &room.channels).filter(|channel| channel.0 == *network).cloned().collect()
+    }
+
+    /// Who of the Matrix users is in any of a channel's rooms.
+    pub(super) fn channels_members(&self, channel: &ChannelRef) -> HashSet<OwnedUserId> {
+        let rooms = self.channels.get(channel).into_iter().flat_map(|channel| &channel.rooms);
+        rooms.filter_map(|room| self.rooms.get(room)).flat_map(|room| room.members.keys()).cloned().collect()
     }
 
     /// Folds all names of `network` anew after its case mapping became known or changed.

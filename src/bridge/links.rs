@@ -170,9 +170,15 @@ impl Core {
         let Some(user) = link.user() else {
             return self.bot_is_out(key, &format!("can't join {channel} on IRC: {failure}"), at);
         };
-        if let Some(puppet) = self.puppets.links.get_mut(link) {
+        let puppet = self.puppets.links.get_mut(link);
+        let again = puppet.is_some_and(|puppet| {
             puppet.wanted.remove(&key.1);
+            puppet.again.remove(&key.1)
+        });
+        if again && self.enter_channel(&key, user).await.is_ok() {
+            return;
         }
+        self.not_let_in(&key, user, failure);
         let text = format!("{user} can't join {channel} on IRC: {failure}. What they write here can't be seen there.");
         for lane in self.lanes_with(&key, user) {
             lane.push(Job::Notice { text: text.clone(), txn: format!("fbn{at}") });

@@ -3,7 +3,10 @@
 //! Owner of which puppets exist and where they ought to be. A puppet's identity (its user name, and the nick it
 //! had) comes from the database, so opening one takes a moment; what it is asked to do meanwhile waits here.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use ruma::{OwnedUserId, UserId};
 
@@ -38,6 +41,8 @@ pub(super) struct Puppet {
     stored_nick: Option<String>,
     /// Channels it was told to be in.
     pub(super) wanted: HashMap<Folded, String>,
+    /// Channels that may have opened while it was asking to come in: refused there, it asks once more.
+    pub(super) again: HashSet<Folded>,
     /// What waits for its identity; `None` once the link is open.
     waiting: Option<Vec<(CommandId, IrcAction)>>,
 }
@@ -125,6 +130,7 @@ impl Core {
             nicks: Vec::new(),
             stored_nick: None,
             wanted: HashMap::new(),
+            again: HashSet::new(),
             waiting: Some(Vec::new()),
         };
         self.puppets.links.insert(link.clone(), puppet);

@@ -153,11 +153,23 @@ impl Core {
     }
 
     /// Modes of a channel have changed: ranks of people, settings, lists.
-    pub(super) fn on_modes(&mut self, link: &LinkId, channel: &str, by: &Source, changes: Vec<ModeChange>, at: IrcKey) {
+    pub(super) async fn on_modes(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        by: &Source,
+        changes: Vec<ModeChange>,
+        at: IrcKey,
+    ) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         let (mut of_all, mut of_ours) = (false, Vec::new());
+        let opens = |change: &ModeChange| {
+            let letters = if change.set { "eI" } else { "bikrzS" };
+            change.kind != ModeKind::Membership && letters.contains(change.letter)
+        };
+        let opens = changes.iter().any(opens);
         for change in changes {
             if let (ModeKind::Membership, Some(nick)) = (change.kind, &change.arg) {
                 if let Some(person) = channel.roster.get_mut(&network.fold(nick)) {
@@ -170,7 +182,11 @@ impl Core {
             }
         }
         if of_all {
-            return self.judge(&key, None, Some(by), at);
+            self.judge(&key, None, Some(by), at);
+            if opens {
+                self.try_again(&key).await;
+            }
+            return;
         }
         for ours in of_ours {
             self.judge(&key, Some(&ours), Some(by), at);
@@ -185,12 +201,15 @@ impl Core {
         self.judge(&key, None, None, at);
     }
 
-    pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>, at: IrcKey) {
+    pub(super) async fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
         if let Some(channel) = self.directory.channels.get_mut(&key) {
             channel.modes.list_is(letter, masks);
         }
         self.judge(&key, None, None, at);
+        if letter == 'b' {
+            self.try_again(&key).await;
+        }
     }
 
     pub(super) fn on_accounts(

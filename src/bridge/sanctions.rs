@@ -19,10 +19,13 @@ use super::{
     people::Person,
 };
 use crate::{
-    model::{Folded, IrcAction, IrcKey, LinkId, ModeChange, ModeKind, Source},
+    model::{Failure, Folded, IrcAction, IrcKey, LinkId, ModeChange, ModeKind, Reason, Source},
     store::{Sanction, SanctionKind},
     translate::masks::{Act, Persona, effect, exactly, exempts, is_everybody, muting_mode},
 };
+
+/// Why somebody can't be heard who isn't let into the channel: until they come in.
+pub(super) const NOT_LET_IN: &str = "join refused";
 
 /// So many of those who are muted are called by name.
 const NAMED: usize = 5;
@@ -44,7 +47,8 @@ impl Core {
         let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
             return;
         };
-        if !channel.modes.is_known() {
+        // Whoever has come in was let in, whatever else there is to know.
+        if !channel.modes.is_known() && only.is_none() {
             return;
         }
         let before = &channel.silenced;
@@ -53,6 +57,11 @@ impl Core {
             let Some(link) = &person.ours else { continue };
             let Some(user) = link.user().filter(|_| only.is_none_or(|only| only == link)) else { continue };
             seen.insert(user);
+            let before = before.get(user).filter(|mode| *mode != NOT_LET_IN);
+            if !channel.modes.is_known() {
+                silenced.extend(before.map(|mode| (user.to_owned(), mode.clone())));
+                continue;
+            }
             match self.verdict(network, channel, person, link) {
                 Verdict::Clear => {}
                 Verdict::Muted(mode) => drop(silenced.insert(user.to_owned(), mode)),
@@ -62,27 +71,57 @@ impl Core {
         spare_everybody(&mut barred, seen.len(), before, &mut silenced);
         // Who isn't on IRC just now could be heard there no more than before, as long as the cause is there.
         for (user, mode) in before.iter().filter(|(user, _)| !seen.contains(&***user)) {
-            if only.is_some() || channel.modes.is_still(mode) {
+            if only.is_some() || mode == NOT_LET_IN || channel.modes.is_still(mode) {
                 silenced.insert(user.clone(), mode.clone());
             }
         }
-        let words =
-            if silenced == *before { Vec::new() } else { notices(channel, before, &silenced, only.is_none(), by) };
-        let changed = silenced != *before;
-        if let Some(channel) = self.directory.channels.get_mut(key) {
-            channel.silenced = silenced;
-        }
-        for (n, text) in words.into_iter().enumerate() {
-            for lane in self.lanes(key) {
-                lane.push(Job::Notice { text: text.clone(), txn: format!("fbs{at}.{n}") });
+        if silenced != *before {
+            let words = notices(channel, before, &silenced, only.is_none(), by);
+            for (n, text) in words.into_iter().enumerate() {
+                for lane in self.lanes(key) {
+                    lane.push(Job::Notice { text: text.clone(), txn: format!("fbs{at}.{n}") });
+                }
             }
-        }
-        if changed {
+            if let Some(channel) = self.directory.channels.get_mut(key) {
+                channel.silenced = silenced;
+            }
             self.show_muted(key);
+        }
+        if !self.directory.channels.get(key).is_some_and(|channel| channel.modes.is_known()) {
+            return;
         }
         self.lift_bans(key);
         for (user, mask) in barred {
             self.ban(key, &user, &mask, by);
+        }
+    }
+
+    /// A channel doesn't let a Matrix user in for a reason that is about them: they are muted until it does.
+    pub(super) fn not_let_in(&mut self, key: &ChannelRef, user: &UserId, failure: &Failure) {
+        use Reason::{BadKey, Banned, InviteOnly, NeedsAccount, NeedsTls};
+        let Some(channel) = self.directory.channels.get_mut(key) else { return };
+        if matches!(failure.reason, BadKey | Banned | InviteOnly | NeedsAccount | NeedsTls)
+            && channel.silenced.insert(user.to_owned(), NOT_LET_IN.to_owned()).is_none()
+        {
+            self.show_muted(key);
+        }
+    }
+
+    /// Who isn't let into a channel may be now: they try again.
+    pub(super) async fn try_again(&mut self, key: &ChannelRef) {
+        let Some(channel) = self.directory.channels.get(key) else { return };
+        let waiting = channel.silenced.iter().filter(|(_, mode)| *mode == NOT_LET_IN);
+        let waiting: Vec<OwnedUserId> = waiting.map(|(user, _)| user.clone()).collect();
+        let here = self.directory.channels_members(key);
+        for user in waiting.into_iter().filter(|user| here.contains(user)) {
+            let puppet = self.puppets.links.get_mut(&LinkId::puppet(key.0.clone(), user.clone()));
+            if let Some(puppet) = puppet.filter(|puppet| puppet.wanted.contains_key(&key.1)) {
+                puppet.again.insert(key.1.clone());
+                continue;
+            }
+            if let Err(failure) = self.enter_channel(key, &user).await {
+                tracing::warn!(%user, network = %key.0, %failure, "a puppet can't try again to come in");
+            }
         }
     }
 
@@ -319,6 +358,7 @@ fn notices(
         let is_new = !before.values().any(|known| known == mode);
         let many = users.len() > NAMED;
         words.push(match mode {
+            NOT_LET_IN => continue,
             _ if mode.len() == 2 && !(all && is_new) => continue,
             "+m" => format!(
                 "{name} is moderated on IRC now (+m{by}): only who has voice there is heard. Nobody else from Matrix can \
