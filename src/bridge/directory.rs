@@ -38,7 +38,7 @@ pub(super) struct Channel {
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
     pub(super) modes: ChannelModes,
-    /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`, or [`NOT_LET_IN`].
+    /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`, or [`super::sanctions::NOT_LET_IN`].
     pub(super) silenced: BTreeMap<OwnedUserId, String>,
     pub(super) topic: Topic,
     /// What keeps the bot out.

@@ -131,16 +131,16 @@ impl Core {
             return Verdict::Clear;
         }
         let isupport = &network.isupport;
-        let there =
-            self.directory.channels.iter().filter(|(key, there)| key.0 == network.id && there.present.contains(link));
-        let channels: Vec<&str> = there.map(|(_, there)| there.name.as_str()).collect();
+        let puppet = self.puppets.links.get(link);
+        let channels: Vec<&str> =
+            puppet.into_iter().flat_map(|puppet| puppet.wanted.values()).map(String::as_str).collect();
         let configured = link.user().and_then(|user| network.config.puppets.accounts.get(user));
         let persona = Persona {
             nick: &person.source.nick,
             user: person.source.user.as_deref(),
             host: person.source.host.as_deref(),
             account: person.account.as_deref().or_else(|| configured.map(|sasl| sasl.account.as_str())),
-            realname: self.puppets.links.get(link).map_or("", |puppet| &puppet.realname),
+            realname: puppet.map_or("", |puppet| &puppet.realname),
             channels: &channels,
         };
         let mut muted = None;
