@@ -53,16 +53,16 @@ macro_rules! variants {
     };
 }
 
-variants!(IrcAction: Join Part Observe Names Say Topic Kick Nick);
+variants!(IrcAction: Join Part Observe Names Say Topic Kick Modes Invite Nick);
 variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Modes Settings List Accounts Account Rehosted Recalls Invited OwnJoined OwnParted OwnKicked
     JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
 variants!(Fate: Delivered Failed);
 variants!(TextKind: Privmsg Notice Action);
-variants!(Reason: CannotSend NoSuchNick NotThere NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount
+variants!(Reason: CannotSend NoSuchNick NotThere ThereAlready ListFull NoSuchChannel Banned InviteOnly BadKey ChannelFull NeedsAccount NeedsTls
     TooManyChannels Forwarded Refused TooFast NotJoined LinkRefused LinkLost Unreachable TooOld QueueFull TooLong
-    PuppetLimit Unsupported Encrypted BadName Interrupted NotBridged BotOut);
+    Listed PuppetLimit Unsupported Encrypted BadName Interrupted NotBridged BotOut);
 
 fn link() -> LinkId {
     LinkId::puppet("libera".parse().unwrap(), "@alice:example.org".try_into().unwrap())
@@ -192,6 +192,10 @@ fn reasons() {
         (Reason::CannotSend, "cannot_send"),
         (Reason::NoSuchNick, "no_such_nick"),
         (Reason::NotThere, "not_there"),
+        (Reason::ThereAlready, "there_already"),
+        (Reason::ListFull, "list_full"),
+        (Reason::Listed, "listed"),
+        (Reason::NeedsTls, "needs_tls"),
         (Reason::NoSuchChannel, "no_such_channel"),
         (Reason::Banned, "banned"),
         (Reason::InviteOnly, "invite_only"),
@@ -228,7 +232,7 @@ fn states() {
         "casemapping": "rfc1459", "chantypes": "#&", "prefix": [["o", "@"], ["v", "+"]],
         "chanmodes": ["b", "k", "l", "imnpst"], "statusmsg": "", "nicklen": null, "userlen": null, "namelen": null,
         "channellen": 200, "topiclen": 390, "kicklen": 250, "linelen": 512, "modes": 3, "max_join_targets": null,
-        "whox": false, "network": null, "bot_mode": null, "utf8only": false,
+        "extban": null, "account_extban": null, "whox": false, "network": null, "bot_mode": null, "utf8only": false,
     });
     all(&[
         (LinkState::Waiting { until: 5, failure: None }, json!({"waiting": {"until": 5, "failure": null}})),
@@ -275,6 +279,14 @@ fn actions() {
         (
             IrcAction::Kick { channel: channel(), nick: "bob".into(), reason: None, expires: 9, journal },
             json!({"kick": {"channel": "#a", "nick": "bob", "reason": null, "expires": 9, "journal": journal_form}}),
+        ),
+        (
+            IrcAction::Modes { channel: channel(), changes: vec![op()], expires: 9, journal: None },
+            json!({"modes": {"channel": "#a", "changes": [op_form()], "expires": 9, "journal": null}}),
+        ),
+        (
+            IrcAction::Invite { channel: channel(), nick: "bob".into(), expires: 9, journal: None },
+            json!({"invite": {"channel": "#a", "nick": "bob", "expires": 9, "journal": null}}),
         ),
         (IrcAction::Nick { nick: "a".into() }, json!({"nick": {"nick": "a"}})),
     ]);

@@ -39,6 +39,8 @@ mod hostile;
 mod identity;
 #[path = "real/logins.rs"]
 mod logins;
+#[path = "real/moderation.rs"]
+mod moderation;
 #[path = "real/operator.rs"]
 mod operator;
 #[path = "real/order.rs"]

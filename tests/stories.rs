@@ -36,6 +36,8 @@ mod journal;
 mod lanes;
 #[path = "stories/membership.rs"]
 mod membership;
+#[path = "stories/moderation.rs"]
+mod moderation;
 #[path = "stories/operator.rs"]
 mod operator;
 #[path = "stories/portals.rs"]

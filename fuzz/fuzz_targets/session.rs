@@ -11,7 +11,7 @@ use footbridge::{
         session::{Input, Now, Output, Session},
         wire::Line,
     },
-    model::{ChannelKey, CommandId, IrcAction, LinkId, Role, TextKind},
+    model::{ChannelKey, CommandId, IrcAction, LinkId, ModeChange, ModeKind, Role, TextKind},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -25,6 +25,8 @@ enum Step<'a> {
     Say(&'a str, Kind, Vec<&'a str>),
     Topic(&'a str, &'a str),
     Kick(&'a str, &'a str, Option<&'a str>),
+    Modes(&'a str, Vec<(bool, char, Option<&'a str>)>),
+    Invite(&'a str, &'a str),
     Nick(&'a str),
     /// The server says that we are in this channel, so that what waits for it is said.
     Joined(&'a str),
@@ -244,6 +246,14 @@ fuzz_target!(|input: Story<'_>| {
                 expires,
                 journal,
             },
+            Step::Modes(channel, changes) => {
+                let change = |(set, letter, arg)| ModeChange { set, letter, kind: ModeKind::List, arg: owned(arg) };
+                let changes = changes.into_iter().map(change).collect();
+                IrcAction::Modes { channel: channel.to_owned(), changes, expires, journal }
+            }
+            Step::Invite(channel, nick) => {
+                IrcAction::Invite { channel: channel.to_owned(), nick: nick.to_owned(), expires, journal }
+            }
             Step::Nick(nick) => IrcAction::Nick { nick: nick.to_owned() },
         };
         play.input(Input::Action(CommandId(u64::try_from(number).expect("few")), action));

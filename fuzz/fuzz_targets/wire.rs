@@ -14,8 +14,14 @@ fn every_constructor<'a>(a: &'a str, b: &'a str, c: &'a str, mut check: impl FnM
     check("TOPIC", &[a, b], &|w| w.topic(a, b));
     check("TOPIC", &[a], &|w| w.ask_topic(a));
     check("NAMES", &[a], &|w| w.names(a));
+    check("MODE", &[a], &|w| w.ask_modes(a, None));
+    check("MODE", &[a, "+b"], &|w| w.ask_modes(a, Some('b')));
+    check("WHO", &[a, "%tcna,7"], &|w| w.who_accounts(a, 7));
     check("KICK", &[a, b, c], &|w| w.kick(a, b, Some(c)));
     check("KICK", &[a, b], &|w| w.kick(a, b, None));
+    check("MODE", &[a, "+b-o", b, c], &|w| w.modes(a, "+b-o", &[b, c]));
+    check("MODE", &[a, b], &|w| w.modes(a, b, &[]));
+    check("INVITE", &[a, b], &|w| w.invite(a, b));
     check("PART", &[a, b], &|w| w.part(a, Some(b)));
     check("PART", &[a], &|w| w.part(a, None));
     check("JOIN", &[a], &|w| w.join(&[(a, None)]));

@@ -14,8 +14,8 @@ pub(super) struct ChannelModes {
     set: BTreeMap<char, Option<String>>,
     /// Lists, by their letter: bans and the like.
     lists: BTreeMap<char, Vec<String>>,
-    /// Whether the server has told all settings.
-    told: bool,
+    /// Whether the server has told all settings, and the list of bans, which is asked for last.
+    told: (bool, bool),
 }
 
 /// Who may know of a channel, and who may come in.
@@ -52,13 +52,14 @@ impl ChannelModes {
 
     /// These are all settings.
     pub(super) fn are(&mut self, modes: Vec<ModeChange>) {
-        self.told = true;
+        self.told.0 = true;
         self.set.clear();
         modes.into_iter().filter(|mode| mode.kind != ModeKind::List).for_each(|mode| self.change(mode));
     }
 
     /// This is all of a list.
     pub(super) fn list_is(&mut self, letter: char, masks: Vec<String>) {
+        self.told.1 |= letter == 'b';
         self.lists.insert(letter, masks);
     }
 
@@ -66,7 +67,30 @@ impl ChannelModes {
     pub(super) fn access(&self) -> Option<Access> {
         let any = |letters: [char; 2]| letters.into_iter().any(|letter| self.has(letter));
         let closed = any(['i', 'k']);
-        self.told.then(|| Access { closed, hidden: closed || any(['s', 'p']) })
+        self.told.0.then(|| Access { closed, hidden: closed || any(['s', 'p']) })
+    }
+
+    /// Somebody else tells from now on, or after a while in which nobody did: all of it will be told anew.
+    pub(super) fn outdated(&mut self) {
+        self.told = (false, false);
+    }
+
+    /// Whether it is as the server says now.
+    pub(super) fn is_known(&self) -> bool {
+        self.told == (true, true)
+    }
+
+    /// Whether a setting (`+m`) or an entry of a list (`+b mask`) is there, or may be.
+    pub(super) fn is_still(&self, mode: &str) -> bool {
+        let mut words = mode.trim_start_matches('+').splitn(2, ' ');
+        let Some(letter) = words.next().and_then(|letters| letters.chars().next()) else { return false };
+        match words.next() {
+            None => self.has(letter),
+            Some(mask) => {
+                let list = self.lists.get(&letter);
+                list.is_none_or(|list| list.iter().any(|known| known.eq_ignore_ascii_case(mask)))
+            }
+        }
     }
 
     /// Whether a setting is on.
@@ -107,7 +131,11 @@ mod tests {
         }
         assert!(modes.has('m') && modes.has('k') && !modes.has('l') && !modes.has('o'));
         assert_eq!(modes.list('b'), ["*!*@B"]);
+        assert!(modes.is_still("+m") && modes.is_still("+b *!*@B") && modes.is_still("+q who knows"));
+        assert!(!modes.is_still("+l") && !modes.is_still("+b *!*@a") && !modes.is_still(""));
+        assert!(!modes.is_known(), "no settings so far");
         modes.are(vec![change(true, 'n', ModeKind::Never, None)]);
+        assert!(modes.is_known());
         assert!(modes.has('n') && !modes.has('m'));
         assert_eq!((modes.list('b').len(), modes.list('q').len()), (1, 0));
     }

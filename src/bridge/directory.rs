@@ -4,7 +4,7 @@
 //! have several rooms and a room several channels.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use super::{
     observer::Watch,
     outbox::Lane,
     people::{Identity, Person, Roster},
+    policies::Denied,
     privacy::Readers,
     reconciler::Accord,
     residents::{self, is_crowded},
@@ -51,6 +52,8 @@ pub(super) struct Channel {
     /// Whether it has too many people for all of them to be in its rooms.
     pub(super) crowded: bool,
     pub(super) modes: ChannelModes,
+    /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`, or [`super::sanctions::NOT_LET_IN`].
+    pub(super) silenced: BTreeMap<OwnedUserId, String>,
     pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
@@ -165,6 +168,8 @@ pub(super) struct Room {
     pub(super) followers: HashSet<OwnedUserId>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
+    /// Who has no part in the conversation.
+    pub(super) denied: Denied,
     /// Whether the list of members was here since the bot came in.
     known: bool,
     /// Whether the bot was shown out, and hasn't come back.
@@ -218,6 +223,17 @@ impl Room {
     /// Whether the bot was shown out of the room.
     pub(super) fn is_without_bot(&self) -> bool {
         self.bot_out
+    }
+
+    /// Whether a member counts for nothing, as the room denies them. In a strict room they read all the same, and so are
+    /// shown out, as they aren't seen on IRC.
+    pub(super) fn leaves_out(&self, user: &UserId) -> bool {
+        self.readers.is_none() && self.denies(user)
+    }
+
+    /// Whether the room denies a user's server, or is listed itself: they have no part in the conversation.
+    pub(super) fn denies(&self, user: &UserId) -> bool {
+        self.denied.includes(user)
     }
 
     /// Whether what the bot says in the room reaches `user`: both are in it, as far as we know.
@@ -360,6 +376,7 @@ impl Directory {
             asked: Millis::MIN,
             crowded: false,
             modes: ChannelModes::default(),
+            silenced: BTreeMap::new(),
             topic: Topic::default(),
             trouble: Trouble::default(),
         });
@@ -374,6 +391,7 @@ impl Directory {
             members: HashMap::new(),
             followers: HashSet::new(),
             heard_of: Some(HashSet::new()),
+            denied: Denied::default(),
             bot_out: false,
             follows_topic,
             readers: None,
@@ -578,9 +596,16 @@ impl Directory {
 
     /// The channels of `network` for which `user` is in a room.
     pub(super) fn channels_of(&self, network: &NetworkId, user: &UserId) -> HashSet<ChannelRef> {
-        let is_in = |room: &&Room| room.members.contains_key(user) || room.followers.contains(user);
+        let is_in =
+            |room: &&Room| (room.members.contains_key(user) || room.followers.contains(user)) && !room.denies(user);
         let rooms = self.rooms.values().filter(is_in);
         rooms.flat_map(|room| &room.channels).filter(|channel| channel.0 == *network).cloned().collect()
+    }
+
+    /// Who of the Matrix users is in any of a channel's rooms.
+    pub(super) fn channels_members(&self, channel: &ChannelRef) -> HashSet<OwnedUserId> {
+        let rooms = self.channels.get(channel).into_iter().flat_map(|channel| &channel.rooms);
+        rooms.filter_map(|room| self.rooms.get(room)).flat_map(|room| room.members.keys()).cloned().collect()
     }
 
     /// Folds all names of `network` anew after its case mapping became known or changed.
@@ -672,6 +697,7 @@ mod tests {
             members: HashMap::new(),
             followers: HashSet::new(),
             heard_of: None,
+            denied: Denied::default(),
             bot_out: false,
             follows_topic: false,
             readers: None,

@@ -23,6 +23,7 @@ use super::{
     network::{BotState, Network},
     ours::Ours,
     outbox::{Job, Outbox},
+    policies::Policies,
     puppets::Puppets,
     reconciler::Reconciler,
     unplaced::Unplaced,
@@ -38,7 +39,7 @@ use crate::{
         Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, Millis, NetworkId, Reason,
         TextTarget,
     },
-    store::{Journal, Portal, PuppetIdentity, Store, StoreError},
+    store::{Journal, Portal, PuppetIdentity, Sanction, Store, StoreError},
     telemetry::metric,
     translate::irc_to_matrix,
 };
@@ -55,8 +56,16 @@ pub(crate) enum Input {
     Interrupted(Vec<(MatrixKey, Box<RawValue>)>),
     /// The database knows who a puppet is.
     Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
-    /// The bot is in a room with portals, and these are its people, and those who may become so: whether they are asked in.
-    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)>, asking: Vec<(OwnedUserId, bool)> },
+    /// The bot is in a room with portals: its people, those who may become so (whether they are asked in), and which
+    /// servers it denies.
+    RoomReady {
+        room: OwnedRoomId,
+        members: Vec<(OwnedUserId, Option<String>)>,
+        asking: Vec<(OwnedUserId, bool)>,
+        acl: Option<Box<RawValue>>,
+    },
+    /// A list of who may not be on IRC was read; `all`: no other is to be waited for.
+    Policies { read: Option<(OwnedRoomId, Vec<Box<RawValue>>)>, all: bool },
     /// The homeserver has said who is in a room, or couldn't.
     RoomCompared { room: OwnedRoomId, people: Option<Vec<(OwnedUserId, Option<String>)>> },
     /// A strict room has waited for a while, since then; for a while once more?
@@ -118,6 +127,10 @@ pub(crate) struct Core {
     pub(super) delivery: Delivery,
     /// Puppets that the database remembers, as they were: who comes back after a restart.
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
+    /// What was done to people because of what happened on the other side, and how it ends.
+    pub(super) sanctions: Vec<Sanction>,
+    /// Who may not be on IRC.
+    pub(super) policies: Policies,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
     /// Rooms in which others go on and into which the bot isn't let, and these.
@@ -175,7 +188,10 @@ impl Core {
                 }
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
-            Input::RoomReady { room, members, asking } => self.on_room_ready(&room, members, asking).await,
+            Input::RoomReady { room, members, asking, acl } => {
+                self.on_room_ready(&room, members, asking, acl.as_deref()).await;
+            }
+            Input::Policies { read, all } => self.on_policies(read, all).await,
             Input::RoomCompared { room, people } => self.on_room_compared(&room, people).await,
             Input::RoomWaits { room, since, again } => self.on_room_waits(&room, since, again),
             Input::ReaderOverdue { room, user, since } => self.on_reader_overdue(&room, &user, since).await,
@@ -218,6 +234,9 @@ impl Core {
             tracing::warn!(?key, "the homeserver sent something that is no event; it is left out");
             return self.journal.settle_matrix(key).await;
         };
+        if self.on_policy(&event).await {
+            return self.journal.settle_matrix(key).await;
+        }
         if self.waits_for_room(key, &event, json) || self.waits_for_ghost(key, &event, json) {
             return;
         }
@@ -232,6 +251,10 @@ impl Core {
             ("m.room.topic", Some("")) => self.on_matrix_topic(&event, &origin).await,
             ("m.room.tombstone", Some("")) => {
                 self.on_tombstone(&event);
+                self.journal.settle_matrix(key).await;
+            }
+            ("m.room.server_acl", Some("")) => {
+                self.on_server_acl(&event).await;
                 self.journal.settle_matrix(key).await;
             }
             ("m.room.history_visibility", Some("")) => {
@@ -361,23 +384,26 @@ impl Core {
 
     async fn on_irc(&mut self, link: &LinkId, key: IrcKey, event: IrcEvent) {
         match event {
-            IrcEvent::Joined { channel, source, account } => self.on_joined(link, &channel, source, account),
+            IrcEvent::Joined { channel, source, account } => {
+                self.on_joined(link, &channel, source, account, key);
+            }
             IrcEvent::Parted { channel, source, reason } => self.on_parted(link, &channel, &source, reason.as_deref()),
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
             }
             IrcEvent::Quit { source, reason, split } => self.on_quit(link, &source, reason.as_deref(), split),
-            IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick),
+            IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick, key),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
-            IrcEvent::Modes { channel, source: _, changes } => self.on_modes(link, &channel, changes),
-            IrcEvent::Settings { channel, modes } => self.on_settings(link, &channel, modes),
-            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks),
-            IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts),
-            IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref()),
-            IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host),
-            // Text has its own way, who tells it is the intake's concern, and invitations to channels aren't followed.
-            IrcEvent::Text { .. } | IrcEvent::Recalls { .. } | IrcEvent::Invited { .. } => {}
+            IrcEvent::Modes { channel, source, changes } => self.on_modes(link, &channel, &source, changes, key),
+            IrcEvent::Settings { channel, modes } => self.on_settings(link, &channel, modes, key),
+            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks, key),
+            IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts, key),
+            IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref(), key),
+            IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host, key),
+            IrcEvent::Invited { source, channel } => self.on_invited(link, &source, &channel).await,
+            // Text has its own way, and who tells it is the intake's concern.
+            IrcEvent::Text { .. } | IrcEvent::Recalls { .. } => {}
             IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,
             IrcEvent::OwnParted { channel } => self.on_own_left(link, &channel).await,
             IrcEvent::OwnKicked { channel, source, reason } => {

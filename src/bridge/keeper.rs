@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     model::{Folded, Isupport, MatrixKey, Members, NetworkId},
-    store::{Journal, Portal, Query, Store, StoreError},
+    store::{Journal, Portal, Query, Sanction, Store, StoreError},
 };
 
 /// Facts that may wait: while the database is away nothing new is accepted, so there are few.
@@ -34,6 +34,8 @@ pub(super) enum Fact {
     NoControlRoom(OwnedRoomId),
     PuppetNick(NetworkId, OwnedUserId, String),
     Isupport(NetworkId, Arc<Isupport>),
+    Sanction(Sanction),
+    SanctionIsOver(Sanction),
 }
 
 /// As it is called in the log.
@@ -51,6 +53,12 @@ impl fmt::Display for Fact {
             Self::NoControlRoom(room) => write!(f, "that {room} is no control room any more"),
             Self::PuppetNick(network, user, nick) => write!(f, "that {user} is {nick} on {network}"),
             Self::Isupport(network, _) => write!(f, "what {network} says of itself"),
+            Self::Sanction(sanction) => {
+                write!(f, "what was done to {} in {} for {}", sanction.user, sanction.room, sanction.cause)
+            }
+            Self::SanctionIsOver(sanction) => {
+                write!(f, "that what was done to {} in {} for {} is over", sanction.user, sanction.room, sanction.cause)
+            }
         }
     }
 }
@@ -143,6 +151,8 @@ async fn write(store: &dyn Store, fact: &Fact) -> Result<(), StoreError> {
         Fact::NoControlRoom(room) => store.remove_control_room(room).await,
         Fact::PuppetNick(network, user, nick) => store.set_puppet_nick(network, user, nick).await,
         Fact::Isupport(network, isupport) => store.put_isupport(network, isupport).await,
+        Fact::Sanction(sanction) => store.put_sanction(sanction).await,
+        Fact::SanctionIsOver(sanction) => store.remove_sanction(sanction).await,
     }
 }
 

@@ -153,8 +153,9 @@ impl Core {
         if let Some(puppet) = self.puppets.links.get_mut(link) {
             puppet.wanted.remove(&key.1);
         }
+        let by = self.networks.get(&key.0).and_then(|network| network.ghost_of(source));
         for lane in self.lanes_with(&key, user) {
-            lane.push(Job::Remove { user: user.to_owned(), words: words.clone(), at });
+            lane.push(Job::Remove { user: user.to_owned(), by: by.clone(), words: words.clone(), at });
         }
     }
 
@@ -164,13 +165,43 @@ impl Core {
         let Some(user) = link.user() else {
             return self.bot_is_out(key, &format!("can't join {channel} on IRC: {failure}"), at);
         };
-        if let Some(puppet) = self.puppets.links.get_mut(link) {
+        let puppet = self.puppets.links.get_mut(link);
+        let again = puppet.is_some_and(|puppet| {
             puppet.wanted.remove(&key.1);
+            puppet.again.remove(&key.1)
+        });
+        if again && self.enter_channel(&key, user).is_ok() {
+            return;
         }
+        self.not_let_in(&key, user, failure);
         self.cannot_be_seen(&key, user, &failure.to_string());
         let text = format!("{user} can't join {channel} on IRC: {failure}. What they write here can't be seen there.");
         for lane in self.lanes_with(&key, user) {
             lane.push(Job::Notice { text: text.clone(), txn: format!("fbn{at}") });
+        }
+    }
+
+    /// Somebody on IRC invites one of our links to a channel: its user is invited to the channel's rooms, or can come in now.
+    /// Invitations to channels that aren't bridged aren't followed.
+    pub(super) async fn on_invited(&mut self, link: &LinkId, source: &Source, channel: &str) {
+        let Some(key) = self.channel_ref(link, channel) else { return };
+        let Some(state) = self.directory.channels.get(&key).filter(|state| !state.present.contains(link)) else {
+            return;
+        };
+        let Some(user) = link.user() else { return self.join_with_bot(&key).await };
+        let rooms = state.rooms.iter().filter_map(|room| self.directory.rooms.get(room));
+        let (with, without): (Vec<_>, Vec<_>) = rooms.partition(|room| room.members.contains_key(user));
+        let by = self.networks.get(&key.0).and_then(|network| network.ghost_of(source));
+        if let Some(by) = by.filter(|_| with.is_empty()) {
+            // Into a strict room comes who is seen: they knock, and IRC lets them in.
+            for room in without.into_iter().filter(|room| room.readers.is_none()) {
+                room.lane.push(Job::Invite { user: user.to_owned(), by: by.clone() });
+            }
+        }
+        if !with.is_empty()
+            && let Err(failure) = self.enter_channel(&key, user)
+        {
+            tracing::warn!(%user, network = %key.0, %failure, "a puppet can't follow an invitation");
         }
     }
 

@@ -307,7 +307,9 @@ impl Core {
         let strict = self.is_strict(&key, &portal.channel, portal.kind);
         let lane = |room: &RoomId| outbox.portal_lane(room, strict);
         self.directory.add_portal(portal.room.clone(), &key, portal.channel, portal.key, follows_topic, lane);
+        self.recall_mutes(&key);
         let Some(room) = self.directory.rooms.get_mut(&portal.room) else { return };
+        room.denied.all = self.policies.exclude_room(&portal.room);
         if let Some(members) = configured {
             room.configured = Some(members);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{OwnedUserId, RoomId, UserId};
+use serde_json::value::RawValue;
 
 use super::{
     delivery::Origin,
@@ -10,6 +11,8 @@ use super::{
     dispatch::Core,
     event::{Event, Member},
     ghosts::Ghost,
+    people::Person,
+    policies::Acl,
 };
 use crate::{
     model::{ChannelKey, Failure, Fate, IrcAction, LinkId, Reason},
@@ -21,10 +24,13 @@ impl Core {
     pub(super) async fn on_room_ready(
         &mut self,
         room: &RoomId,
-        members: Vec<(OwnedUserId, Option<String>)>,
+        mut members: Vec<(OwnedUserId, Option<String>)>,
         asking: Vec<(OwnedUserId, bool)>,
+        acl: Option<&RawValue>,
     ) {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
+        state.denied.servers = acl.and_then(Acl::read);
+        members.retain(|(user, _)| !state.leaves_out(user));
         let gone = state.entered(members);
         let channels = state.channels.clone();
         let here: Vec<OwnedUserId> = state.members.keys().cloned().collect();
@@ -73,6 +79,9 @@ impl Core {
     /// Brings a Matrix user's puppet into a channel.
     pub(super) fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
+        if channel.rooms.iter().filter_map(|room| self.directory.rooms.get(room)).all(|room| room.denies(user)) {
+            return Err(Failure::certain(Reason::Listed));
+        }
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
         self.want_channel(&link, &key.1, channel);
@@ -120,6 +129,7 @@ impl Core {
         let Some(room) = self.directory.rooms.get_mut(&event.room_id) else { return };
         let channels = room.channels.clone();
         match member.membership.as_str() {
+            "join" if room.leaves_out(target) => {}
             "join" => {
                 room.came(target, member.displayname.clone());
                 self.rank_of_member(&event.room_id, target);
@@ -167,7 +177,7 @@ impl Core {
             "invite" if *target == self.ours.bot => self.on_bot_invited(member, event, origin),
             "invite" => self.on_ghost_invited(target, event, origin).await,
             // A ban lifted or an invitation withdrawn shows nobody out.
-            "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin),
+            "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin).await,
             "leave" | "ban" if *target == self.ours.bot => self.on_bot_removed(member, event, origin),
             "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
             _ => self.journal.settle_matrix(origin.key).await,
@@ -178,51 +188,73 @@ impl Core {
     async fn on_ghost_removed(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         let room = match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) => room,
-            RoomKind::Query(_) => return self.on_ghost_unwanted(target, event, origin),
+            RoomKind::Query(_) => return self.on_ghost_unwanted(target, event, origin).await,
             RoomKind::Control(_) | RoomKind::Unknown => return self.journal.settle_matrix(origin.key).await,
         };
         room.lane.removed(target);
         let channels = room.channels.clone();
-        let (mut kicks, mut known) = (Vec::new(), false);
+        let (mut actions, mut known) = (Vec::new(), false);
         for key in &channels {
             let Some(network) = self.networks.get(&key.0) else { continue };
             let Some(folded) = network.nick_of(target) else { continue };
             known = true;
+            let expires = self.too_old_after(network, event);
+            if member.membership == "ban" {
+                actions.extend(self.ban_on_irc(key, &folded, target, event, origin).map(|ban| (key.clone(), ban)));
+            }
             let Some(channel) = self.directory.channels.get(key) else { continue };
             let Some(who) = channel.roster.get(&folded) else { continue };
             let reason = member.reason.as_deref().map(translate::one_line).filter(|reason| !reason.is_empty());
-            let action = IrcAction::Kick {
-                channel: channel.name.clone(),
-                nick: who.source.nick.clone(),
-                reason,
-                expires: self.too_old_after(network, event),
-                journal: Some(origin.key),
-            };
-            kicks.push((key, channel.name.clone(), action));
+            let (channel, nick) = (channel.name.clone(), who.source.nick.clone());
+            let by_bot = self.bot_acts_for(key, &origin.sender);
+            let reason = if by_bot { Some(in_the_name_of(&origin.sender, reason)) } else { reason };
+            let kick = IrcAction::Kick { channel, nick, reason, expires, journal: Some(origin.key) };
+            actions.push((key.clone(), kick));
         }
-        if kicks.is_empty() {
+        if actions.is_empty() {
             let reason = if known { Reason::NotThere } else { Reason::BadName };
             return self.told(origin, &Failure::certain(reason));
         }
-        let commands: Vec<_> = kicks.iter().map(|(key, channel, _)| (*key, &**channel)).collect();
-        let commands = self.commands_for(origin, &commands);
-        for ((key, _, action), command) in kicks.into_iter().zip(commands) {
-            match self.enter_channel(key, &origin.sender) {
-                Ok(()) => {
-                    let link = LinkId::puppet(key.0.clone(), origin.sender.clone());
-                    self.act(&link, command, action).await;
-                }
+        self.act_for(origin, actions).await;
+    }
+
+    /// Whether the bot does for a Matrix user what only operators of a channel may: where it is one, and their puppet isn't.
+    pub(super) fn bot_acts_for(&self, key: &ChannelRef, user: &UserId) -> bool {
+        let (Some(channel), Some(network)) = (self.directory.channels.get(key), self.networks.get(&key.0)) else {
+            return false;
+        };
+        let is_operator = |link: &LinkId| channel.roster.link(link).is_some_and(Person::is_operator);
+        !is_operator(&LinkId::puppet(key.0.clone(), user.to_owned())) && is_operator(&network.bot)
+    }
+
+    /// Carries out what a Matrix user wants of channels, by their puppet or by the bot. The servers have the last word.
+    pub(super) async fn act_for(&mut self, origin: &Origin, actions: Vec<(ChannelRef, IrcAction)>) {
+        // All at once, so that the event isn't decided with the first.
+        let name = |key: &ChannelRef| self.directory.channels.get(key).map_or_else(String::new, |it| it.name.clone());
+        let names: Vec<String> = actions.iter().map(|(key, _)| name(key)).collect();
+        let places: Vec<_> = actions.iter().zip(&names).map(|((key, _), name)| (key, &**name)).collect();
+        let commands = self.commands_for(origin, &places);
+        for ((key, action), command) in actions.into_iter().zip(commands) {
+            let bot = self.networks.get(&key.0).map(|network| network.bot.clone());
+            let link = match bot.filter(|_| self.bot_acts_for(&key, &origin.sender)) {
+                Some(bot) => Ok(bot),
+                None => self
+                    .enter_channel(&key, &origin.sender)
+                    .map(|()| LinkId::puppet(key.0.clone(), origin.sender.clone())),
+            };
+            match link {
+                Ok(link) => self.act(&link, command, action).await,
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
         }
     }
 
-    /// A ghost is not to come into a room: if that is a query's room and the ghost is whom it is about, it is over.
-    fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
-        if let RoomKind::Query(query) = self.directory.kind(&event.room_id)
-            && self.is_query_with(query, target)
-        {
-            self.end_query(&event.room_id);
+    /// A ghost is not to come into a room, or may again: if that is a query's room and the ghost is whom it is about, it is over.
+    async fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Query(query) if self.is_query_with(query, target) => self.end_query(&event.room_id),
+            RoomKind::Portal(_) => return self.unban_on_irc(target, event, origin).await,
+            _ => {}
         }
         self.keeper.settle(origin.key);
     }
@@ -273,7 +305,7 @@ impl Core {
     async fn on_ghost_invited(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
         let ghost = self.ghost_by_id(target);
         match (self.directory.kind(&event.room_id), ghost) {
-            (RoomKind::Portal(_), _) => {}
+            (RoomKind::Portal(_), Some(ghost)) => return self.invite_on_irc(&ghost, event, origin).await,
             (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
             (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
                 return self.return_to_query(&event.room_id, origin.key).await;
@@ -282,6 +314,28 @@ impl Core {
             (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin),
         }
         self.journal.settle_matrix(origin.key).await;
+    }
+
+    /// A ghost was invited to a room with channels: its user is invited to those that they aren't in.
+    async fn invite_on_irc(&mut self, ghost: &Arc<Ghost>, event: &Event<'_>, origin: &Origin) {
+        let RoomKind::Portal(room) = self.directory.kind(&event.room_id) else { return };
+        let mut actions = Vec::new();
+        for key in room.channels.iter().filter(|key| key.0 == ghost.network) {
+            let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
+                continue;
+            };
+            if channel.roster.get(&ghost.folded).is_some() {
+                room.lane.arrive(ghost.clone());
+                continue;
+            }
+            let (channel, nick) = (channel.name.clone(), ghost.nick.clone());
+            let expires = self.too_old_after(network, event);
+            actions.push((key.clone(), IrcAction::Invite { channel, nick, expires, journal: Some(origin.key) }));
+        }
+        if actions.is_empty() {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        self.act_for(origin, actions).await;
     }
 
     /// The ghost that `user` is, if it stands for a possible nick.
@@ -294,6 +348,14 @@ impl Core {
                 None => network.unseen_ghost(&nick),
             }
         })
+    }
+}
+
+/// What the bot says of what it does for a Matrix user.
+pub(super) fn in_the_name_of(user: &UserId, reason: Option<String>) -> String {
+    match reason {
+        Some(reason) => format!("by {user}: {reason}"),
+        None => format!("by {user}"),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `room_state` | what rooms say of their channels and nicks |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
+//! | `sanctions`, `policies` | whom IRC bans and silences, and who may not be there at all |
 //! | `delivery` | the fate of each Matrix event |
 //! | `echo`, `observer`, `witnesses` | whom we see, and with whose eyes |
 //! | `keeper` | what the next start has to know |
@@ -43,6 +44,7 @@ mod observer;
 mod ours;
 mod outbox;
 mod people;
+mod policies;
 mod portal;
 mod privacy;
 mod private;
@@ -52,6 +54,7 @@ mod reconciler;
 mod residents;
 mod room_state;
 mod rosters;
+mod sanctions;
 mod splits;
 mod start;
 mod unplaced;

@@ -163,6 +163,11 @@ impl Person {
         Self { source, ranks: String::new(), account: None, ours, ties: Ties { came: false, spoke: false } }
     }
 
+    /// Whether they have a rank that may show others out: any above voice, as PREFIX lists them.
+    pub(super) fn is_operator(&self) -> bool {
+        self.ranks.chars().any(|rank| rank != 'v')
+    }
+
     /// They are given a rank, or it is taken from them. Whether that changes anything.
     pub(super) fn rank(&mut self, letter: char, given: bool) -> bool {
         let had = self.ranks.contains(letter);

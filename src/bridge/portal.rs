@@ -40,6 +40,9 @@ impl Core {
                 let why = "the bridge's operator doesn't let you use this room";
                 self.told(origin, &Failure::certain(Reason::NotBridged).with_detail(why));
             }
+            RoomKind::Portal(room) if room.denies(&event.sender) => {
+                self.told(origin, &Failure::certain(Reason::Listed));
+            }
             RoomKind::Portal(room) => {
                 let channels = room.channels.clone();
                 self.say_in_channels(&channels, event, origin).await;
@@ -159,10 +162,14 @@ impl Core {
         if room.is_without_bot() {
             return self.told(origin, &Failure::certain(Reason::BotOut));
         }
+        if room.denies(&event.sender) {
+            return self.told(origin, &Failure::certain(Reason::Listed));
+        }
         let channels = room.channels.clone();
         let Some(topic) = matrix_to_irc::topic(event.content) else {
             return self.told(origin, &Failure::certain(Reason::Unsupported));
         };
+        let lane = room.lane.clone();
         let mut targets = Vec::with_capacity(channels.len());
         for key in &channels {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
@@ -170,6 +177,15 @@ impl Core {
             };
             if channel.topic.is(&topic) {
                 continue;
+            }
+            let topiclen = network.isupport.topiclen;
+            if topic.len() > topiclen {
+                let text = format!(
+                    "This topic is longer than {} on IRC takes ({topiclen} bytes): there it ends behind “{}”.",
+                    channel.name,
+                    matrix_to_irc::last_words(&topic, topiclen)
+                );
+                lane.push(Job::Notice { text, txn: format!("fbl{}", origin.event) });
             }
             match self.expires(network, event) {
                 Ok(expires) => {
@@ -211,7 +227,7 @@ impl Core {
             return;
         }
         let Some(network) = self.networks.get(&key.0) else { return };
-        let topiclen = network.isupport.topiclen;
+        let (topiclen, by) = (network.isupport.topiclen, source.and_then(|source| network.ghost_of(source)));
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
         if !channel.topic.told(&topic) {
             return;
@@ -220,7 +236,7 @@ impl Core {
         for room in &channel.rooms {
             let joined = self.directory.rooms.get(room).filter(|room| source.is_some() || room.follows_topic);
             if let Some(room) = joined {
-                room.lane.push(Job::Topic { topic: topic.clone(), topiclen });
+                room.lane.push(Job::Topic { topic: topic.clone(), by: by.clone(), topiclen });
             }
         }
     }

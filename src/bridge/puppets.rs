@@ -3,7 +3,10 @@
 //! Owner of which puppets exist and where they ought to be. A puppet's identity (its user name, and the nick it
 //! had) comes from the database, so opening one takes a moment; what it is asked to do meanwhile waits here.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use ruma::{OwnedUserId, UserId};
 
@@ -30,12 +33,16 @@ const GREETING: Duration = Duration::from_secs(30);
 pub(super) struct Puppet {
     /// Its user name, once known.
     pub(super) username: String,
+    /// Its real name, once it is open.
+    pub(super) realname: String,
     /// The nicks that it may be known by, the one it asks for first; none before it is open.
     nicks: Vec<String>,
     /// The nick it was last stored with.
     stored_nick: Option<String>,
     /// Channels it was told to be in.
     pub(super) wanted: HashMap<Folded, String>,
+    /// Channels that may have opened while it was asking to come in: refused there, it asks once more.
+    pub(super) again: HashSet<Folded>,
     /// Those of them that it is still to be told of, all at once.
     joining: Vec<ChannelKey>,
     /// What waits for its identity; `None` once the link is open.
@@ -53,7 +60,7 @@ pub(super) struct Puppets {
     leaving: HashMap<LinkId, String>,
     per_network: HashMap<NetworkId, u32>,
     nicks: HashMap<NetworkId, Nicks>,
-    /// Who waits for the limits of a network that is met for the first time.
+    /// Who waits for the limits of a network that is met for the first time, or for the lists of who may not come.
     ungreeted: Vec<(LinkId, PuppetIdentity, Option<String>)>,
 }
 
@@ -85,6 +92,13 @@ impl Puppets {
         self.leaving.remove(link);
     }
 
+    /// Gives a puppet up: what waited for it comes back.
+    pub(super) fn give_up(&mut self, link: &LinkId) -> Vec<CommandId> {
+        let waiting = self.links.get_mut(link).and_then(|puppet| puppet.waiting.take()).unwrap_or_default();
+        self.remove(link);
+        waiting.into_iter().map(|(command, _)| command).collect()
+    }
+
     pub(super) fn remove(&mut self, link: &LinkId) {
         if let Some(puppet) = self.links.remove(link) {
             if !puppet.username.is_empty() {
@@ -99,11 +113,14 @@ impl Core {
     /// The puppet of `user`, made if there is none.
     ///
     /// # Errors
-    /// [`Reason::PuppetLimit`] if there may be no more.
+    /// [`Reason::PuppetLimit`] if there may be no more; [`Reason::Listed`] if this user may have none.
     pub(super) fn puppet(&mut self, network: &NetworkId, user: &UserId) -> Result<LinkId, Failure> {
         let link = LinkId::puppet(network.clone(), user.to_owned());
         if self.puppets.links.contains_key(&link) {
             return Ok(link);
+        }
+        if self.policies.exclude(user) {
+            return Err(Failure::certain(Reason::Listed));
         }
         let limit = self.networks.get(network).map_or(0, |network| network.config.puppets.limit);
         let count = self.puppets.per_network.entry(network.clone()).or_default();
@@ -113,9 +130,11 @@ impl Core {
         *count += 1;
         let puppet = Puppet {
             username: String::new(),
+            realname: String::new(),
             nicks: Vec::new(),
             stored_nick: None,
             wanted: HashMap::new(),
+            again: HashSet::new(),
             joining: Vec::new(),
             waiting: Some(Vec::new()),
         };
@@ -153,9 +172,7 @@ impl Core {
             Ok(identity) => identity,
             Err(error) => {
                 tracing::error!(link.id = %link, %error, "could not open a puppet: the database has no identity for it");
-                let waiting = self.puppets.links.get_mut(&link).and_then(|puppet| puppet.waiting.take());
-                self.puppets.remove(&link);
-                for (command, _) in waiting.unwrap_or_default() {
+                for command in self.puppets.give_up(&link) {
                     let failure =
                         Failure::certain(Reason::Unreachable).with_detail("the bridge's database refuses its name");
                     self.on_fate(command, Fate::Failed(failure)).await;
@@ -163,7 +180,7 @@ impl Core {
                 return;
             }
         };
-        if self.networks.get(link.network()).is_some_and(|network| network.greeted) {
+        if self.networks.get(link.network()).is_some_and(|network| network.greeted) && self.policies.are_read() {
             return self.open_puppet(link, identity, name).await;
         }
         tracing::debug!(link.id = %link, "a puppet waits for what the server says of itself");
@@ -183,6 +200,13 @@ impl Core {
         if let Some(network) = self.networks.get_mut(network) {
             network.greeted = true;
         }
+        if self.policies.are_read() {
+            self.open_waiting(network).await;
+        }
+    }
+
+    /// Opens the puppets that have waited until they may come onto a network.
+    pub(super) async fn open_waiting(&mut self, network: &NetworkId) {
         let waiting: Vec<_> = self.puppets.ungreeted.extract_if(.., |(link, ..)| link.network() == network).collect();
         for (link, identity, name) in waiting {
             self.open_puppet(link, identity, name).await;
@@ -196,6 +220,7 @@ impl Core {
         let waiting = puppet.waiting.take().unwrap_or_default();
         puppet.username.clone_from(&identity.username);
         puppet.stored_nick.clone_from(&identity.nick);
+        puppet.realname = translate::realname(user, name.as_deref(), network.namelen());
         let mapping = network.isupport.casemapping;
         let kept = self.puppets.nicks.entry(link.network().clone()).or_default();
         puppet.nicks = nicks(network, user, name.as_deref());
@@ -212,7 +237,7 @@ impl Core {
             alternatives,
             nick_end: network.config.puppets.nick.end().to_owned(),
             username: identity.username,
-            realname: translate::realname(user, name.as_deref(), network.namelen()),
+            realname: puppet.realname.clone(),
             sasl: sasl
                 .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),

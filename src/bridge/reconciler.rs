@@ -114,6 +114,7 @@ impl Core {
         let Some(room) = self.directory.rooms.get_mut(id) else { return };
         room.accord.pending = false;
         let Some(people) = people else { return };
+        let people = people.into_iter().filter(|(user, _)| !room.leaves_out(user)).collect();
         let (come, gone) = room.compared(people);
         let channels = room.channels.clone();
         let mut strangers = gone;

@@ -1,12 +1,13 @@
 //! People on IRC: who is in a channel, as its observer sees it, and so which ghosts are in its rooms.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use ruma::{OwnedUserId, RoomId};
 
 use super::{
     directory::{ChannelRef, Room},
     dispatch::Core,
+    ghosts::Ghost,
     keeper::Fact,
     links::kick_words,
     outbox::{self, Job},
@@ -15,7 +16,7 @@ use super::{
     splits::Verdict,
 };
 use crate::{
-    model::{Folded, LinkId, Members, ModeChange, ModeKind, NetworkId, RosterMember, Source},
+    model::{Folded, IrcKey, LinkId, Members, ModeChange, ModeKind, NetworkId, RosterMember, Source},
     translate,
 };
 
@@ -36,7 +37,10 @@ impl Core {
         roster.remember(&channel.roster);
         roster.remember_lost(&mut channel.lost);
         channel.roster = roster;
-        channel.told = Some(now);
+        if channel.told.replace(now).is_none() {
+            // Settings and lists follow.
+            channel.modes.outdated();
+        }
         channel.measure(network.config.ghosts.join_below as usize);
         self.reside_all(&key);
         self.ranks_known(&key);
@@ -104,7 +108,14 @@ impl Core {
         }
     }
 
-    pub(super) fn on_joined(&mut self, link: &LinkId, channel: &str, source: Source, account: Option<String>) {
+    pub(super) fn on_joined(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        source: Source,
+        account: Option<String>,
+        at: IrcKey,
+    ) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let ours = self.link_of(&key.0, &source).cloned();
@@ -119,10 +130,11 @@ impl Core {
         channel.measure(limit);
         if let Some(link) = &sight {
             self.sight_changed(&key, Some(link));
+            self.judge(&key, Some(link), None, at);
         }
         let Some(ghost) = ghost else {
             // One of ours has taken the nick of somebody who was expected back.
-            return back.into_iter().for_each(|lost| self.leaves(&key, &folded, &lost.source, None));
+            return back.into_iter().for_each(|lost| self.leaves(&key, &folded, &lost.source, None, None));
         };
         for (room, members) in self.rooms_of(&key) {
             if belongs(members, ties, false) {
@@ -149,7 +161,7 @@ impl Core {
     pub(super) fn on_parted(&mut self, link: &LinkId, channel: &str, source: &Source, reason: Option<&str>) {
         if let Some(key) = self.observed(link, channel) {
             let reason = reason.map(translate::one_line).filter(|reason| !reason.is_empty());
-            self.left(&key, source, reason.as_deref());
+            self.left(&key, source, reason.as_deref(), None);
         }
     }
 
@@ -159,17 +171,20 @@ impl Core {
         let known = self.directory.channels.get(&key).and_then(|channel| channel.roster.get(&network.fold(nick)));
         let unknown = || Source { nick: nick.to_owned(), user: None, host: None };
         let who = known.map_or_else(unknown, |person| person.source.clone());
-        self.left(&key, &who, Some(&kick_words(by, reason)));
+        let (words, ours) = (kick_words(by, reason), self.link_of(&key.0, by).is_some());
+        // What one of ours does here, somebody has done in a room.
+        let by = network.ghost_of(by).filter(|_| !ours);
+        self.left(&key, &who, Some(&words), by.as_ref());
     }
 
     pub(super) fn on_quit(&mut self, link: &LinkId, source: &Source, reason: Option<&str>, split: bool) {
         let words = translate::one_line(reason.unwrap_or_default());
-        let verdict = self.verdict(link.network(), &source.nick, &words, split);
+        let verdict = self.quit_verdict(link.network(), &source.nick, &words, split);
         // Most servers say so themselves where the words are the user's own.
         let reason = if words.starts_with("Quit: ") { words.clone() } else { format!("Quit: {words}") };
         for key in self.observed_with(link, source) {
             match verdict {
-                Verdict::Left => self.left(&key, source, Some(&reason)),
+                Verdict::Left => self.left(&key, source, Some(&reason), None),
                 Verdict::Suspect => self.lost(&key, source, &reason, Some(words.clone())),
                 Verdict::Split | Verdict::Proof(_) => self.lost(&key, source, &reason, None),
             }
@@ -181,7 +196,7 @@ impl Core {
     }
 
     /// Whether somebody who quits has left or was lost in a split.
-    fn verdict(&mut self, network: &NetworkId, nick: &str, words: &str, split: bool) -> Verdict {
+    fn quit_verdict(&mut self, network: &NetworkId, nick: &str, words: &str, split: bool) -> Verdict {
         let now = self.clock.now();
         match self.networks.get_mut(network) {
             Some(network) if network.split_hold() > 0 => {
@@ -212,12 +227,12 @@ impl Core {
             gone.extend(lost.into_iter().map(|(nick, person, reason)| (key.clone(), nick, person, reason)));
         }
         for (key, nick, person, reason) in gone {
-            self.leaves(&key, &nick, &person.source, Some(&reason));
+            self.leaves(&key, &nick, &person.source, Some(&reason), None);
         }
     }
 
-    /// Somebody isn't in a channel any more.
-    fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<&str>) {
+    /// Somebody isn't in a channel any more, shown out `by` another or not.
+    fn left(&mut self, key: &ChannelRef, source: &Source, reason: Option<&str>, by: Option<&Arc<Ghost>>) {
         let Some(network) = self.networks.get(&key.0) else { return };
         let folded = network.fold(&source.nick);
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
@@ -227,19 +242,31 @@ impl Core {
         }
         match &person.ours {
             Some(link) => self.sight_changed(key, Some(link)),
-            None => self.leaves(key, &folded, source, reason),
+            None => self.leaves(key, &folded, source, reason, by),
         }
     }
 
     /// Somebody who isn't in a channel any more leaves its rooms.
-    fn leaves(&mut self, key: &ChannelRef, nick: &Folded, source: &Source, reason: Option<&str>) {
+    fn leaves(
+        &mut self,
+        key: &ChannelRef,
+        nick: &Folded,
+        source: &Source,
+        reason: Option<&str>,
+        by: Option<&Arc<Ghost>>,
+    ) {
         let Some(network) = self.networks.get(&key.0) else { return };
         let (ghost, limit) = (network.ghost_of(source), network.config.ghosts.join_below as usize);
         let shrunk = self.directory.channels.get_mut(key).is_some_and(|channel| channel.measure(limit));
         if let Some(ghost) = ghost {
             for (room, _) in self.rooms_of(key) {
-                if !self.is_elsewhere(room, key, nick) {
-                    room.lane.depart(ghost.user.clone(), reason.map(ToOwned::to_owned));
+                if self.is_elsewhere(room, key, nick) {
+                    continue;
+                }
+                let (user, reason) = (ghost.user.clone(), reason.map(ToOwned::to_owned));
+                match by {
+                    Some(by) => room.lane.expelled(user, by.clone(), reason.unwrap_or_default()),
+                    None => room.lane.depart(user, reason),
                 }
             }
         }
@@ -248,7 +275,7 @@ impl Core {
         }
     }
 
-    pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str) {
+    pub(super) fn on_renamed(&mut self, link: &LinkId, source: &Source, nick: &str, at: IrcKey) {
         let Some(network) = self.networks.get(link.network()) else { return };
         if let Some(ours) = self.link_of(&network.id, source).cloned() {
             // Its own link tells the same, but perhaps later than this one tells what is said under the new nick.
@@ -260,6 +287,7 @@ impl Core {
                 if let Some(channel) = self.directory.channels.get_mut(&key) {
                     channel.roster.rename(&old, nick, new.clone());
                 }
+                self.judge(&key, Some(&ours), None, at);
             }
             return;
         }
@@ -297,45 +325,74 @@ impl Core {
     }
 
     /// Modes of a channel have changed: ranks of people, settings, lists.
-    pub(super) fn on_modes(&mut self, link: &LinkId, channel: &str, changes: Vec<ModeChange>) {
+    pub(super) fn on_modes(&mut self, link: &LinkId, channel: &str, by: &Source, changes: Vec<ModeChange>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
-        let mut ranked = Vec::new();
+        let opens = |change: &ModeChange| {
+            let letters = if change.set { "eI" } else { "bikrzS" };
+            change.kind != ModeKind::Membership && letters.contains(change.letter)
+        };
+        let opens = changes.iter().any(opens);
+        let (mut ranked, mut of_all) = (Vec::new(), false);
         for change in changes {
-            match (change.kind, &change.arg) {
-                (ModeKind::Membership, Some(nick)) => {
-                    let nick = network.fold(nick);
-                    if channel.roster.get_mut(&nick).is_some_and(|person| person.rank(change.letter, change.set)) {
-                        ranked.push(nick);
-                    }
+            if let (ModeKind::Membership, Some(nick)) = (change.kind, &change.arg) {
+                let nick = network.fold(nick);
+                if channel.roster.get_mut(&nick).is_some_and(|person| person.rank(change.letter, change.set)) {
+                    ranked.push(nick);
                 }
-                _ => channel.modes.change(change),
+            } else {
+                channel.modes.change(change);
+                of_all = true;
             }
         }
         let Some(channel) = self.directory.channels.get(&key) else { return };
-        for person in ranked.iter().filter_map(|nick| channel.roster.get(nick)) {
+        let ranked: Vec<&Person> = ranked.iter().filter_map(|nick| channel.roster.get(nick)).collect();
+        for person in &ranked {
             self.rank_changed(&key, person);
         }
         self.access_changed(&key);
+        let of_ours: Vec<LinkId> = ranked.iter().filter_map(|person| person.ours.clone()).collect();
+        if of_all {
+            self.judge(&key, None, Some(by), at);
+            if opens {
+                self.try_again(&key);
+            }
+            return;
+        }
+        for ours in of_ours {
+            self.judge(&key, Some(&ours), Some(by), at);
+        }
     }
 
-    pub(super) fn on_settings(&mut self, link: &LinkId, channel: &str, modes: Vec<ModeChange>) {
+    pub(super) fn on_settings(&mut self, link: &LinkId, channel: &str, modes: Vec<ModeChange>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
         if let Some(channel) = self.directory.channels.get_mut(&key) {
             channel.modes.are(modes);
         }
         self.access_changed(&key);
+        self.judge(&key, None, None, at);
     }
 
-    pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>) {
+    pub(super) fn on_list(&mut self, link: &LinkId, channel: &str, letter: char, masks: Vec<String>, at: IrcKey) {
         let Some(key) = self.observed(link, channel) else { return };
-        if let Some(channel) = self.directory.channels.get_mut(&key) {
-            channel.modes.list_is(letter, masks);
+        let Some(channel) = self.directory.channels.get_mut(&key) else { return };
+        // It is told again with each roster, mostly without news.
+        let news = !channel.modes.is_known() || channel.modes.list(letter) != masks;
+        channel.modes.list_is(letter, masks);
+        self.judge(&key, None, None, at);
+        if letter == 'b' && news {
+            self.try_again(&key);
         }
     }
 
-    pub(super) fn on_accounts(&mut self, link: &LinkId, channel: &str, accounts: Vec<(String, Option<String>)>) {
+    pub(super) fn on_accounts(
+        &mut self,
+        link: &LinkId,
+        channel: &str,
+        accounts: Vec<(String, Option<String>)>,
+        at: IrcKey,
+    ) {
         let Some(key) = self.observed(link, channel) else { return };
         let Some(network) = self.networks.get(&key.0) else { return };
         let Some(channel) = self.directory.channels.get_mut(&key) else { return };
@@ -344,24 +401,25 @@ impl Core {
                 person.account = account;
             }
         }
+        self.judge(&key, None, None, at);
     }
 
     /// Somebody has logged in or out.
-    pub(super) fn on_account(&mut self, link: &LinkId, source: &Source, account: Option<&str>) {
-        self.with_person(link, source, source, |person| person.account = account.map(ToOwned::to_owned));
+    pub(super) fn on_account(&mut self, link: &LinkId, source: &Source, account: Option<&str>, at: IrcKey) {
+        self.with_person(link, source, source, at, |person| person.account = account.map(ToOwned::to_owned));
     }
 
     /// Somebody is seen under another user name and host.
-    pub(super) fn on_rehosted(&mut self, link: &LinkId, source: &Source, user: &str, host: &str) {
+    pub(super) fn on_rehosted(&mut self, link: &LinkId, source: &Source, user: &str, host: &str, at: IrcKey) {
         let now = Source { user: Some(user.to_owned()), host: Some(host.to_owned()), ..source.clone() };
-        self.with_person(link, source, &now, |person| {
+        self.with_person(link, source, &now, at, |person| {
             (person.source.user, person.source.host) = (now.user.clone(), now.host.clone());
         });
     }
 
     /// Changes what is known of somebody, in every channel that the link observes and in their queries. They are seen as
     /// `now`.
-    fn with_person(&mut self, link: &LinkId, source: &Source, now: &Source, change: impl Fn(&mut Person)) {
+    fn with_person(&mut self, link: &LinkId, source: &Source, now: &Source, at: IrcKey, change: impl Fn(&mut Person)) {
         let Some(network) = self.networks.get(link.network()) else { return };
         let (id, folded) = (network.id.clone(), network.fold(&source.nick));
         let account = |core: &Self| core.directory.seen(&id, &folded).find_map(|person| person.account.clone());
@@ -370,6 +428,9 @@ impl Core {
             let channel = self.directory.channels.get_mut(&key);
             if let Some(person) = channel.and_then(|channel| channel.roster.get_mut(&folded)) {
                 change(person);
+                if let Some(ours) = person.ours.clone() {
+                    self.judge(&key, Some(&ours), None, at);
+                }
             }
         }
         let now = Identity::new(now, account(self));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
@@ -27,6 +27,7 @@ use super::{
     network::{Network, bot_username_base},
     ours::Ours,
     outbox::{Destination, Outbox, OutboxParts},
+    policies::Policies,
     puppets::Puppets,
     reconciler::{Reconciler, tick},
     unplaced::Unplaced,
@@ -161,6 +162,8 @@ impl Bridge {
             echo: Echo::default(),
             delivery: Delivery::default(),
             remembered,
+            policies: Policies::new(!config.moderation.policy_rooms.is_empty()),
+            sanctions: store.sanctions().await?,
             opening: HashMap::new(),
             upgrading: HashMap::new(),
             unplaced: Some(Unplaced::default()),
@@ -186,6 +189,7 @@ impl Bridge {
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, (plumbed, known), stop.clone()));
+        tokio::spawn(follow_lists(outbox.clone(), input.clone(), config.moderation.policy_rooms, stop.clone()));
         tokio::spawn(tick(input.clone(), stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), clock, quiet.clone()));
@@ -365,6 +369,49 @@ async fn find_rooms(
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_mins(1)) => {}
+        }
+    }
+}
+
+/// Reads the lists of who may not be on IRC; those that can't be read are tried again every minute. As long as the
+/// homeserver doesn't answer, nobody comes onto IRC; a list that it refuses keeps nobody waiting.
+async fn follow_lists(
+    outbox: Arc<Outbox>,
+    input: mpsc::Sender<Input>,
+    mut lists: Vec<OwnedRoomOrAliasId>,
+    stop: CancellationToken,
+) {
+    let mut complained = false;
+    while !lists.is_empty() {
+        let mut missing = Vec::new();
+        for list in lists {
+            let read = async {
+                outbox.bot_exists().await?;
+                let room = outbox.persist(|| outbox.matrix.join(&list, None)).await?;
+                let events = outbox.persist(|| outbox.matrix.room_state(&room)).await?;
+                Ok::<_, MatrixError>((room, events))
+            };
+            match read.await {
+                Ok(read) => drop(input.send(Input::Policies { read: Some(read), all: false }).await),
+                Err(MatrixError::Stopped) => return,
+                Err(error) => {
+                    if !complained {
+                        tracing::error!(
+                            policy.room = %list, %error,
+                            "a policy room can't be read, and nobody is kept off IRC by it; invite the bot; trying again every minute"
+                        );
+                    }
+                    missing.push(list);
+                }
+            }
+        }
+        let _ = input.send(Input::Policies { read: None, all: true }).await;
+        (lists, complained) = (missing, true);
+        if !lists.is_empty() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_mins(1)) => {}
+            }
         }
     }
 }

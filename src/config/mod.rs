@@ -9,6 +9,7 @@
 mod appservice;
 mod database;
 mod homeserver;
+mod moderation;
 mod network;
 mod problem;
 mod reader;
@@ -25,6 +26,7 @@ use crate::model::NetworkId;
 pub use appservice::Appservice;
 pub use database::{Database, Engine};
 pub use homeserver::Homeserver;
+pub use moderation::Moderation;
 pub use network::{Bot, ClosedJoinRule, Ghosts, Limits, Network, Plumb, Portals, Puppets, Ranks, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
@@ -41,6 +43,8 @@ pub struct Config {
     pub appservice: Appservice,
     /// `[database]`
     pub database: Database,
+    /// `[moderation]`
+    pub moderation: Moderation,
     /// `[network.ID]`, at least one.
     pub networks: BTreeMap<NetworkId, Network>,
 }
@@ -75,6 +79,7 @@ impl Config {
         let homeserver = root.section("homeserver", Homeserver::read);
         let appservice = root.section("appservice", Appservice::read);
         let database = root.section("database", Database::read);
+        let moderation = root.section("moderation", Moderation::read);
         let networks = root.named("network", Network::read);
 
         if networks.is_empty() {
@@ -85,7 +90,13 @@ impl Config {
         if whole.len() < networks.len() {
             return None;
         }
-        Some(Self { homeserver: homeserver?, appservice: appservice?, database: database?, networks: whole })
+        Some(Self {
+            homeserver: homeserver?,
+            appservice: appservice?,
+            database: database?,
+            moderation: moderation?,
+            networks: whole,
+        })
     }
 
     /// The bridge bot's Matrix id.

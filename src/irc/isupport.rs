@@ -47,6 +47,12 @@ fn apply_token(to: &mut Isupport, name: &str, value: &str) {
         // No number means no limit; no line has room for more than this.
         "MODES" => to.modes = if value.is_empty() { 100 } else { number(value, 1, 100).unwrap_or(to.modes) },
         "TARGMAX" => to.max_join_targets = targmax_join(value),
+        "EXTBAN" => to.extban = extban(value),
+        // The first of several names.
+        "ACCOUNTEXTBAN" => {
+            let name: String = value.chars().take_while(char::is_ascii_alphabetic).take(32).collect();
+            to.account_extban = Some(name).filter(|name| !name.is_empty());
+        }
         "WHOX" => to.whox = true,
         "NETWORK" => to.network = Some(value.chars().take(64).collect()).filter(|name: &String| !name.is_empty()),
         "BOT" => to.bot_mode = value.chars().next().filter(char::is_ascii_alphabetic),
@@ -73,6 +79,8 @@ fn reset_token(to: &mut Isupport, name: &str) {
         "LINELEN" => to.linelen = default.linelen,
         "MODES" => to.modes = default.modes,
         "TARGMAX" => to.max_join_targets = None,
+        "EXTBAN" => to.extban = None,
+        "ACCOUNTEXTBAN" => to.account_extban = None,
         "WHOX" => to.whox = false,
         "NETWORK" => to.network = None,
         "BOT" => to.bot_mode = None,
@@ -104,6 +112,17 @@ fn prefix(value: &str) -> Option<Vec<(char, char)>> {
 fn chanmodes(value: &str) -> [String; 4] {
     let mut kinds = value.split(',').map(|modes| modes.chars().filter(char::is_ascii_alphabetic).take(64).collect());
     std::array::from_fn(|_| kinds.next().unwrap_or_default())
+}
+
+/// `$,ajrxz`, or without a prefix `,ACR`.
+fn extban(value: &str) -> Option<(Option<char>, String)> {
+    let (prefix, letters) = value.split_once(',')?;
+    let mut prefix = prefix.chars();
+    let letters = letters.chars().filter(char::is_ascii_alphabetic).take(64).collect();
+    match (prefix.next(), prefix.next()) {
+        (prefix, None) if prefix.is_none_or(|c| c.is_ascii_punctuation()) => Some((prefix, letters)),
+        _ => None,
+    }
 }
 
 /// JOIN's share of `TARGMAX=JOIN:,KICK:1,…`; an empty number means no limit.
@@ -187,6 +206,12 @@ mod tests {
         assert_eq!((libera.nicklen, libera.channellen, libera.modes), (Some(16), 50, 4));
         assert_eq!((libera.statusmsg.as_str(), libera.whox, libera.max_join_targets), ("@+", true, None));
         assert_eq!(libera.network.as_deref(), Some("Libera.Chat"));
+        assert_eq!(libera.extban, Some((Some('$'), "ajrxz".into())));
+        let inspircd = read("EXTBAN=,ACNOQRSTUcjmrz ACCOUNTEXTBAN=account,R");
+        assert_eq!(inspircd.extban, Some((None, "ACNOQRSTUcjmrz".into())));
+        assert_eq!(inspircd.account_extban.as_deref(), Some("account"));
+        assert_eq!(read("EXTBAN=~,ac EXTBAN=~~,ac").extban, None);
+        assert_eq!(read("EXTBAN=~,ac -EXTBAN ACCOUNTEXTBAN=a -ACCOUNTEXTBAN"), Isupport::default());
         let other =
             read("NETWORK=My\\x20Net BOT=B UTF8ONLY LINELEN=2048 TARGMAX=JOIN:10 PREFIX=(qaohv)~&@%+ USERLEN=10");
         assert_eq!(other.network.as_deref(), Some("My Net"));

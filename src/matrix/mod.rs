@@ -129,6 +129,9 @@ pub trait MatrixApi: Send + Sync {
         as_user: Option<&UserId>,
     ) -> Result<Option<(OwnedUserId, Box<RawValue>)>, MatrixError>;
 
+    /// All of a room's state.
+    async fn room_state(&self, room: &RoomId) -> Result<Vec<Box<RawValue>>, MatrixError>;
+
     /// Those whose power has no bounds and who are not named in the power levels: from room version 12 on, its creators.
     async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError>;
 

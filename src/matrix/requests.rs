@@ -24,7 +24,7 @@ use ruma::{
             room::{Visibility, aliases, create_room},
             state::{
                 get_state_event_for_key::{self, v3::StateEventFormat},
-                send_state_event,
+                get_state_events, send_state_event,
             },
         },
     },
@@ -189,6 +189,12 @@ impl MatrixApi for HomeserverClient {
         );
         let answer = found(self.call(request, as_user, || format!("read {event_type} of {room}")).await)?;
         Ok(answer.map(|answer| answer.event_or_content))
+    }
+
+    async fn room_state(&self, room: &RoomId) -> Result<Vec<Box<RawValue>>, MatrixError> {
+        let request = get_state_events::v3::Request::new(in_path(room));
+        let answer = self.call(request, None, || format!("read the state of {room}")).await?;
+        Ok(answer.room_state.into_iter().map(|event| event.json().to_owned()).collect())
     }
 
     async fn state_by(

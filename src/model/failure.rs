@@ -83,6 +83,10 @@ pub enum Reason {
     NoSuchNick,
     /// Nobody of that nick is in the channel (441).
     NotThere,
+    /// Who was invited to the channel is in it already (443).
+    ThereAlready,
+    /// The channel's list of bans has no room for another (478).
+    ListFull,
     /// The channel does not exist or may not be joined (403).
     NoSuchChannel,
     /// Banned from the channel (474).
@@ -95,6 +99,8 @@ pub enum Reason {
     ChannelFull,
     /// The channel or person takes only registered users (477, 486, 489).
     NeedsAccount,
+    /// The channel takes only encrypted connections (480, 489).
+    NeedsTls,
     /// The user is in as many channels as the network allows (405).
     TooManyChannels,
     /// The server sends newcomers of this channel to another one (470), which isn't the one that was asked for.
@@ -117,6 +123,8 @@ pub enum Reason {
     QueueFull,
     /// More lines than one message may have.
     TooLong,
+    /// The user, their homeserver or the room is on a list of who may not use the bridge.
+    Listed,
     /// The network's share of puppets is used up.
     PuppetLimit,
     /// A kind of message that isn't bridged.
@@ -171,12 +179,15 @@ impl Reason {
             }
             Self::NoSuchNick => "nobody of that name is on IRC now",
             Self::NotThere => "nobody of that name is in the channel on IRC",
+            Self::ThereAlready => "they are in the channel on IRC already",
+            Self::ListFull => "the channel's list has no room for more",
             Self::NoSuchChannel => "there is no such channel",
             Self::Banned => "you are banned from the channel",
             Self::InviteOnly => "the channel is invite-only",
             Self::BadKey => "the channel has a key (password) that the bridge doesn't know",
             Self::ChannelFull => "the channel is full",
             Self::NeedsAccount => "it takes only users who are logged in to an IRC account",
+            Self::NeedsTls => "the channel takes only users whose connection is encrypted all the way",
             Self::TooManyChannels => "you are in as many channels as the network allows",
             Self::Forwarded => "the network sends newcomers of this channel to another one",
             Self::Refused => "the IRC server refused it",
@@ -188,6 +199,7 @@ impl Reason {
             Self::TooOld => "it waited too long for the connection to IRC",
             Self::QueueFull => "too many of your messages are waiting already",
             Self::TooLong => "it has more lines than IRC would bear",
+            Self::Listed => "you, your homeserver or this room are on a list of who may not use the bridge",
             Self::PuppetLimit => "the bridge has as many users on this network as it may have",
             Self::Unsupported => "it is of a kind that can't be sent to IRC",
             Self::Encrypted => "encrypted messages can't be sent to IRC",

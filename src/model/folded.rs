@@ -71,6 +71,12 @@ impl CaseMapping {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.fold_byte(*a) == self.fold_byte(*b))
     }
 
+    /// Whether `text` fits `pattern`, in which `*` is anything and `?` any one byte, as servers compare masks.
+    #[must_use]
+    pub fn glob(self, pattern: &str, text: &str) -> bool {
+        glob(pattern, text, |a, b| self.fold_byte(a) == self.fold_byte(b))
+    }
+
     fn fold_char(self, c: char) -> char {
         u8::try_from(c).ok().filter(u8::is_ascii).map_or(c, |b| char::from(self.fold_byte(b)))
     }
@@ -87,9 +93,53 @@ impl CaseMapping {
     }
 }
 
+/// Whether `text` fits `pattern`, in which `*` is anything and `?` any one byte; others are compared by `same`.
+#[must_use]
+pub fn glob(pattern: &str, text: &str, same: impl Fn(u8, u8) -> bool) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    // Behind the last `*`, and how much of the text it has taken so far.
+    let mut star = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, t));
+                p += 1;
+            }
+            Some(c) if *c == b'?' || same(*c, text[t]) => (p, t) = (p + 1, t + 1),
+            _ => match &mut star {
+                Some((behind, taken)) => {
+                    *taken += 1;
+                    (p, t) = (*behind, *taken);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_fit_as_servers_say() {
+        for (pattern, text, fits) in [
+            ("", "", true),
+            ("*", "", true),
+            ("?", "", false),
+            ("**a*", "xyzA", true),
+            ("a*b*c", "a-b-b-C", true),
+            ("a*b*c", "a-c-b", false),
+            ("*[M]", "alice{m}", true),
+            ("?lice*", "alice", true),
+            ("alice", "alice2", false),
+        ] {
+            assert_eq!(CaseMapping::Rfc1459.glob(pattern, text), fits, "{pattern} {text}");
+        }
+        assert!(!glob("A*", "a", |a, b| a == b));
+    }
 
     #[test]
     fn r105_names_are_the_same_exactly_when_the_network_says_so() {

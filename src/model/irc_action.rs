@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MatrixKey, Millis, TextKind};
+use super::{MatrixKey, Millis, ModeChange, TextKind};
 
 /// A channel to be in, and its key if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,28 @@ pub enum IrcAction {
         nick: String,
         /// Why.
         reason: Option<String>,
+        /// As in `Say`.
+        expires: Millis,
+        /// As in `Say`.
+        journal: Option<MatrixKey>,
+    },
+    /// Change modes of a channel: as many lines as the server's MODES asks for. Answered by a fate.
+    Modes {
+        /// The channel.
+        channel: String,
+        /// What to change, in order.
+        changes: Vec<ModeChange>,
+        /// As in `Say`.
+        expires: Millis,
+        /// As in `Say`.
+        journal: Option<MatrixKey>,
+    },
+    /// Invite somebody to a channel. Answered by a fate.
+    Invite {
+        /// The channel.
+        channel: String,
+        /// Whom.
+        nick: String,
         /// As in `Say`.
         expires: Millis,
         /// As in `Say`.

@@ -37,6 +37,12 @@ pub struct Isupport {
     pub modes: usize,
     /// Most channels in one JOIN line; `None` if the server did not say.
     pub max_join_targets: Option<usize>,
+    /// What stands before an extended ban, if anything, and the letters that there are (EXTBAN); `None` if there are none.
+    #[serde(default)]
+    pub extban: Option<(Option<char>, String)>,
+    /// How a ban by account is called (ACCOUNTEXTBAN).
+    #[serde(default)]
+    pub account_extban: Option<String>,
     /// Whether WHOX is offered.
     pub whox: bool,
     /// The network's own name.
@@ -64,6 +70,8 @@ impl Default for Isupport {
             linelen: 512,
             modes: 3,
             max_join_targets: None,
+            extban: None,
+            account_extban: None,
             whox: false,
             network: None,
             bot_mode: None,

@@ -15,7 +15,7 @@ mod modes;
 
 pub use clock::{Clock, Millis, SystemClock};
 pub use failure::{Arrived, Failure, Fate, Reason, Subject};
-pub use folded::{CaseMapping, Folded};
+pub use folded::{CaseMapping, Folded, glob};
 pub use ids::{CommandId, Epoch, InvalidNetworkId, IrcKey, LinkId, LinkOwner, MatrixKey, NetworkId};
 pub use irc_action::{ChannelKey, IrcAction, RECALL, Role};
 pub use irc_event::{IrcEvent, LinkState, RosterMember, Source, TextKind, TextTarget};

@@ -71,3 +71,33 @@ pub struct Ghost {
     /// The display name that was set on the homeserver, if any was.
     pub display_name: Option<String>,
 }
+
+/// What was done to somebody because of what happened on the other side; undone when that is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sanction {
+    /// What was done.
+    pub kind: SanctionKind,
+    /// In which room it was done, or made.
+    pub room: OwnedRoomId,
+    /// To whom: a Matrix user, or a ghost.
+    pub user: OwnedUserId,
+    /// The channel's network.
+    pub network: NetworkId,
+    /// The channel, as it is shown.
+    pub channel: String,
+    /// Why: the entry of the channel's list, or the mode. Of an [`SanctionKind::IrcBan`], the entry that we made.
+    pub cause: String,
+    /// What is needed to undo it, and nothing else: the ban's reason, or the power level before and after.
+    pub detail: String,
+}
+
+/// The kinds of [`Sanction`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SanctionKind {
+    /// A Matrix user was banned from the room.
+    Ban,
+    /// A Matrix user's power level was lowered.
+    Mute,
+    /// Somebody on IRC was banned from the channel.
+    IrcBan,
+}

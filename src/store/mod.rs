@@ -18,7 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
-pub use directory::{Ghost, Portal, PortalKind, PuppetIdentity, Query};
+pub use directory::{Ghost, Portal, PortalKind, PuppetIdentity, Query, Sanction, SanctionKind};
 pub use error::StoreError;
 pub use journal::{
     AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits, NewIrcLine,
@@ -124,6 +124,15 @@ pub trait Store: JournalStore {
 
     /// Forgets that a room is a control room.
     async fn remove_control_room(&self, room: &RoomId) -> Result<(), StoreError>;
+
+    /// All sanctions, in no particular order.
+    async fn sanctions(&self) -> Result<Vec<Sanction>, StoreError>;
+
+    /// Remembers a sanction, in place of one that differs in nothing but its detail.
+    async fn put_sanction(&self, sanction: &Sanction) -> Result<(), StoreError>;
+
+    /// Forgets a sanction, whatever its detail.
+    async fn remove_sanction(&self, sanction: &Sanction) -> Result<(), StoreError>;
 
     /// What `network` said of itself when it was last connected; `None` too if that was written by a version that wrote
     /// it differently, since the network will say it again.

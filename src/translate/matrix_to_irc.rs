@@ -87,6 +87,14 @@ pub fn history_notice(before: Option<&str>, now: &str, who: &str) -> Option<Stri
     Some(one_line(&format!("From now on {what} (set by {who}).")))
 }
 
+/// The words with which a text ends that is cut to so many bytes.
+#[must_use]
+pub fn last_words(text: &str, bytes: usize) -> &str {
+    const SHOWN: usize = 30;
+    let cut = &text[..text.floor_char_boundary(bytes)];
+    &cut[cut.ceil_char_boundary(cut.len().saturating_sub(SHOWN))..]
+}
+
 /// A reason that somebody gives for a kick or the like, on one line.
 #[must_use]
 pub fn reason(text: &str) -> String {

@@ -31,6 +31,41 @@ pub fn parse_modes<'a>(isupport: &Isupport, modes: &str, args: impl IntoIterator
     changes
 }
 
+/// What one MODE line says: its letters with their signs, and their arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModeLine {
+    /// `+bb-o`
+    pub letters: String,
+    /// In the order of the letters that take one.
+    pub args: Vec<String>,
+}
+
+/// How many bytes of arguments a MODE line has room for, whatever else has to be in it when others see it.
+const ROOM: usize = 250;
+
+/// Packs changes into as few lines as the server allows: at most `most` changes in each.
+#[must_use]
+pub fn pack_modes(changes: &[ModeChange], most: usize) -> Vec<ModeLine> {
+    let mut lines: Vec<ModeLine> = Vec::new();
+    let (mut count, mut room, mut sign) = (0, 0, None);
+    for change in changes {
+        let len = change.arg.as_ref().map_or(0, |arg| arg.len() + 1);
+        if lines.is_empty() || count >= most.max(1) || len > room {
+            lines.push(ModeLine { letters: String::new(), args: Vec::new() });
+            (count, room, sign) = (0, ROOM, None);
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if sign != Some(change.set) {
+            line.letters.push(if change.set { '+' } else { '-' });
+            sign = Some(change.set);
+        }
+        line.letters.push(change.letter);
+        line.args.extend(change.arg.clone());
+        (count, room) = (count + 1, room.saturating_sub(len));
+    }
+    lines
+}
+
 fn kind(isupport: &Isupport, letter: char) -> ModeKind {
     if isupport.prefix.iter().any(|&(mode, _)| mode == letter) {
         return ModeKind::Membership;
@@ -98,6 +133,31 @@ mod tests {
         let of = |isupport: &Isupport| parse_modes(isupport, "+q", ["x"])[0].kind;
         assert_eq!((of(&libera()), of(&unreal)), (ModeKind::List, ModeKind::Membership));
         assert_eq!(shown(&unreal, "+qaohv a b c d e"), ["+q=a", "+a=b", "+o=c", "+h=d", "+v=e"]);
+    }
+
+    #[test]
+    fn modes_are_packed_as_the_server_allows() {
+        let change = |word: &str| {
+            let (mode, arg) = word.split_once('=').map_or((word, None), |(mode, arg)| (mode, Some(arg.to_owned())));
+            let letter = mode.chars().nth(1).unwrap();
+            ModeChange { set: mode.starts_with('+'), letter, kind: ModeKind::List, arg }
+        };
+        let long = format!("+b={}", "x".repeat(240));
+        for (changes, most, lines) in [
+            ("", 3, vec![]),
+            ("+b=a", 3, vec!["+b a"]),
+            ("+b=a +b=b -o=c +m", 3, vec!["+bb-o a b c", "+m"]),
+            ("+b=a -b=b", 0, vec!["+b a", "-b b"]),
+            ("-o=a -o=b -o=c", 100, vec!["-ooo a b c"]),
+            (&format!("{long} +b=a"), 100, vec![&format!("+bb {} a", "x".repeat(240))]),
+            (&format!("{long} +b=0123456789"), 100, vec![&format!("+b {}", "x".repeat(240)), "+b 0123456789"]),
+        ] {
+            let changes: Vec<_> = changes.split_whitespace().map(change).collect();
+            let packed = pack_modes(&changes, most);
+            let show = |line: &ModeLine| format!("{} {}", line.letters, line.args.join(" ")).trim_end().to_owned();
+            let shown: Vec<_> = packed.iter().map(show).collect();
+            assert_eq!(shown, lines);
+        }
     }
 
     proptest! {

@@ -18,7 +18,7 @@ const GIVEN: &str = "footbridge.given";
 const BEFORE: &str = "footbridge.before";
 
 /// The content of `m.room.power_levels`, and what is made of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PowerLevels(Map<String, Value>);
 
 impl PowerLevels {
@@ -68,6 +68,14 @@ impl PowerLevels {
     pub fn needed(&self, event_type: &str) -> i64 {
         let own = self.0.get("events").and_then(|events| events.get(event_type)).and_then(level);
         own.or_else(|| self.0.get("state_default").and_then(level)).unwrap_or(50)
+    }
+
+    /// The power needed to say something.
+    #[must_use]
+    pub fn needed_to_speak(&self) -> i64 {
+        let default = self.0.get("events_default").and_then(level).unwrap_or(0);
+        let message = self.0.get("events").and_then(|events| events.get("m.room.message")).and_then(level);
+        message.map_or(default, |message| message.min(default))
     }
 
     /// The power needed to ask somebody in.
@@ -133,8 +141,19 @@ impl PowerLevels {
         self.put(BEFORE, user, None);
     }
 
+    /// Lets somebody have this by themselves. What they were given they keep.
+    pub fn set_own(&mut self, user: &UserId, own: Option<i64>) {
+        let given = self.named(user).filter(|_| self.was_given(user));
+        self.put(GIVEN, user, None);
+        self.name(user, own);
+        if let Some(given) = given {
+            self.give(user, given);
+        }
+    }
+
     /// What somebody has by themselves, if they are named.
-    fn own(&self, user: &UserId) -> Option<i64> {
+    #[must_use]
+    pub fn own(&self, user: &UserId) -> Option<i64> {
         let (now, given) = (self.named(user), self.entry(GIVEN, user));
         if given.is_some() && given == now { self.entry(BEFORE, user) } else { now }
     }

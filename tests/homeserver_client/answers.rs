@@ -81,6 +81,8 @@ async fn a_page_is_no_agreement_to_anything() {
         Box::pin(it.send(room(), "t", "1", &content, None, None).map_ok(drop)),
         Box::pin(it.send_state(room(), "t", "", &content, None).map_ok(drop)),
         Box::pin(it.state(room(), "t", "", None).map_ok(drop)),
+        Box::pin(it.room_state(room()).map_ok(drop)),
+        Box::pin(it.creators(room(), None).map_ok(drop)),
         Box::pin(it.members(room(), None).map_ok(drop)),
         Box::pin(it.create_room(CreateRoom::default()).map_ok(drop)),
         it.put_alias(alias, room()),

@@ -264,6 +264,12 @@ async fn state_is_set_and_read_as_it_is() {
     assert!(fake.client.state(room(), "m.room.topic", "", None).await.unwrap().is_none());
     fake.answer(refuse(403, &json!({ "errcode": "M_FORBIDDEN", "error": "not in room" })));
     fake.client.state(room(), "m.room.topic", "", None).await.unwrap_err();
+
+    let _ = fake.seen();
+    fake.answer(ok(&json!([{ "type": "m.x", "state_key": "", "content": {} }, 7])));
+    let state = fake.client.room_state(room()).await.unwrap();
+    assert_eq!((state.len(), state[1].get()), (2, "7"));
+    fake.saw("GET /_matrix/client/v3/rooms/!r:x/state", &Value::Null);
 }
 
 #[tokio::test]

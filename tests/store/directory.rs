@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use footbridge::{
     model::{CaseMapping, Folded, Isupport, Members, NetworkId},
-    store::{Ghost, Portal, PortalKind, PuppetIdentity, Query},
+    store::{Ghost, Portal, PortalKind, PuppetIdentity, Query, Sanction, SanctionKind},
 };
 use ruma::{OwnedUserId, UserId, room_id, user_id};
 use tokio::task::JoinSet;
@@ -23,6 +23,7 @@ contract!(
     r41_thousands_of_like_names_are_told_apart_without_trying_them_all,
     ghosts_are_remembered,
     control_rooms_are_one_per_user,
+    sanctions_are_remembered_until_they_are_lifted,
     what_networks_say_is_remembered,
     texts_with_nul_are_stored_without_it,
 );
@@ -47,6 +48,38 @@ async fn boots_grow_whatever_the_clock_says(database: Database) {
     let store = database.reopen(store).await;
     assert_eq!(store.next_boot(i64::MIN).await, Ok(1_700_000_003), "after a restart");
     assert_eq!(store.next_boot(1_800_000_000_000).await, Ok(1_800_000_000));
+}
+
+async fn sanctions_are_remembered_until_they_are_lifted(database: Database) {
+    let store = database.open().await;
+    let ban = Sanction {
+        kind: SanctionKind::Ban,
+        room: room_id!("!a:example.org").to_owned(),
+        user: user_id!("@ann:example.org").to_owned(),
+        network: libera(),
+        channel: "#Foo".into(),
+        cause: "*!*@*".into(),
+        detail: "one".into(),
+    };
+    let changed = Sanction { detail: "two".into(), ..ban.clone() };
+    let others = [
+        Sanction { kind: SanctionKind::Mute, ..ban.clone() },
+        Sanction { kind: SanctionKind::IrcBan, ..ban.clone() },
+        Sanction { cause: "m".into(), ..ban.clone() },
+        Sanction { network: oftc(), ..ban.clone() },
+    ];
+    for sanction in others.iter().chain([&ban, &changed]) {
+        store.put_sanction(sanction).await.unwrap();
+    }
+    let store = database.reopen(store).await;
+    let stored = store.sanctions().await.unwrap();
+    assert_eq!(stored.len(), 5);
+    assert!(stored.contains(&changed) && others.iter().all(|other| stored.contains(other)), "{stored:?}");
+    store.remove_sanction(&ban).await.unwrap();
+    store.remove_sanction(&ban).await.unwrap();
+    let stored = store.sanctions().await.unwrap();
+    assert_eq!(stored.len(), 4);
+    assert!(!stored.contains(&changed), "whatever its detail");
 }
 
 async fn portals_are_one_per_room_network_and_channel(database: Database) {

@@ -15,11 +15,16 @@ on_both_kinds_of_server!(
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
     a_kick_on_irc_that_the_bot_may_not_repeat_is_told,
+    a_kick_on_irc_is_the_kickers_ghosts_where_it_may,
+    r55_the_bot_kicks_for_a_matrix_moderator_who_has_no_rank_on_irc,
     a_kick_on_matrix_is_a_kick_on_irc,
     r80_whoever_has_a_nick_that_only_servers_give_is_answered_and_kicked,
     r2_a_kick_of_somebody_who_is_not_there_is_told,
     a_ban_lifted_or_an_invitation_withdrawn_is_no_kick,
     the_topic_follows_both_ways,
+    r88_a_topic_is_its_setters_and_one_that_is_too_long_is_told,
+    r89_invitations_go_both_ways,
+    r84_why_somebody_can_not_join_is_said_in_plain_words,
     a_topic_that_is_set_and_set_back_is_set_back,
     a_topic_that_irc_refused_is_set_by_who_may,
     a_room_of_our_making_lets_people_set_the_topic,
@@ -251,6 +256,52 @@ async fn a_kick_on_irc_that_the_bot_may_not_repeat_is_told(ircd: IrcdConfig) {
     assert!(world.alice.joined_members(&world.room).await.iter().any(|member| member == bob.id()));
 }
 
+async fn a_kick_on_irc_is_the_kickers_ghosts_where_it_may(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    let eve = world.ircd.client("eve").await;
+    let ghost = "@irc_net_eve:hs.test";
+    for (levels, by_dora, kicker) in [
+        (json!({ DORA: 50 }), "@irc_net_dora:hs.test", DORA),
+        (json!({ "@footbridge:hs.test": 50 }), "the bot", "@footbridge:hs.test"),
+        (json!({}), "itself", ghost),
+    ] {
+        eve.join(TEA).await;
+        world.alice.expect_membership(&world.room, ghost, "join").await;
+        world.alice.set_state(&world.room, "m.room.power_levels", "", json!({ "users": levels })).await;
+        world.dora.raw(&format!("KICK {TEA} eve :too loud")).await;
+        let left = world.alice.expect_membership(&world.room, ghost, "leave").await;
+        assert_eq!(
+            (left.sender.as_str(), &left.content["reason"]),
+            (kicker, &json!("kicked by dora: too loud")),
+            "{by_dora}"
+        );
+    }
+    // And of Matrix users.
+    world.alice.set_state(&world.room, "m.room.power_levels", "", json!({ "users": { DORA: 50 } })).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    world.dora.raw(&format!("KICK {TEA} bob[m] :off topic")).await;
+    let left = world.alice.expect_membership(&world.room, bob.id(), "leave").await;
+    assert_eq!((left.sender.as_str(), &left.content["reason"]), (DORA, &json!("was kicked by dora: off topic on IRC")));
+}
+
+async fn r55_the_bot_kicks_for_a_matrix_moderator_who_has_no_rank_on_irc(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice_speaks().await;
+    world.dora.raw(&format!("MODE {TEA} +o {BOT}")).await;
+    let eve = world.ircd.client("eve").await;
+    for (reason, said) in [("spam", "by @alice:hs.test: spam"), ("", "by @alice:hs.test")] {
+        eve.join(TEA).await;
+        world.alice.expect_membership(&world.room, "@irc_net_eve:hs.test", "join").await;
+        world.alice.kick(&world.room, "@irc_net_eve:hs.test", reason).await;
+        let kicked =
+            eve.expect("the kick", |line| line.is("KICK") && line.param(1) == "eve" && line.text() == said).await;
+        assert_eq!(kicked.nick(), BOT);
+    }
+    assert_eq!(world.told(), []);
+}
+
 async fn a_kick_on_matrix_is_a_kick_on_irc(ircd: IrcdConfig) {
     let world = World::new(ircd).await;
     world.alice_speaks().await;
@@ -417,6 +468,116 @@ async fn a_room_without_the_bot_is_told_so_until_it_is_invited(ircd: IrcdConfig)
     // The bot knew who is there before it let her say that.
     world.settle("two").await;
     assert_eq!(world.told().len(), 1);
+}
+
+async fn r88_a_topic_is_its_setters_and_one_that_is_too_long_is_told(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice.set_state(&world.room, "m.room.power_levels", "", json!({ "users": { DORA: 50 } })).await;
+    world.alice_speaks().await;
+    world.settle("all are there").await;
+    world.dora.raw(&format!("MODE {TEA} -t")).await;
+    world.dora.raw(&format!("TOPIC {TEA} :dora's")).await;
+    let is_hers = |events: &[std::sync::Arc<crate::support::Event>]| {
+        let set = events.iter().find(|event| event.kind == "m.room.topic" && event.content["topic"] == "dora's")?;
+        Some(set.sender.clone())
+    };
+    assert_eq!(world.alice.wait_for(&world.room, "the topic", is_hers).await, DORA);
+    let long = format!("{} end of it", "long ".repeat(100));
+    world.alice.set_topic(&world.room, &long).await;
+    let set = world.dora.expect("the topic", |line| line.is("TOPIC") && line.nick() == ALICE).await;
+    assert_eq!(set.text(), &long[..390]);
+    let words = "This topic is longer than #tea on IRC takes (390 bytes): there it ends behind “long long long long long long ”.";
+    world.alice.expect_message(&world.room, |from| from == "@footbridge:hs.test", words).await;
+    assert_eq!(world.told(), []);
+}
+
+async fn r89_invitations_go_both_ways(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    world.alice.set_state(&world.room, "m.room.join_rules", "", json!({ "join_rule": "invite" })).await;
+    world.alice_speaks().await;
+    // Bob is on IRC because he talks with Dora, and not in the room.
+    let bob = world.homeserver.user("bob");
+    let query = bob.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    bob.expect_membership(&query, DORA, "join").await;
+    bob.say(&query, "hello").await;
+    world.dora.expect_text("dora", |from| from == "bob[m]", "hello").await;
+    world.settle("all are there").await;
+    world.dora.raw(&format!("MODE {TEA} +i")).await;
+    world.dora.raw(&format!("INVITE bob[m] {TEA}")).await;
+    let invited = world.alice.expect_membership(&world.room, bob.id(), "invite").await;
+    assert_eq!(invited.sender, DORA);
+    bob.join(&world.room).await;
+    world.ircd.expect_on_channel("bob[m]", TEA).await;
+    // Who is in the room and couldn't come in can, once invited.
+    let carol = world.homeserver.user("carol");
+    world.alice.invite(&world.room, carol.id()).await;
+    carol.join(&world.room).await;
+    let words = "@carol:hs.test can't join #tea on IRC: the channel is invite-only (the server said: Cannot join channel \
+                 (+i)). What they write here can't be seen there.";
+    world.alice.expect_message(&world.room, |from| from == "@footbridge:hs.test", words).await;
+    let keeps_carol =
+        carol.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    carol.expect_membership(&keeps_carol, DORA, "join").await;
+    carol.say(&keeps_carol, "let me in").await;
+    world.dora.expect_text("dora", |from| from == "carol[m]", "let me in").await;
+    world.dora.raw(&format!("INVITE carol[m] {TEA}")).await;
+    world.ircd.expect_on_channel("carol[m]", TEA).await;
+    // And from Matrix.
+    let eve = world.ircd.client("eve").await;
+    world.dora.raw(&format!("MODE {TEA} -i")).await;
+    world.alice.invite(&world.room, "@irc_net_eve:hs.test").await;
+    let invited = eve.expect("the invitation", |line| line.is("INVITE")).await;
+    assert_eq!((invited.nick(), invited.param(1)), (ALICE, TEA));
+    eve.join(TEA).await;
+    world.alice.expect_membership(&world.room, "@irc_net_eve:hs.test", "join").await;
+    world.alice.invite(&world.room, "@irc_net_nobody:hs.test").await;
+    let lost = world.alice.expect_membership(&world.room, "@irc_net_nobody:hs.test", "invite").await;
+    let told = world.expect_told(&lost.event_id).await;
+    let words = "Your invitation did not reach IRC: nobody of that name is on IRC now";
+    assert!(told.body().starts_with(words), "{}", told.body());
+}
+
+async fn r84_why_somebody_can_not_join_is_said_in_plain_words(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    for (n, (numeric, words)) in [
+        (471, "the channel is full"),
+        (473, "the channel is invite-only"),
+        (474, "you are banned from the channel"),
+        (475, "the channel has a key (password) that the bridge doesn't know"),
+        (477, "it takes only users who are logged in to an IRC account"),
+        (480, "the IRC server asks you to slow down"),
+        (489, "the IRC server refused it"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.ircd.refuse_join(TEA, Some(numeric));
+        let user = world.homeserver.user(&format!("user{n}"));
+        user.join(&world.room).await;
+        let start = format!("{} can't join #tea on IRC: {words}", user.id());
+        let is_told = |events: &[std::sync::Arc<crate::support::Event>]| {
+            events.iter().any(|event| event.body().starts_with(&start)).then_some(())
+        };
+        world.alice.wait_for(&world.room, &start, is_told).await;
+    }
+    // A server that sends newcomers elsewhere: not there, and nothing of that channel comes here.
+    world.ircd.refuse_join(TEA, None);
+    world.ircd.react(|received| match &*received.line {
+        "JOIN #tea" if &*received.nick == "last[m]" => crate::support::ircd::Reaction::Answer(vec![
+            ":irc.fake.test 470 last[m] #tea ##overflow :Forwarding to another channel".into(),
+            ":last[m]!~last@client.fake.test JOIN ##overflow".into(),
+            ":eve!~eve@client.fake.test PRIVMSG ##overflow :this is another place".into(),
+        ]),
+        _ => crate::support::ircd::Reaction::Obey,
+    });
+    let last = world.homeserver.user("last");
+    last.join(&world.room).await;
+    let words = "@last:hs.test can't join #tea on IRC: the network sends newcomers of this channel to another one: ##overflow \
+                 (the server said: Forwarding to another channel). What they write here can't be seen there.";
+    world.alice.expect_message(&world.room, |from| from == "@footbridge:hs.test", words).await;
+    world.ircd.wait_for_line("last[m]", "that it leaves", |line| line.starts_with("PART ##overflow")).await;
+    world.settle("end").await;
+    assert_eq!(world.read("this is another place"), 0);
 }
 
 async fn the_topic_follows_both_ways(ircd: IrcdConfig) {

@@ -94,8 +94,7 @@ async fn r46_who_cannot_be_seen_is_shown_out_and_nothing_is_lost(ircd: IrcdConfi
     bob.join(&world.room).await;
     world.settle("bob is here").await;
     // He can't come back.
-    world.dora.raw(&format!("MODE {TEA} +b bob*!*@*")).await;
-    world.dora.sync().await;
+    world.ircd.refuse_join(TEA, Some(471));
     world.ircd.cut("bob[m]");
     world.dora.expect("the QUIT", |line| line.is("QUIT") && line.nick() == "bob[m]").await;
     world.dora.say(TEA, "said while he is away").await;

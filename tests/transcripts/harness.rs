@@ -16,6 +16,7 @@ use footbridge::{
         Arrived, ChannelKey, CommandId, Failure, Fate, IrcAction, IrcEvent, Isupport, LinkId, LinkState, MatrixKey,
         ModeChange, Reason, Role, Source, TextKind, TextTarget,
     },
+    translate::parse_modes,
 };
 
 /// The epoch at which every transcript begins: 2026-01-01T00:00:00Z, and a monotonic clock that means nothing.
@@ -311,6 +312,22 @@ impl Play {
                 let (nick, reason) =
                     rest.split_once(' ').map_or((rest.as_str(), None), |(n, r)| (n, Some(r.to_owned())));
                 (id, IrcAction::Kick { channel, nick: nick.into(), reason, expires, journal })
+            }
+            // `mode 7 #channel +bo mask nick`
+            "mode" => {
+                let (id, expires, journal) = timed(next());
+                let (channel, modes) = (next(), next());
+                let (letters, args) = modes.split_once(' ').unwrap_or((&modes, ""));
+                let isupport = Isupport {
+                    chanmodes: ["beqI".into(), "k".into(), "l".into(), "imnpst".into()],
+                    ..Isupport::default()
+                };
+                let changes = parse_modes(&isupport, letters, args.split_whitespace());
+                (id, IrcAction::Modes { channel, changes, expires, journal })
+            }
+            "invite" => {
+                let (id, expires, journal) = timed(next());
+                (id, IrcAction::Invite { channel: next(), nick: next(), expires, journal })
             }
             "part" => {
                 let (channel, reason) = (next(), [next(), next()].join(" ").trim_end().to_owned());

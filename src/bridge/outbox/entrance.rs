@@ -145,16 +145,17 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
         let entered = async {
             out.bot_exists().await?;
             out.persist(|| out.matrix.join(room.into(), None)).await?;
-            out.persist(|| out.matrix.members(room, None)).await
+            let acl = out.persist(|| out.matrix.state(room, "m.room.server_acl", "", None)).await?;
+            Ok((acl, out.persist(|| out.matrix.members(room, None)).await?))
         };
         match entered.await {
-            Ok(members) => {
+            Ok((acl, members)) => {
                 // Those who are asked in need only accept; the others knock.
                 let asking = members.iter().filter(|m| m.membership != Membership::Join && !out.ours.includes(&m.user));
                 let asking = asking.map(|m| (m.user.clone(), m.membership == Membership::Invite)).collect();
                 let (ghosts, members) = out.joined(members);
                 queue.load(ghosts);
-                return tell_core(out, Input::RoomReady { room: room.to_owned(), members, asking }).await;
+                return tell_core(out, Input::RoomReady { room: room.to_owned(), members, asking, acl }).await;
             }
             Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
             Err(error) => {

@@ -7,6 +7,7 @@
 mod budget;
 mod entrance;
 mod missed;
+mod mutes;
 mod pieces;
 mod powers;
 mod probe;
@@ -41,9 +42,10 @@ use super::{
 use crate::{
     matrix::{MatrixApi, MatrixError, Member, Membership, Probe, RetryPolicy, persist},
     model::{IrcKey, MatrixKey, Millis},
-    store::{Journal, Store},
+    store::{Journal, Sanction, Store},
 };
 use budget::Budget;
+pub(super) use mutes::{Cause, Mutes};
 pub(super) use pieces::Piece;
 use queue::Queue;
 pub(super) use queue::Roster;
@@ -60,8 +62,10 @@ pub(super) enum Job {
     Failure { sender: OwnedUserId, text: String, events: Vec<(OwnedEventId, MatrixKey)> },
     /// The bridge itself has something to say; `txn` names it for good.
     Notice { text: String, txn: String },
-    /// The channel's topic, of which IRC keeps no more than `topiclen` bytes.
-    Topic { topic: String, topiclen: usize },
+    /// The channel's topic, of which IRC keeps no more than `topiclen` bytes, and who has set it, if that is known.
+    Topic { topic: String, by: Option<Arc<Ghost>>, topiclen: usize },
+    /// Somebody on IRC invites a Matrix user to the channel.
+    Invite { user: OwnedUserId, by: Arc<Ghost> },
     /// A ghost is written another way now.
     Rename(Arc<Ghost>),
     /// Whom a query is with is called otherwise now: this ghost stands for them.
@@ -70,8 +74,12 @@ pub(super) enum Job {
     TurnDown(Arc<Ghost>),
     /// A Matrix user may not be in the room, for this reason.
     Bar { user: OwnedUserId, reason: &'static str },
-    /// A Matrix user was removed from the channel: in these words, by this event.
-    Remove { user: OwnedUserId, words: String, at: IrcKey },
+    /// A Matrix user was removed from the channel by somebody on IRC: in these words, by this event.
+    Remove { user: OwnedUserId, by: Option<Arc<Ghost>>, words: String, at: IrcKey },
+    /// A Matrix user is banned from the channel.
+    Ban(Sanction),
+    /// And isn't any more.
+    Unban(Sanction),
     /// A Matrix user is seen on IRC and is asked in.
     Admit(OwnedUserId),
     /// A Matrix user may not be here, and is told why; where the bot can't see to that, the room is told, as `txn`.
@@ -81,13 +89,12 @@ pub(super) enum Job {
 }
 
 impl Job {
-    /// Whether it waits while a strict room waits for its readers: what comes from IRC, and who came to hear it.
+    /// Whether it waits while a strict room waits for its readers: what comes from IRC, and who came to hear it. Who is shown
+    /// out doesn't wait.
     fn waits_for_readers(&self) -> bool {
-        matches!(self, Self::Text { .. } | Self::Topic { .. } | Self::Rename(_) | Self::Admit(_))
+        matches!(self, Self::Text { .. } | Self::Topic { .. } | Self::Invite { .. } | Self::Rename(_) | Self::Admit(_))
     }
-}
 
-impl Job {
     /// Whose ghost says something, if this is what it says.
     fn speaker(&self) -> Option<&OwnedUserId> {
         match self {
@@ -167,6 +174,11 @@ impl Lane {
         self.queue.depart(user, reason);
     }
 
+    /// The ghost's user was shown out of the channel by another: so is the ghost, if it is in the room.
+    pub(super) fn expelled(&self, user: OwnedUserId, by: Arc<Ghost>, reason: String) {
+        self.queue.expelled(user, by, reason);
+    }
+
     /// Somebody is called otherwise now: `after` stands for them, and comes where `before` was or if it `belongs` there.
     pub(super) fn swap(&self, before: OwnedUserId, after: Arc<Ghost>, belongs: bool, reason: String) {
         self.queue.swap(before, after, belongs, reason);
@@ -227,6 +239,11 @@ impl Lane {
         self.queue.with_pieces(pieces::Pieces::retry);
     }
 
+    /// These, and no others, can't be heard on IRC: the latest counts.
+    pub(super) fn mute(&self, mutes: Mutes) {
+        self.queue.mute(mutes);
+    }
+
     /// Somebody on Matrix removed the ghost from the room.
     pub(super) fn removed(&self, user: &UserId) {
         self.queue.unwelcome(user);
@@ -264,6 +281,7 @@ pub(super) struct Outbox {
     pub(super) noise: Arc<dyn MatrixApi>,
     budget: Budget,
     pub(super) ghosts: Ghosts,
+    store: Arc<dyn Store>,
     pub(super) keeper: Arc<Keeper>,
     journal: Journal,
     core: mpsc::Sender<Input>,
@@ -299,7 +317,8 @@ impl Outbox {
     pub(super) fn new(parts: OutboxParts) -> Arc<Self> {
         let OutboxParts { ours, matrix, noise, store, keeper, journal, core, stop, memberships_per_second } = parts;
         Arc::new(Self {
-            ghosts: Ghosts::new(store, stop.clone()),
+            ghosts: Ghosts::new(store.clone(), stop.clone()),
+            store,
             matrix,
             noise,
             budget: Budget::new(memberships_per_second),

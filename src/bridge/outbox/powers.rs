@@ -5,7 +5,7 @@ use ruma::{OwnedUserId, UserId};
 use super::worker::{Worker, report};
 use crate::{matrix::MatrixError, translate::PowerLevels};
 
-const KIND: &str = "m.room.power_levels";
+pub(super) const KIND: &str = "m.room.power_levels";
 
 impl Worker {
     /// Gives everybody the power that their rank is worth, and takes it from those who have none any more: all changes as

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Job, Receipt, Waiting,
+    Job, Mutes, Receipt, Waiting,
     budget::Budget,
     pieces::{Piece, Pieces},
 };
@@ -45,6 +45,17 @@ const MOST_HELD: usize = 2000;
 pub(super) enum Wish {
     Arrive(Arc<Ghost>),
     Depart(Option<String>),
+    /// Somebody on IRC showed them out: so does that person's ghost, if it may.
+    Expelled {
+        by: Arc<Ghost>,
+        reason: String,
+    },
+}
+
+impl Wish {
+    const fn is_departure(&self) -> bool {
+        matches!(self, Self::Depart(_) | Self::Expelled { .. })
+    }
 }
 
 /// What a worker does next.
@@ -64,6 +75,8 @@ pub(super) enum Next {
     GiveUp(Vec<Receipt>),
     /// Whoever speaks for the bridge here was invited: they are in the room no more.
     Invited,
+    /// Who is to be muted, all of them.
+    Mutes(Mutes),
     /// The lane is closed and empty.
     End,
 }
@@ -135,6 +148,8 @@ struct State {
     loaded: bool,
     closed: bool,
     invited: bool,
+    /// Who is to be muted, if that has changed.
+    mutes: Option<Mutes>,
     /// How many of the texts waited already when the last wait for an invitation ended in vain.
     old_texts: usize,
 }
@@ -294,7 +309,7 @@ impl Queue {
             }
             (job, _) => {
                 if let Job::Text { ghost, outside, .. } = &job {
-                    if matches!(state.wishes.get(&ghost.user), Some(Wish::Depart(_))) {
+                    if state.wishes.get(&ghost.user).is_some_and(Wish::is_departure) {
                         // They are back.
                         state.wishes.remove(&ghost.user);
                     }
@@ -323,6 +338,14 @@ impl Queue {
 
     pub(super) fn depart(&self, user: OwnedUserId, reason: Option<String>) {
         self.change(|state| state.wish(user, Wish::Depart(reason)));
+    }
+
+    pub(super) fn expelled(&self, user: OwnedUserId, by: Arc<Ghost>, reason: String) {
+        self.change(|state| state.wish(user, Wish::Expelled { by, reason }));
+    }
+
+    pub(super) fn mute(&self, mutes: Mutes) {
+        self.change(|state| state.mutes = Some(mutes));
     }
 
     /// Somebody is called otherwise now: `after` stands for them, and comes where `before` was or if it `belongs` there.
@@ -467,6 +490,10 @@ impl Queue {
         if !state.given_up.is_empty() {
             return Some(Next::GiveUp(std::mem::take(&mut state.given_up)));
         }
+        // No second conversation forms meanwhile.
+        if let Some(mutes) = state.mutes.take() {
+            return Some(Next::Mutes(mutes));
+        }
         // Power that is to be taken away doesn't wait for as long as people talk.
         if state.powers_overdue() {
             let since = state.ranks_changed.take().map_or_else(Instant::now, |(first, _)| first);
@@ -496,7 +523,7 @@ impl Queue {
         {
             match state.wishes.remove(&user) {
                 None => {}
-                Some(Wish::Depart(_)) if !state.may_have_joined(&user) => {}
+                Some(wish) if wish.is_departure() && !state.may_have_joined(&user) => {}
                 Some(wish) => {
                     state.moving = Some(user.clone());
                     return Some(Next::Wish(user, wish));
@@ -517,6 +544,7 @@ impl Queue {
         let is_due = state.due().is_some_and(|due| due <= Instant::now());
         !state.invited
             && !is_due
+            && state.mutes.is_none()
             && state.given_up.is_empty()
             && !state.gate.holds()
             && state.jobs.is_empty()
@@ -532,7 +560,7 @@ impl Queue {
                 let due = self.lock().due();
                 tokio::select! {
                     biased;
-                    () = self.job() => continue,
+                    () = self.has(|state| state.next_job().is_some() || state.mutes.is_some()) => continue,
                     () = budget.wait() => {}
                     () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => continue,
                 }
@@ -634,9 +662,13 @@ impl Queue {
 
     /// Waits until there is a job.
     pub(super) async fn job(&self) {
+        self.has(|state| state.next_job().is_some()).await;
+    }
+
+    async fn has(&self, something: impl Fn(&State) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if self.lock().next_job().is_some() {
+            if something(&self.lock()) {
                 return;
             }
             changed.await;
@@ -843,7 +875,7 @@ mod tests {
             while let Some(Next::Wish(user, wish)) = queue.take() {
                 match wish {
                     Wish::Arrive(ghost) => queue.joined(ghost.user.clone()),
-                    Wish::Depart(_) => queue.left(&user),
+                    Wish::Depart(_) | Wish::Expelled { .. } => queue.left(&user),
                 }
             }
             ["old", "new", "talks"].map(|nick| queue.has_joined(&ghost(nick).user))
@@ -954,7 +986,7 @@ mod tests {
         let queue = Queue::new(Arc::default());
         queue.load(HashSet::new());
         queue.arrive(ghost("a"));
-        queue.push(Job::Topic { topic: "t".into(), topiclen: 390 });
+        queue.push(Job::Topic { topic: "t".into(), by: None, topiclen: 390 });
         assert!(matches!(queue.take(), Some(Next::Job(Job::Topic { .. }))));
         assert_eq!(wishes(&queue), [("a".into(), true)]);
     }

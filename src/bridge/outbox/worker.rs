@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     Destination, Job, Outbox, Receipt,
     entrance::{NoRoom, Voice, come_in, enter},
+    mutes::{self, Mutes},
     queue::{Next, Queue, Wish},
 };
 use crate::{
@@ -17,10 +19,11 @@ use crate::{
         delivery,
         dispatch::Input,
         ghosts::Ghost,
-        keeper::{Fact, Stopped},
+        keeper::{Fact, Stopped, until_answered},
     },
     matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
+    store::{Sanction, SanctionKind},
     telemetry::metric,
     translate::{PowerLevels, matrix_to_irc},
 };
@@ -77,11 +80,14 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     }
                     Job::Notice { .. }
                     | Job::Topic { .. }
+                    | Job::Invite { .. }
                     | Job::Rename(_)
                     | Job::HandOver(_)
                     | Job::TurnDown(_)
                     | Job::Bar { .. }
                     | Job::Remove { .. }
+                    | Job::Ban(_)
+                    | Job::Unban(_)
                     | Job::Admit(_)
                     | Job::ShowOut { .. }
                     | Job::Secure => {}
@@ -89,7 +95,7 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                 queue.done();
             }
             Next::GiveUp(receipts) => give_up(out, &receipts, queue).await,
-            Next::Wish(..) | Next::Powers { .. } | Next::Piece(..) | Next::Invited => {}
+            Next::Wish(..) | Next::Powers { .. } | Next::Piece(..) | Next::Invited | Next::Mutes(_) => {}
             Next::End => return,
         }
     }
@@ -178,6 +184,7 @@ impl Worker {
                     () = self.queue.job() => self.queue.powers_interrupted(since),
                 },
                 Next::Piece(piece, value) => self.see_to_piece(piece, value).await,
+                Next::Mutes(mutes) => self.mute(&mutes).await,
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
             }
@@ -221,7 +228,7 @@ impl Worker {
                 let told = self.send(&txn, &notice(&text)).await;
                 report(&self.room, "say something in the room", &told);
             }
-            Job::Topic { topic, topiclen } => {
+            Job::Topic { topic, by, topiclen } => {
                 let out = &self.out;
                 let now = || out.matrix.state(&self.room, "m.room.topic", "", None);
                 let is_set = |now: Option<Box<RawValue>>| {
@@ -232,9 +239,18 @@ impl Worker {
                     return;
                 }
                 let content = to_raw(&serde_json::json!({ "topic": topic }));
-                let set = || out.matrix.send_state(&self.room, "m.room.topic", "", &content, None);
-                report(&self.room, "set the topic", &self.ask(set).await.map(drop));
+                let set = |by| {
+                    let content = &content;
+                    async move { out.matrix.send_state(&self.room, "m.room.topic", "", content, by).await.map(drop) }
+                };
+                report(&self.room, "set the topic", &self.in_the_name_of(by.as_deref(), set).await);
             }
+            Job::Invite { user, by } => {
+                let invite = |by| self.out.matrix.invite(&self.room, &user, by);
+                report(&self.room, "invite whom somebody on IRC has", &self.in_the_name_of(Some(&by), invite).await);
+            }
+            Job::Ban(sanction) => self.ban(sanction).await,
+            Job::Unban(sanction) => self.unban(sanction).await,
             Job::Rename(ghost) => {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost, Some(self)).await;
                 report(&self.room, "rename a ghost", &renamed);
@@ -261,11 +277,9 @@ impl Worker {
                 let kick = || self.out.matrix.kick(&self.room, &user, Some(reason), None);
                 report(&self.room, "show out a user who may not be in the room", &self.ask(kick).await);
             }
-            Job::Remove { user, words, at } => {
-                let out = &self.out;
+            Job::Remove { user, by, words, at } => {
                 let reason = format!("was {words} on IRC");
-                let kick = || out.matrix.kick(&self.room, &user, Some(&reason), None);
-                let removed = self.ask(kick).await;
+                let removed = self.kick(&*self.out.matrix, &user, &reason, by.as_deref()).await;
                 report(&self.room, "remove a user who was kicked on IRC", &removed);
                 if matches!(removed, Err(MatrixError::Forbidden { .. })) {
                     let text =
@@ -274,6 +288,100 @@ impl Worker {
                     report(&self.room, "say that a user was kicked on IRC", &told);
                 }
             }
+        }
+    }
+
+    /// Bans somebody, unless somebody else has.
+    async fn ban(&self, sanction: Sanction) {
+        let out = &self.out;
+        if self.ban_of(&sanction.user).await.is_some() {
+            return;
+        }
+        let Ok(()) = out.keeper.keep(Fact::Sanction(sanction.clone())).await else { return };
+        let ban = || out.matrix.ban(&self.room, &sanction.user, Some(&sanction.detail), None);
+        let banned = self.ask(ban).await;
+        report(&self.room, "ban a user who was banned on IRC", &banned);
+        if matches!(banned, Err(MatrixError::Forbidden { .. } | MatrixError::Rejected { .. })) {
+            let text = format!(
+                "On IRC {} was {}. The bridge's bot may not ban them from this room, but what they write here can't be seen \
+                 there.",
+                sanction.user, sanction.detail
+            );
+            let told = self.send(&format!("fbb{:032x}", rand::random::<u128>()), &notice(&text)).await;
+            report(&self.room, "say that a user was banned on IRC", &told);
+            out.keeper.note(Fact::SanctionIsOver(sanction));
+        }
+    }
+
+    /// Lifts a ban, if it is ours.
+    async fn unban(&self, sanction: Sanction) {
+        let out = &self.out;
+        if self.ban_of(&sanction.user).await.is_some_and(|reason| reason == sanction.detail) {
+            let unban = || out.matrix.unban(&self.room, &sanction.user, Some("the ban on IRC was lifted"), None);
+            let lifted = self.ask(unban).await;
+            report(&self.room, "lift the ban of a user whose ban on IRC was lifted", &lifted);
+            if matches!(lifted, Err(MatrixError::Stopped)) {
+                return;
+            }
+        }
+        out.keeper.note(Fact::SanctionIsOver(sanction));
+    }
+
+    /// Why somebody is banned from the room, if they are.
+    async fn ban_of(&self, user: &UserId) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Ban {
+            membership: String,
+            #[serde(default)]
+            reason: String,
+        }
+        let state = || self.out.matrix.state(&self.room, "m.room.member", user.as_str(), None);
+        let now = self.ask(state).await.ok().flatten()?;
+        let ban: Ban = serde_json::from_str(now.get()).ok()?;
+        (ban.membership == "ban").then_some(ban.reason)
+    }
+
+    /// Shows these as muted and no others.
+    async fn mute(&self, wanted: &Mutes) {
+        let out = &self.out;
+        let creators = || self.ask(|| out.matrix.creators(&self.room, None));
+        let now = async { Ok((self.levels().await?, self.creators.get_or_try_init(creators).await?)) }.await;
+        let (levels, creators) = match now {
+            Ok(now) => now,
+            Err(error) => {
+                report(&self.room, "read who may speak", &Err(error));
+                return;
+            }
+        };
+        let known = match until_answered("who is muted", || out.store.sanctions()).await {
+            Ok(known) => known.into_iter().filter(|s| s.kind == SanctionKind::Mute && s.room == self.room).collect(),
+            Err(error) => return tracing::error!(portal.room = %self.room, %error, "could not read who is muted"),
+        };
+        let change = mutes::change(&self.room, levels, creators, wanted, known);
+        for sanction in &change.imposed {
+            let Ok(()) = out.keeper.keep(Fact::Sanction(sanction.clone())).await else { return };
+        }
+        let mut over = change.lifted;
+        if let Some(levels) = change.levels {
+            let set = self.set_levels(&levels).await;
+            report(&self.room, "show who is muted", &set);
+            match set {
+                Ok(()) => {}
+                Err(MatrixError::Stopped) => return,
+                Err(error) => {
+                    let text = format!(
+                        "The bridge's bot can't show here who is not heard on IRC ({}): what they write is seen in this room \
+                         only.",
+                        error.words()
+                    );
+                    let told = self.send(&format!("fbq{}", self.room), &notice(&text)).await;
+                    report(&self.room, "say that nobody can be muted", &told);
+                    over = change.imposed;
+                }
+            }
+        }
+        for sanction in over {
+            let Ok(()) = out.keeper.keep(Fact::SanctionIsOver(sanction)).await else { return };
         }
     }
 
@@ -323,7 +431,44 @@ impl Worker {
                 }
                 report(&self.room, "let a ghost leave the room", &left);
             }
+            Wish::Expelled { by, reason } => {
+                let kicked = self.kick(&*self.out.noise, user, reason, Some(by)).await;
+                match kicked {
+                    Ok(()) => self.queue.left(user),
+                    // Nobody of ours may show it out: it goes by itself.
+                    Err(MatrixError::Forbidden { .. }) => {
+                        Box::pin(self.wish(user, &Wish::Depart(Some(reason.clone())))).await;
+                    }
+                    Err(_) => {}
+                }
+            }
         }
+    }
+
+    /// Shows somebody out.
+    async fn kick(
+        &self,
+        matrix: &dyn MatrixApi,
+        user: &UserId,
+        reason: &str,
+        by: Option<&Ghost>,
+    ) -> Result<(), MatrixError> {
+        self.in_the_name_of(by, |by| matrix.kick(&self.room, user, Some(reason), by)).await
+    }
+
+    /// Does something in the name of who did so on IRC if that ghost is in the room and may, else in the bridge's.
+    async fn in_the_name_of<'a, F, A>(&'a self, by: Option<&'a Ghost>, act: F) -> Result<(), MatrixError>
+    where
+        F: Fn(Option<&'a UserId>) -> A,
+        A: Future<Output = Result<(), MatrixError>>,
+    {
+        if let Some(by) = by.filter(|by| self.queue.has_joined(&by.user)) {
+            match self.ask(|| act(Some(&by.user))).await {
+                Err(MatrixError::Forbidden { .. }) => {}
+                answer => return answer,
+            }
+        }
+        self.ask(|| act(None)).await
     }
 
     /// Sends what somebody said. What the room can't have, the room is told of.

@@ -19,6 +19,7 @@ use crate::{
         keeper::Keeper,
         ours::Ours,
         outbox::{Outbox, OutboxParts},
+        policies::Policies,
         reconciler::Reconciler,
     },
     config::Config,
@@ -53,6 +54,8 @@ impl ConnectionPool for Opened {
     }
 
     fn close(&self, _: &LinkId, _: &str) {}
+
+    fn cut(&self, _: &LinkId, _: &str) {}
 
     fn send(&self, _: &LinkId, _: CommandId, _: IrcAction) -> Result<(), SendRefused> {
         Ok(())
@@ -98,6 +101,8 @@ async fn core(folder: &std::path::Path) -> (Core, mpsc::Receiver<Input>, Arc<Ope
         echo: Echo::default(),
         delivery: Delivery::default(),
         remembered: HashMap::new(),
+        sanctions: Vec::new(),
+        policies: Policies::new(false),
         opening: HashMap::new(),
         upgrading: HashMap::new(),
         unplaced: None,

@@ -17,12 +17,15 @@ use super::{Network, overlapping, wrong};
 
 /// Which rooms people may have made for them.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Portals {
     /// Whether joining an alias makes the room of that channel. Default false.
     pub join_by_alias: bool,
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`) or `{name}` (without; then only such channels
     /// have one). Default `irc_{network}_{channel}`, as in `#irc_libera_#rust:example.org`.
     pub alias: AliasTemplate,
+    /// Whether a ban of somebody from IRC in a room is a ban in its channels too (and so is its end). Default false.
+    pub bans_to_irc: bool,
     /// Who may read along in rooms of this network: `open` for whoever is in the room, `strict` for those only whom IRC can
     /// see. Default `open`.
     pub privacy: Privacy,
@@ -89,6 +92,7 @@ impl Portals {
         let join_by_alias = section.key("join_by_alias").or(false).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
+        let bans_to_irc = section.key("bans_to_irc").or(false).get();
         let privacy = section.key("privacy").or_text("open").get();
         let privacy_patience_seconds = section.key("privacy_patience_seconds").or(300).get();
         let members = section.key("members").optional();
@@ -126,6 +130,7 @@ impl Portals {
             closed_join_rule: closed_join_rule?,
             listed: listed?,
             announce_history: announce_history?,
+            bans_to_irc: bans_to_irc?,
             privacy: privacy?,
             privacy_patience_seconds: privacy_patience_seconds?,
             members: members?,

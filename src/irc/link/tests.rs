@@ -350,6 +350,27 @@ async fn closing_says_goodbye_and_hears_the_server_out() {
     assert!(rig.events.is_empty());
 }
 
+/// [`ConnectionPool::close`] says first what it was handed; whoever may not be there any more says nothing.
+#[tokio::test]
+async fn r49_a_link_that_is_cut_says_goodbye_at_once_and_nothing_else() {
+    let mut rig = Rig::new(Limits { lines_per_second: 0.001, line_burst: 1, ..NO_LIMITS }).await;
+    let (link, mut peer) = rig.ready("alice").await;
+    for word in ["one", "two", "three"] {
+        rig.say(&link, &[word], None).unwrap();
+    }
+    rig.pool.cut(&link, "banned");
+    loop {
+        match peer.line().await.as_deref() {
+            Some("SAY one") => {}
+            end => break assert_eq!(end, Some("BYE banned")),
+        }
+    }
+    assert_eq!(rig.say(&link, &["late"], None), Err(SendRefused::NotOpen));
+    peer.hears_the_end().await;
+    drop(peer);
+    while rig.state(&link).await != LinkState::Closed {}
+}
+
 #[tokio::test]
 async fn a_goodbye_goes_out_though_the_journal_never_answers() {
     let mut rig = Rig::new(NO_LIMITS).await;

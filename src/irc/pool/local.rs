@@ -139,6 +139,12 @@ impl ConnectionPool for LocalPool {
         }
     }
 
+    fn cut(&self, link: &LinkId, reason: &str) {
+        if let Some(mailbox) = self.mailbox(link) {
+            mailbox.stop(reason);
+        }
+    }
+
     fn send(&self, link: &LinkId, command: CommandId, action: IrcAction) -> Result<(), SendRefused> {
         self.mailbox(link).ok_or(SendRefused::NotOpen)?.send(command, action)
     }

@@ -32,6 +32,9 @@ pub trait ConnectionPool: Send + Sync {
     /// refused, fails as ever. Opened again before the QUIT, it goes on.
     fn close(&self, link: &LinkId, reason: &str);
 
+    /// Closes a link with a QUIT at once. What waits in it fails.
+    fn cut(&self, link: &LinkId, reason: &str);
+
     /// Hands an action to a link. Its fate, where the action has one, comes as an event under `command`.
     ///
     /// # Errors

@@ -81,18 +81,22 @@ impl Session {
     pub(super) fn answer_numeric(&mut self, number: u16, line: &Line<'_>, now: Now, out: &mut Vec<Output>) {
         let mapping = self.isupport.casemapping;
         let name = self.text_of(line.param(1));
-        if number == numeric::ERR_USERONCHANNEL {
-            // `443 me nick #channel`, or `443 me #channel`: we are in it already.
-            return self.already_in(line, out);
+        // `443 me nick #channel`, or `443 me #channel`: we are in it already, or whom we invited is.
+        if number == numeric::ERR_USERONCHANNEL && self.already_in(line, out) {
+            return;
         }
         let words = self.text_of(line.last_param());
-        if let Some(reason) = join_reason(number, &words)
-            && self.refuse_join(&name, Failure::certain(reason).with_words(&*words), out)
-        {
-            if number == numeric::ERR_LINKCHANNEL {
-                self.channels.forwarded(&self.text_of(line.param(2)));
+        if let Some(reason) = join_reason(number, &words) {
+            let mut failure = Failure::certain(reason).with_words(&*words);
+            // `470 me #channel #other :words`
+            let other = (number == numeric::ERR_LINKCHANNEL).then(|| self.text_of(line.param(2)));
+            failure.detail.clone_from(&other);
+            if self.refuse_join(&name, failure, out) {
+                if let Some(other) = other {
+                    self.channels.forwarded(&other);
+                }
+                return;
             }
-            return;
         }
         if self.nick_refused(number, &name, now) {
             return;
@@ -116,6 +120,10 @@ impl Session {
         let mut refused =
             |name: Option<&str>, verbs: &'static [Verb]| receipts.refused(name, verbs, mapping, failure.clone(), out);
         match number {
+            // `472 me letter :is unknown mode char to me`
+            numeric::ERR_UNKNOWNMODE => {
+                refused(None, &[Verb::Mode]);
+            }
             numeric::ERR_NORECIPIENT
             | numeric::ERR_NOTEXTTOSEND
             | numeric::ERR_INPUTTOOLONG
@@ -125,8 +133,10 @@ impl Session {
             _ if reason.is_some() => {
                 // What was said in the channel before may still be undecided, and isn't meant by some of them.
                 let about: &'static [Verb] = match number {
-                    numeric::ERR_CHANOPRIVSNEEDED => &[Verb::Topic, Verb::Kick],
-                    numeric::ERR_USERNOTINCHANNEL => &[Verb::Kick],
+                    numeric::ERR_CHANOPRIVSNEEDED => &[Verb::Topic, Verb::Kick, Verb::Mode, Verb::Invite],
+                    numeric::ERR_USERNOTINCHANNEL => &[Verb::Kick, Verb::Mode],
+                    numeric::ERR_USERONCHANNEL => &[Verb::Invite],
+                    numeric::ERR_BANLISTFULL | numeric::ERR_INVALIDMODEPARAM => &[Verb::Mode],
                     numeric::ERR_CANNOTSENDTOCHAN
                     | numeric::ERR_NOCOLORSONCHAN
                     | numeric::ERR_NOCTCP
@@ -145,15 +155,29 @@ impl Session {
         }
     }
 
-    fn already_in(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+    /// False if no JOIN of that channel was on its way.
+    fn already_in(&mut self, line: &Line<'_>, out: &mut Vec<Output>) -> bool {
         let mapping = self.isupport.casemapping;
+        let mut any = false;
         let names: Vec<String> = line.params().skip(1).take(2).map(|param| self.text_of(param)).collect();
         for name in names {
             if self.channels.is_joining(&name, mapping) {
+                any = true;
                 self.channels.joined(&name, false, mapping);
                 self.outbox.release(&name, mapping);
                 out.push(Output::Event(crate::model::IrcEvent::OwnJoined { channel: name }, None));
             }
+        }
+        any
+    }
+
+    /// `341 me nick #channel`: the invitation that we sent went out.
+    pub(super) fn inviting(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+        let (channel, mapping) = (self.text_of(line.param(2)), self.isupport.casemapping);
+        let State::On(connection) = &mut self.state else { return };
+        match connection.label_of(line) {
+            Some(label) => connection.receipts.labelled(label, Ok(None), out),
+            None => drop(connection.receipts.echo(Verb::Invite, &channel, mapping, None, out)),
         }
     }
 

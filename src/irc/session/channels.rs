@@ -499,6 +499,7 @@ pub(super) fn join_reason(numeric: u16, words: &str) -> Option<Reason> {
         n::ERR_TARGETTOOFAST | n::ERR_TARGCHANGE | n::ERR_TOOMANYJOINS => Reason::TooFast,
         n::ERR_THROTTLE if words.to_ascii_lowercase().contains("throttl") => Reason::TooFast,
         n::ERR_LINKCHANNEL => Reason::Forwarded,
+        n::ERR_THROTTLE | n::ERR_SECUREONLYCHAN if speaks_of_tls(words) => Reason::NeedsTls,
         n::ERR_THROTTLE
         | n::ERR_SECUREONLYCHAN
         | n::ERR_UNAVAILRESOURCE
@@ -507,6 +508,11 @@ pub(super) fn join_reason(numeric: u16, words: &str) -> Option<Reason> {
         | n::ERR_NOPRIVILEGES => Reason::Refused,
         _ => return None,
     })
+}
+
+fn speaks_of_tls(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    ["ssl", "tls", "secure", "+z"].iter().any(|word| words.contains(word))
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ impl Session {
                 }
             }
             numeric::RPL_ENDOFNAMES => self.names_end(line, out),
+            numeric::RPL_INVITING => self.inviting(line, out),
             _ if self.told_more(number, line, out) => {}
             _ => self.answer_numeric(number, line, now, out),
         }

@@ -8,6 +8,7 @@ use super::{
     channels::{Answer, Channel},
     incoming::tell,
     numeric,
+    receipts::Verb,
 };
 use crate::{
     irc::{
@@ -19,8 +20,9 @@ use crate::{
 };
 
 /// The lists that say who may come in and speak. Servers have them under these letters, or not at all. Everybody may see
-/// the first; a refusal to show the others could be taken for one of what a puppet does, so that only the bot asks.
-const LISTS: [char; 3] = ['b', 'q', 'e'];
+/// the last; a refusal to show the others could be taken for one of what a puppet does, so that only the bot asks. Whoever
+/// has heard the last has heard all that there is to hear.
+const LISTS: [char; 3] = ['e', 'q', 'b'];
 /// In channels with more people nobody asks for their accounts: the answer might overflow what the server queues for us.
 /// They show when people speak or come.
 const WHO_BELOW: usize = 1000;
@@ -33,7 +35,7 @@ impl Session {
     /// Asks for everything that is told only when asked for. `members`: how many there are.
     pub(super) fn ask_more(&mut self, channel: &str, members: usize) {
         let isupport = &self.isupport;
-        let lists = if self.spec.link.is_bot() { &LISTS[..] } else { &LISTS[..1] };
+        let lists = if self.spec.link.is_bot() { &LISTS[..] } else { &LISTS[2..] };
         let State::On(connection) = &mut self.state else { return };
         let mut ask = |question: &dyn Fn(LineWriter<'_>) -> Result<(), crate::irc::wire::Illegal>| {
             let mut wire = Vec::new();
@@ -41,17 +43,21 @@ impl Session {
                 connection.chores.push_back(wire);
             }
         };
+        // Who bans hit may hang on their accounts, which are asked for first.
+        if isupport.whox && members < WHO_BELOW {
+            ask(&|line| line.who_accounts(channel, WHO_TOKEN));
+        }
         ask(&|line| line.ask_modes(channel, None));
         for letter in lists.iter().filter(|letter| isupport.chanmodes[0].contains(**letter)) {
             ask(&|line| line.ask_modes(channel, Some(*letter)));
-        }
-        if isupport.whox && members < WHO_BELOW {
-            ask(&|line| line.who_accounts(channel, WHO_TOKEN));
         }
     }
 
     /// `MODE target modes args…`; of ourselves it is of no interest.
     pub(super) fn mode_changed(&mut self, line: &Line<'_>, out: &mut Vec<Output>) {
+        if self.is_me(line.nick()) {
+            self.own_line_came_back(Verb::Mode, line, out);
+        }
         if let Some(channel) = self.watched(line.param(0)) {
             let mut changes = self.modes_from(line, 1);
             // A rank is somebody's, and a list is of something.

@@ -6,7 +6,10 @@
 use std::collections::VecDeque;
 
 use super::Output;
-use crate::model::{CaseMapping, CommandId, Failure, Fate, MatrixKey, Reason, TextKind};
+use crate::{
+    model::{CaseMapping, CommandId, Failure, Fate, MatrixKey, ModeChange, Reason, TextKind},
+    translate::ModeLine,
+};
 
 /// How much may wait where the configuration sets no limit.
 const DEFAULT_LIMIT: usize = 1000;
@@ -28,6 +31,14 @@ pub(super) enum What {
         nick: String,
         reason: Option<String>,
     },
+    Modes {
+        channel: String,
+        changes: Vec<ModeChange>,
+    },
+    Invite {
+        channel: String,
+        nick: String,
+    },
     /// Answered by no fate.
     Part {
         channel: String,
@@ -39,7 +50,11 @@ impl What {
     pub(super) fn target(&self) -> &str {
         match self {
             Self::Say { target, .. } => target,
-            Self::Topic { channel, .. } | Self::Kick { channel, .. } | Self::Part { channel, .. } => channel,
+            Self::Topic { channel, .. }
+            | Self::Kick { channel, .. }
+            | Self::Modes { channel, .. }
+            | Self::Invite { channel, .. }
+            | Self::Part { channel, .. } => channel,
         }
     }
 }
@@ -74,15 +89,31 @@ impl Command {
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) id: CommandId,
-    pub(super) kind: TextKind,
     pub(super) target: String,
-    /// Its lines to come, as the author wrote them. Never empty. They are cut as they go out, as how much fits in a line
-    /// depends on our name then.
-    pub(super) lines: VecDeque<String>,
+    /// Its lines to come. Never empty.
+    pub(super) lines: Lines,
     /// How many there were.
     pub(super) of: u32,
     /// How many bytes of the first of them have gone out.
     pub(super) said: usize,
+}
+
+/// Lines of one command.
+#[derive(Debug)]
+pub(super) enum Lines {
+    /// As the author wrote them. They are cut as they go out, as how much fits in a line depends on our name then.
+    Text(TextKind, VecDeque<String>),
+    Modes(VecDeque<ModeLine>),
+}
+
+impl Lines {
+    pub(super) fn len(&self) -> u32 {
+        let len = match self {
+            Self::Text(_, lines) => lines.len(),
+            Self::Modes(lines) => lines.len(),
+        };
+        u32::try_from(len).unwrap_or(u32::MAX)
+    }
 }
 
 /// Everything that waits.

@@ -43,11 +43,13 @@ pub(super) enum Verb {
     Notice,
     Topic,
     Kick,
+    Mode,
+    Invite,
 }
 
 impl Verb {
     /// Any kind of line.
-    pub(super) const ANY: &[Self] = &[Self::Privmsg, Self::Notice, Self::Topic, Self::Kick];
+    pub(super) const ANY: &[Self] = &[Self::Privmsg, Self::Notice, Self::Topic, Self::Kick, Self::Mode, Self::Invite];
     /// What is said.
     pub(super) const SAID: &[Self] = &[Self::Privmsg, Self::Notice];
 
@@ -58,6 +60,8 @@ impl Verb {
             "NOTICE" => &[Self::Notice],
             "TOPIC" => &[Self::Topic],
             "KICK" => &[Self::Kick],
+            "MODE" => &[Self::Mode],
+            "INVITE" => &[Self::Invite],
             _ => &[],
         }
     }
@@ -87,16 +91,15 @@ struct Sent {
     line: u32,
     verb: Verb,
     target: Box<str>,
-    /// Whom it is about besides its target: who is to be kicked.
+    /// What it is about besides its target: who is to be kicked or invited, or the modes' arguments, with blanks between.
     about: Option<Box<str>>,
     at: u64,
 }
 
 impl Sent {
     fn may_be_meant(&self, name: Option<&str>, verbs: &[Verb], mapping: CaseMapping) -> bool {
-        let is_named = |name: &str| {
-            mapping.same(&self.target, name) || self.about.as_deref().is_some_and(|about| mapping.same(about, name))
-        };
+        let mut about = self.about.iter().flat_map(|about| about.split(' '));
+        let is_named = |name: &str| mapping.same(&self.target, name) || about.any(|about| mapping.same(about, name));
         verbs.contains(&self.verb) && name.is_none_or(is_named)
     }
 }
@@ -410,6 +413,8 @@ pub(super) const fn reason_of(numeric: u16) -> Option<Reason> {
     Some(match numeric {
         n::ERR_NOSUCHNICK => Reason::NoSuchNick,
         n::ERR_USERNOTINCHANNEL => Reason::NotThere,
+        n::ERR_USERONCHANNEL => Reason::ThereAlready,
+        n::ERR_BANLISTFULL => Reason::ListFull,
         n::ERR_NOSUCHCHANNEL => Reason::NoSuchChannel,
         n::ERR_CANNOTSENDTOCHAN | n::ERR_NOCOLORSONCHAN | n::ERR_NOCTCP | n::ERR_WORDFILTERED => Reason::CannotSend,
         n::ERR_NOTONCHANNEL => Reason::NotJoined,
@@ -424,6 +429,8 @@ pub(super) const fn reason_of(numeric: u16) -> Option<Reason> {
         | n::ERR_UNAVAILRESOURCE
         | n::ERR_NOPRIVILEGES
         | n::ERR_CHANOPRIVSNEEDED
+        | n::ERR_UNKNOWNMODE
+        | n::ERR_INVALIDMODEPARAM
         | n::ERR_CANTSENDTOUSER
         | n::ERR_TARGUMODEG => Reason::Refused,
         _ => return None,

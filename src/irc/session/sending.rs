@@ -5,7 +5,7 @@ use super::{
     channels::{Place, Wish},
     connection::Connection,
     nicks,
-    outbox::{Command, Current, What},
+    outbox::{Command, Current, Lines, What},
     receipts::{Piece, Proof, Receipts, Verb},
 };
 use crate::{
@@ -52,6 +52,20 @@ impl Session {
                     return;
                 }
                 self.queue(id, What::Kick { channel, nick, reason }, expires, journal, now, out);
+            }
+            IrcAction::Modes { channel, changes, expires, journal } => {
+                if changes.is_empty() {
+                    out.push(Output::Fate(id, Fate::Delivered { msgid: None }));
+                    return;
+                }
+                self.queue(id, What::Modes { channel, changes }, expires, journal, now, out);
+            }
+            IrcAction::Invite { channel, nick, expires, journal } => {
+                if !translate::possible_nick(&nick, &self.isupport) {
+                    out.push(Output::Fate(id, Fate::Failed(Failure::certain(Reason::BadName))));
+                    return;
+                }
+                self.queue(id, What::Invite { channel, nick }, expires, journal, now, out);
             }
         }
     }
@@ -207,7 +221,7 @@ impl Session {
         loop {
             if let Some(current) = &mut self.outbox.current {
                 let written = next_line(current, connection, isupport, now, wire);
-                let (id, done) = (current.id, current.lines.is_empty());
+                let (id, done) = (current.id, current.lines.len() == 0);
                 if done || written.is_err() {
                     self.outbox.current = None;
                 }
@@ -250,9 +264,18 @@ fn begin(
     let receipts = &mut connection.receipts;
     let written = match command.what {
         What::Say { target, kind, lines } => {
-            let of = count(lines.len());
-            *current = Some(Box::new(Current { id, kind, target, lines: lines.into(), of, said: 0 }));
+            let lines = Lines::Text(kind, lines.into());
+            *current = Some(Box::new(Current { id, target, of: lines.len(), lines, said: 0 }));
             return false;
+        }
+        What::Modes { channel, changes } => {
+            let lines = Lines::Modes(translate::pack_modes(&changes, isupport.modes).into());
+            *current = Some(Box::new(Current { id, target: channel, of: lines.len(), lines, said: 0 }));
+            return false;
+        }
+        What::Invite { channel, nick } => {
+            let written = labelled(wire, receipts, isupport).invite(&nick, &channel);
+            written.map(|()| receipts.sent(id, Verb::Invite, &channel, Some(&nick), Piece::WHOLE, now))
         }
         What::Topic { channel, topic } => {
             let topic = cut(&topic, isupport.topiclen);
@@ -283,27 +306,34 @@ fn next_line(
     now: u64,
     wire: &mut Vec<u8>,
 ) -> Result<(), Illegal> {
-    let budget = translate::budget(isupport.linelen, &connection.me, current.kind, &current.target);
-    let number = current.of - count(current.lines.len());
-    let line = current.lines.pop_front().unwrap_or_default();
-    let (piece, rest) = translate::first_piece(&line[current.said..], budget);
+    let number = current.of - current.lines.len();
     let writer = labelled(wire, &connection.receipts, isupport);
-    let verb = match current.kind {
-        TextKind::Notice => writer.notice(&current.target, piece).map(|()| Verb::Notice),
-        TextKind::Action => writer.privmsg(&current.target, &ctcp::action(piece)).map(|()| Verb::Privmsg),
-        TextKind::Privmsg => writer.privmsg(&current.target, piece).map(|()| Verb::Privmsg),
-    }?;
-    current.said = if rest.is_empty() { 0 } else { line.len() - rest.len() };
-    if current.said > 0 {
-        current.lines.push_front(line);
-    }
-    let piece = Piece { line: number, out: current.of - count(current.lines.len()), of: current.of };
-    connection.receipts.sent(current.id, verb, &current.target, None, piece, now);
+    let (verb, about) = match &mut current.lines {
+        Lines::Text(kind, lines) => {
+            let budget = translate::budget(isupport.linelen, &connection.me, *kind, &current.target);
+            let line = lines.pop_front().unwrap_or_default();
+            let (piece, rest) = translate::first_piece(&line[current.said..], budget);
+            let verb = match kind {
+                TextKind::Notice => writer.notice(&current.target, piece).map(|()| Verb::Notice),
+                TextKind::Action => writer.privmsg(&current.target, &ctcp::action(piece)).map(|()| Verb::Privmsg),
+                TextKind::Privmsg => writer.privmsg(&current.target, piece).map(|()| Verb::Privmsg),
+            }?;
+            current.said = if rest.is_empty() { 0 } else { line.len() - rest.len() };
+            if current.said > 0 {
+                lines.push_front(line);
+            }
+            (verb, None)
+        }
+        Lines::Modes(lines) => {
+            let Some(line) = lines.pop_front() else { return Ok(()) };
+            let args: Vec<&str> = line.args.iter().map(String::as_str).collect();
+            writer.modes(&current.target, &line.letters, &args)?;
+            (Verb::Mode, Some(args.join(" ")))
+        }
+    };
+    let piece = Piece { line: number, out: current.of - current.lines.len(), of: current.of };
+    connection.receipts.sent(current.id, verb, &current.target, about.as_deref(), piece, now);
     Ok(())
-}
-
-fn count(lines: usize) -> u32 {
-    u32::try_from(lines).unwrap_or(u32::MAX)
 }
 
 fn labelled<'w>(wire: &'w mut Vec<u8>, receipts: &Receipts, isupport: &Isupport) -> LineWriter<'w> {

@@ -36,7 +36,7 @@ pub(super) fn is_noise(line: &Line<'_>, connection: &Connection, channels: &Chan
             !watched(channels, line.param(0), mapping) && !line.param(1).split(|b| *b == b',').any(kicked) && !own()
         }
         // Nobody but an observer's channel is of interest: what we are, others may know.
-        b"MODE" => !watched(channels, line.param(0), mapping),
+        b"MODE" => !watched(channels, line.param(0), mapping) && !own(),
         b"ACCOUNT" => !channels.any_watched(),
         b"QUIT" | b"NICK" => !channels.any_watched() && !connection.regain.is_waiting() && !own(),
         b"CHGHOST" => !channels.any_watched() && !own(),

@@ -87,6 +87,12 @@ numerics! {
     ERR_YOUREBANNEDCREEP = R::ERR_YOUREBANNEDCREEP as u16;
     /// The channel is full.
     ERR_CHANNELISFULL = R::ERR_CHANNELISFULL as u16;
+    /// Our invitation went out.
+    RPL_INVITING = R::RPL_INVITING as u16;
+    /// No such mode.
+    ERR_UNKNOWNMODE = R::ERR_UNKNOWNMODE as u16;
+    /// A channel's list has no room for more.
+    ERR_BANLISTFULL = R::ERR_BANLISTFULL as u16;
     /// The channel is invite-only.
     ERR_INVITEONLYCHAN = R::ERR_INVITEONLYCHAN as u16;
     /// Banned from the channel.
@@ -139,6 +145,8 @@ numerics! {
     ERR_LINKCHANNEL = 470;
     /// Joins too fast, or TLS needed: the text says which.
     ERR_THROTTLE = 480;
+    /// What a mode was given makes no sense to the server.
+    ERR_INVALIDMODEPARAM = 696;
     /// They take messages only from registered users.
     ERR_NONONREG = 486;
     /// TLS needed for the channel, or voice needed to speak.

@@ -82,8 +82,14 @@ fn every_constructor<'a>(a: &'a str, b: &'a str, c: &'a str, limit: usize) -> Ve
     row("TOPIC", vec![a, b], &|w| w.topic(a, b));
     row("TOPIC", vec![a], &|w| w.ask_topic(a));
     row("NAMES", vec![a], &|w| w.names(a));
+    row("MODE", vec![a], &|w| w.ask_modes(a, None));
+    row("MODE", vec![a, "+b"], &|w| w.ask_modes(a, Some('b')));
+    row("WHO", vec![a, "%tcna,7"], &|w| w.who_accounts(a, 7));
     row("KICK", vec![a, b, c], &|w| w.kick(a, b, Some(c)));
     row("KICK", vec![a, b], &|w| w.kick(a, b, None));
+    row("MODE", vec![a, "+b-o", b, c], &|w| w.modes(a, "+b-o", &[b, c]));
+    row("MODE", vec![a, b], &|w| w.modes(a, b, &[]));
+    row("INVITE", vec![a, b], &|w| w.invite(a, b));
     row("PART", vec![a, b], &|w| w.part(a, Some(b)));
     row("PART", vec![a], &|w| w.part(a, None));
     row("JOIN", vec![a], &|w| w.join(&[(a, None)]));

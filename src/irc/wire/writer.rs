@@ -91,6 +91,23 @@ impl<'w> LineWriter<'w> {
         }
     }
 
+    /// `MODE channel +ov-b alice bob *!*@host`: letters with their signs, and one argument for each that takes one.
+    pub fn modes(self, channel: &str, letters: &str, args: &[&str]) -> Result<(), Illegal> {
+        name(channel)?;
+        if !letters.starts_with(['+', '-']) || !letters.bytes().all(|b| b.is_ascii_alphabetic() || b"+-".contains(&b)) {
+            return Err(Illegal::Word);
+        }
+        let words: Vec<&str> = [channel, letters].into_iter().chain(args.iter().copied()).collect();
+        self.line("MODE", &words, None)
+    }
+
+    /// `INVITE nick channel`.
+    pub fn invite(self, nick: &str, channel: &str) -> Result<(), Illegal> {
+        name(nick)?;
+        name(channel)?;
+        self.line("INVITE", &[nick, channel], None)
+    }
+
     /// `WHO channel %tcna,token`: everyone's nick and account (WHOX).
     pub fn who_accounts(self, channel: &str, token: u16) -> Result<(), Illegal> {
         name(channel)?;

@@ -12,13 +12,14 @@ mod hold;
 mod journal;
 mod open;
 mod people;
+mod sanctions;
 
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use self::engine::Db;
 use super::{
-    Burst, Ghost, JournalState, JournalStore, Portal, PuppetIdentity, Query, Store, StoreError, StoredBurst,
+    Burst, Ghost, JournalState, JournalStore, Portal, PuppetIdentity, Query, Sanction, Store, StoreError, StoredBurst,
     UnsettledIrc, UnsettledMatrix,
 };
 use crate::model::{Folded, Isupport, Members, Millis, NetworkId};
@@ -126,6 +127,18 @@ impl Store for SqlStore {
 
     async fn remove_control_room(&self, room: &RoomId) -> Result<(), StoreError> {
         conversations::remove_control_room(&self.db, room).await
+    }
+
+    async fn sanctions(&self) -> Result<Vec<Sanction>, StoreError> {
+        sanctions::sanctions(&self.db).await
+    }
+
+    async fn put_sanction(&self, sanction: &Sanction) -> Result<(), StoreError> {
+        sanctions::put_sanction(&self.db, sanction).await
+    }
+
+    async fn remove_sanction(&self, sanction: &Sanction) -> Result<(), StoreError> {
+        sanctions::remove_sanction(&self.db, sanction).await
     }
 
     async fn isupport(&self, network: &NetworkId) -> Result<Option<Isupport>, StoreError> {

@@ -52,7 +52,7 @@ pub struct Query {
     pub limit: Option<usize>,
     /// Where an earlier page of events ended.
     pub from: Option<String>,
-    /// `event` for a piece of state as it came, not its content alone.
+    /// `event` for a whole piece of state, not only its content.
     pub format: Option<String>,
     /// The membership to list.
     pub membership: Option<String>,

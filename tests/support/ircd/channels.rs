@@ -47,9 +47,24 @@ impl State {
         self.channels.get(channel).and_then(|found| found.members.get(&id)).is_some_and(|member| member.op)
     }
 
+    /// Does an entry of a list mean this one? `R:account` is the one extended ban that is known here.
+    fn is_meant(&self, id: u64, entry: &str) -> bool {
+        match entry.strip_prefix("R:") {
+            Some(account) => self.connection(id).account.as_deref() == Some(account),
+            None => glob(&self.fold(entry), &self.fold(&self.mask(id))),
+        }
+    }
+
     fn is_banned(&self, id: u64, channel: &Channel) -> bool {
-        let mask = self.fold(&self.mask(id));
-        channel.bans.iter().any(|ban| glob(&self.fold(ban), &mask))
+        let is_on = |list: &[String]| list.iter().any(|entry| self.is_meant(id, entry));
+        is_on(&channel.bans) && !is_on(&channel.excepts)
+    }
+
+    /// Can't speak: by the list of quiets, or by a ban that only mutes (`m:mask`).
+    fn is_quiet(&self, id: u64, channel: &Channel) -> bool {
+        let mutes = channel.bans.iter().filter_map(|ban| ban.strip_prefix("m:"));
+        let mut quiets = channel.quiets.iter().map(String::as_str).chain(mutes);
+        quiets.any(|entry| self.is_meant(id, entry)) && !channel.excepts.iter().any(|entry| self.is_meant(id, entry))
     }
 
     /// The numeric with which a message to a channel is refused, if it is.
@@ -61,7 +76,9 @@ impl State {
         let member = found.members.get(&id);
         let ranked = member.is_some_and(|member| member.op || member.voice);
         let outside = member.is_none() && found.flags.contains(&'n');
-        let silenced = !ranked && (found.flags.contains(&'m') || self.is_banned(id, found));
+        let strangers_only = found.flags.contains(&'M') && self.connection(id).account.is_none();
+        let silenced = !ranked
+            && (found.flags.contains(&'m') || strangers_only || self.is_banned(id, found) || self.is_quiet(id, found));
         (outside || silenced).then_some(404)
     }
 
@@ -275,11 +292,20 @@ impl State {
             let flags: String = flags.into_iter().collect();
             return self.numeric(id, 324, &format!("{name} +{flags}"));
         };
-        if modes.trim_start_matches('+') == "b" && line.params.len() == 2 {
-            for ban in self.channels[&channel].bans.clone() {
-                self.numeric(id, 367, &format!("{name} {ban}"));
+        if line.params.len() == 2 {
+            let found = &self.channels[&channel];
+            let list = match modes.trim_start_matches('+') {
+                "b" => Some((367, 368, "", found.bans.clone())),
+                "e" => Some((348, 349, "", found.excepts.clone())),
+                "q" => Some((728, 729, "q ", found.quiets.clone())),
+                _ => None,
+            };
+            if let Some((entry, end, letter, masks)) = list {
+                for mask in masks {
+                    self.numeric(id, entry, &format!("{name} {letter}{mask} somebody 1700000000"));
+                }
+                return self.numeric(id, end, &format!("{name} {letter}:End of channel list"));
             }
-            return self.numeric(id, 368, &format!("{name} :End of channel ban list"));
         }
         let Some(channel) = self.operated(id, name) else { return };
         let mut done = String::new();
@@ -291,7 +317,7 @@ impl State {
                 on = mode == '+';
                 continue;
             }
-            let takes_argument = matches!(mode, 'o' | 'v' | 'b' | 'k') || (mode == 'l' && on);
+            let takes_argument = matches!(mode, 'o' | 'v' | 'b' | 'q' | 'e' | 'k') || (mode == 'l' && on);
             let argument = if takes_argument { arguments.next().cloned() } else { None };
             if takes_argument && argument.is_none() {
                 continue;
@@ -325,16 +351,21 @@ impl State {
                 let Some(member) = target.and_then(|target| channel.members.get_mut(&target)) else { return false };
                 *(if mode == 'o' { &mut member.op } else { &mut member.voice }) = on;
             }
-            ('b', Some(mask)) => {
-                channel.bans.retain(|ban| ban != mask);
+            ('b' | 'q' | 'e', Some(mask)) => {
+                let list = match mode {
+                    'b' => &mut channel.bans,
+                    'q' => &mut channel.quiets,
+                    _ => &mut channel.excepts,
+                };
+                list.retain(|known| known != mask);
                 if on {
-                    channel.bans.push(mask.to_owned());
+                    list.push(mask.to_owned());
                 }
             }
             ('k', key) => channel.key = key.filter(|_| on).map(str::to_owned),
             ('l', limit) => channel.limit = limit.and_then(|limit| limit.parse().ok()),
-            ('i' | 'm' | 'n' | 'p' | 's' | 't', _) if on => drop(channel.flags.insert(mode)),
-            ('i' | 'm' | 'n' | 'p' | 's' | 't', _) => drop(channel.flags.remove(&mode)),
+            ('i' | 'm' | 'n' | 'p' | 's' | 't' | 'M', _) if on => drop(channel.flags.insert(mode)),
+            ('i' | 'm' | 'n' | 'p' | 's' | 't' | 'M', _) => drop(channel.flags.remove(&mode)),
             _ => return false,
         }
         true

@@ -66,6 +66,10 @@ pub struct Channel {
     pub limit: Option<usize>,
     /// Banned masks.
     pub bans: Vec<String>,
+    /// Masks of who can't speak.
+    pub quiets: Vec<String>,
+    /// Masks of who is excepted from both.
+    pub excepts: Vec<String>,
     /// Connections that were invited.
     pub invited: HashSet<u64>,
 }

@@ -20,11 +20,13 @@ pub struct InspIrcd {
 /// The modules that are loaded, without those of the core.
 const MODULES: &[&str] = &[
     "alias",
+    "banexception",
     "cap",
     "cgiirc",
     "chghost",
     "customprefix",
     "deaf",
+    "gecosban",
     "hidechans",
     "ident",
     "ircv3",
@@ -41,6 +43,7 @@ const MODULES: &[&str] = &[
     "monitor",
     "muteban",
     "namesx",
+    "redirect",
     "sasl",
     "services_account",
     "setname",

@@ -108,7 +108,8 @@ fn every_refusal_of_a_join_has_its_reason() {
         (476, "", Some(Reason::BadName)),
         (477, "", Some(Reason::NeedsAccount)),
         (480, "Cannot join channel (+j) - throttle exceeded, try again later", Some(Reason::TooFast)),
-        (480, "Cannot join channel (+S) - SSL/TLS required", Some(Reason::Refused)),
+        (480, "Cannot join channel (+S) - SSL/TLS required", Some(Reason::NeedsTls)),
+        (489, "Cannot join channel (SSL is required)", Some(Reason::NeedsTls)),
         (489, "", Some(Reason::Refused)),
         (366, "", None),
     ];
