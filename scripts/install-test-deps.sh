@@ -3,6 +3,6 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 need_rust
-need_packages inspircd ngircd postgresql-15
+need_packages atheme-services inspircd ngircd postgresql-15
 need_synapse
 need_cargo_deny

@@ -12,7 +12,7 @@ pub(crate) use probes::{check_database, check_homeserver, check_server};
 use crate::{
     bridge::{Bridge, JournalAhead, Parts, Pings},
     config::Config,
-    irc::pool::{ConnectionPool, local::LocalPool},
+    irc::pool::local::LocalPool,
     lifecycle,
     matrix::{
         HomeserverClient, HomeserverSettings, MatrixApi,
@@ -44,7 +44,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let client = homeserver(&config, &registration)?;
     let matrix: Arc<dyn MatrixApi> = Arc::new(client.clone());
     let pool = LocalPool::new(clock.clone(), Arc::new(JournalAhead(journal.clone())));
-    let links = pool.clone();
     let pings = Pings::new(matrix.clone(), clock.clone());
     let bind = config.appservice.bind;
     let listener = TcpListener::bind(bind).await.map_err(|error| probes::explain_bind(bind, &error))?;
@@ -81,12 +80,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = lifecycle::stop_requested() => {}
         // The service manager starts us anew; the journal has everything.
         () = bridge.broken() => {
-            goodbye(&*links).await;
+            goodbye(&bridge).await;
             anyhow::bail!("a part of the bridge has ended by a fault, which the lines above tell");
         }
         // It has said why; nothing can be accepted without it.
         _ = &mut writer => {
-            goodbye(&*links).await;
+            goodbye(&bridge).await;
             anyhow::bail!("the journal has ended, and the bridge with it, as the lines above tell");
         }
     }
@@ -99,8 +98,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let _ = server.await;
         bridge.stop(QUIT_REASON).await;
         drop(journal);
-        // A request that was never sent to its end still holds the journal, which has nothing left to write.
-        let _ = timeout(LAST_HANDLES, writer).await;
+        if timeout(LAST_HANDLES, writer).await.is_err() {
+            // It has nothing left to write.
+            tracing::debug!("somebody still holds the journal: a request that was never sent to its end");
+        }
         store.close().await;
     };
     lifecycle::or_hard_stop(finish).await;
@@ -109,8 +110,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Says QUIT on every link, as far as that works.
-async fn goodbye(links: &dyn ConnectionPool) {
-    if timeout(GOODBYE, links.shutdown(QUIT_REASON)).await.is_err() {
+async fn goodbye(bridge: &Bridge) {
+    if timeout(GOODBYE, bridge.hang_up(QUIT_REASON)).await.is_err() {
         tracing::warn!("not all links could say goodbye");
     }
 }

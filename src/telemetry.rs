@@ -95,6 +95,14 @@ pub mod metric {
             "Lines that people said on IRC, by network and outcome (delivered, failed), once for each room";
         BRIDGE_UNDER_WAY = "footbridge_bridge_under_way", describe_gauge, Count,
             "Matrix events handed to IRC connections whose fate isn't known yet";
+        BRIDGE_WAITING_ROOMS = "footbridge_bridge_waiting_rooms", describe_gauge, Count,
+            "Strict rooms in which what comes from IRC waits, since somebody who could read it isn't seen there";
+        BRIDGE_MEMBERS_DIFFERENCE = "footbridge_bridge_members_difference", describe_gauge, Count,
+            "Ghosts by which rooms differed from their channels when they were last compared";
+        BRIDGE_MEMBERS_AGE = "footbridge_bridge_members_agreed_seconds", describe_gauge, Seconds,
+            "Time since a room was last seen to have the members that it should have, of the room where that is longest ago";
+        BRIDGE_MEMBERS_WAITING = "footbridge_bridge_members_waiting", describe_gauge, Count,
+            "Joins and leaves of ghosts that wait for their turn";
         IRC_LINKS = "footbridge_irc_links", describe_gauge, Count,
             "Connections, by network and state";
         IRC_LINES = "footbridge_irc_lines_total", describe_counter, Count,

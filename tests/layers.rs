@@ -34,6 +34,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("irc::proto", &["irc/wire"]),
     ("sqlx", &["store"]),
     ("axum", &["matrix/appservice", "app", "bin"]),
+    ("hyper", &["matrix/appservice"]),
+    ("hyper_util", &["matrix/appservice"]),
     ("reqwest", &["matrix", "app"]),
     ("clap", &["cli", "telemetry"]),
     ("anyhow", &["cli", "app", "bin"]),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use footbridge::{
@@ -151,6 +151,14 @@ impl Rig {
         self.events.recv().await.unwrap().body
     }
 
+    /// The next event is somebody's words, and they begin so.
+    async fn hears(&mut self, start: &str) {
+        match self.body().await {
+            PoolEventBody::Irc(IrcEvent::Text { text, .. }) if text.starts_with(start) => {}
+            other => panic!("waiting for `{start}`: {other:?}"),
+        }
+    }
+
     async fn state(&mut self) -> LinkState {
         match self.body().await {
             PoolEventBody::State(state) => state,
@@ -245,6 +253,94 @@ async fn all_of_it_works_under_tls() {
     }
     rig.pool.close(&link, "enough");
     assert!(peer.waits_for("QUIT").await.contains("enough"));
+}
+
+/// A link under TLS, in its channel.
+async fn joined_under_tls() -> (Rig, LinkId, Peer) {
+    let (config, pem) = certificate("irc.example.org");
+    let mut rig = Rig::new(Some(TlsSpec { ca_pem: Some(pem) }), |port| vec![format!("127.0.0.1:{port}")]).await;
+    let link = rig.open("alice");
+    let mut peer = rig.accept_tls(config).await.unwrap();
+    rig.see_in("alice", &mut peer).await;
+    (rig, link, peer)
+}
+
+#[tokio::test]
+async fn what_tls_holds_decrypted_is_read_though_nothing_follows_it() {
+    let (mut rig, link, mut peer) = joined_under_tls().await;
+    rig.gate.answers.add_permits(1);
+    rig.say(&link, 1, "hello", Some(5)).unwrap();
+    let barrier = peer.waits_for("PING ").await;
+    // Two records, there at once. With the first, as much as is read in one go, the link has nothing left to do but to listen.
+    let filler = |length: usize| format!(":irc.example WALLOPS :{}\r\n", "x".repeat(length));
+    let pong = format!(":irc.example PONG irc.example {}\r\n", &barrier["PING ".len()..]);
+    let mut record = pong + &filler(200).repeat(70);
+    record += &filler(16_384 - record.len() - filler(0).len());
+    assert_eq!(record.len(), 16_384);
+    peer.0.write_all(record.as_bytes()).await.unwrap();
+    peer.says(":bob!b@host PRIVMSG alice :held back?").await;
+    assert!(matches!(rig.body().await, PoolEventBody::Fate { fate: Fate::Delivered { .. }, .. }));
+    rig.hears("held back?").await;
+}
+
+/// A link that only listens, and lets gather what comes: nothing is lost, held back, or unanswered.
+async fn listening_at_leisure((mut rig, _, mut peer): (Rig, LinkId, Peer)) {
+    const LINES: usize = 1000;
+    let lines = |range: std::ops::Range<usize>| -> Vec<u8> {
+        let line = |n: usize| format!(":bob!b@host PRIVMSG alice :{n} {}\r\n", "x".repeat(n % 400));
+        range.map(line).collect::<String>().into_bytes()
+    };
+    let writer = tokio::spawn(async move {
+        let bytes = lines(0..LINES);
+        let mut rest = &bytes[..];
+        // Lines are cut anywhere; some pieces are more than is read, or decrypted, at once.
+        for length in [1, 7, 160, 4096, 5000, 16_384, 20_000, 70_000].into_iter().cycle() {
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            peer.0.write_all(piece).await.unwrap();
+            peer.0.flush().await.unwrap();
+            tokio::task::yield_now().await;
+            rest = after;
+            if rest.is_empty() {
+                return peer;
+            }
+        }
+        unreachable!("it goes on for ever")
+    });
+    for n in 0..LINES {
+        rig.hears(&format!("{n} ")).await;
+    }
+    let mut peer = writer.await.unwrap();
+    peer.says("PING :still there?").await;
+    peer.waits_for("PONG :still there?").await;
+    // Half a line has gathered and was read before the other half comes.
+    tokio::time::pause();
+    for half in ["PI", "NG :and now?\r\n", ":bob!b@host PRIVMSG al", "ice :in halves\r\n"] {
+        peer.0.write_all(half.as_bytes()).await.unwrap();
+        peer.0.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    peer.waits_for("PONG :and now?").await;
+    rig.hears("in halves").await;
+    tokio::time::resume();
+    // What comes with the end of the connection is heard before it.
+    peer.0.write_all(b":bob!b@host PRIVMSG alice :goodbye\r\nERROR :Closing Link: host (I leave)\r\n").await.unwrap();
+    peer.0.shutdown().await.unwrap();
+    drop(peer);
+    rig.hears("goodbye").await;
+    let LinkState::Waiting { failure: Some(failure), .. } = rig.state().await else { panic!() };
+    assert!(failure.to_string().contains("I leave"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_link_that_only_listens_hears_everything() {
+    let mut rig = Rig::plain().await;
+    let (link, peer) = rig.joined("alice").await;
+    listening_at_leisure((rig, link, peer)).await;
+}
+
+#[tokio::test]
+async fn a_link_that_only_listens_hears_everything_under_tls() {
+    listening_at_leisure(joined_under_tls().await).await;
 }
 
 #[tokio::test]

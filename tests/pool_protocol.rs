@@ -53,7 +53,7 @@ macro_rules! variants {
     };
 }
 
-variants!(IrcAction: Join Part Observe Say Topic Kick Modes Invite Nick);
+variants!(IrcAction: Join Part Observe Names Say Topic Kick Modes Invite Nick);
 variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Modes Settings List Accounts Account Rehosted Recalls Invited OwnJoined OwnParted OwnKicked
     JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
@@ -267,6 +267,7 @@ fn actions() {
             IrcAction::Observe { channel: channel(), role: Role::Standby },
             json!({"observe": {"channel": "#a", "role": "standby"}}),
         ),
+        (IrcAction::Names { channel: channel() }, json!({"names": {"channel": "#a"}})),
         (
             IrcAction::Say { target: channel(), kind: TextKind::Action, lines: vec!["x".into()], expires: 9, journal },
             json!({"say": {"target": "#a", "kind": "action", "lines": ["x"], "expires": 9, "journal": journal_form}}),
@@ -331,7 +332,10 @@ fn events_of_irc() {
             IrcEvent::Kicked { channel: channel(), source: bob(), nick: "eve".into(), reason: Some("r".into()) },
             json!({"kicked": {"channel": "#a", "source": bob_form(), "nick": "eve", "reason": "r"}}),
         ),
-        (IrcEvent::Quit { source: bob(), reason: None }, json!({"quit": {"source": bob_form(), "reason": null}})),
+        (
+            IrcEvent::Quit { source: bob(), reason: None, split: true },
+            json!({"quit": {"source": bob_form(), "reason": null, "split": true}}),
+        ),
         (
             IrcEvent::Renamed { source: bob(), nick: "rob".into() },
             json!({"renamed": {"source": bob_form(), "nick": "rob"}}),

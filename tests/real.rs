@@ -37,6 +37,8 @@ mod failures;
 mod hostile;
 #[path = "real/identity.rs"]
 mod identity;
+#[path = "real/logins.rs"]
+mod logins;
 #[path = "real/moderation.rs"]
 mod moderation;
 #[path = "real/operator.rs"]
@@ -47,7 +49,13 @@ mod order;
 mod outages;
 #[path = "real/people.rs"]
 mod people;
+#[path = "real/probes.rs"]
+mod probes;
 #[path = "real/queries.rs"]
 mod queries;
+#[path = "real/ranks.rs"]
+mod ranks;
+#[path = "real/splits.rs"]
+mod splits;
 #[path = "real/town.rs"]
 mod town;

@@ -14,12 +14,18 @@ mod check;
 mod conversation;
 #[path = "stories/crash.rs"]
 mod crash;
+#[path = "stories/endings.rs"]
+mod endings;
 #[path = "stories/failures.rs"]
 mod failures;
+#[path = "stories/full_disk.rs"]
+mod full_disk;
 #[path = "stories/ghosts.rs"]
 mod ghosts;
 #[path = "stories/health.rs"]
 mod health;
+#[path = "stories/histories.rs"]
+mod histories;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/journal.rs"]
@@ -36,5 +42,13 @@ mod operator;
 mod portals;
 #[path = "stories/puppets.rs"]
 mod puppets;
+#[path = "stories/ranks.rs"]
+mod ranks;
+#[path = "stories/reconciler.rs"]
+mod reconciler;
+#[path = "stories/splits.rs"]
+mod splits;
+#[path = "stories/strict.rs"]
+mod strict;
 #[path = "stories/world.rs"]
 mod world;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     process,
@@ -29,11 +30,22 @@ pub(crate) struct Setup {
     pub(crate) gather: Duration,
     /// Lines per second that each link may send; 0: as many as it can.
     pub(crate) lines_per_second: u32,
+    /// Whether the IRC server has a thread of its own, as real ones have. Else what it writes to hundreds of sockets stands
+    /// before the homeserver's work in the same queue.
+    pub(crate) ircd_apart: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { channels: 1, puppets: 0, crowd: 0, tls: false, gather: Duration::ZERO, lines_per_second: 0 }
+        Self {
+            channels: 1,
+            puppets: 0,
+            crowd: 0,
+            tls: false,
+            gather: Duration::ZERO,
+            lines_per_second: 0,
+            ircd_apart: false,
+        }
     }
 }
 
@@ -48,6 +60,16 @@ pub(crate) struct World {
     pub(crate) users: Vec<MatrixUser>,
     /// The connection numbers of the people on IRC.
     pub(crate) crowd: Vec<u64>,
+    /// The IRC server's, if it is apart.
+    thread: Option<Runtime>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
+    }
 }
 
 /// The name of a channel by its number.
@@ -75,8 +97,12 @@ impl World {
             tls: setup.tls,
             channel_limit: setup.channels + 10,
             ..IrcdConfig::modern()
-        })
-        .await;
+        });
+        let thread = setup.ircd_apart.then(one_thread);
+        let ircd = match &thread {
+            Some(thread) => thread.spawn(ircd).await.expect("it starts"),
+            None => ircd.await,
+        };
         let channels: Vec<String> = (0..setup.channels).map(channel).collect();
         let crowd = ircd.crowd((0..setup.crowd).map(|number| format!("irc{number}")), &channels.join(","));
         let owner = homeserver.user("owner");
@@ -95,7 +121,7 @@ impl World {
         }
         let bridge = Bridge::of(homeserver.url(), &registration).network(network).log_filter("info").prepare();
         let users = (0..setup.puppets).map(|number| homeserver.user(&format!("user{number}"))).collect();
-        Self { homeserver, ircd, bridge, rooms, users, crowd }
+        Self { homeserver, ircd, bridge, rooms, users, crowd, thread }
     }
 
     /// Waits until the bot is in all channels and all rooms.
@@ -149,4 +175,8 @@ pub(crate) async fn wait(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited {} minutes in vain for {what}", PATIENCE.as_secs() / 60);
         tokio::time::sleep(LOOK).await;
     }
+}
+
+fn one_thread() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("the system has another thread")
 }

@@ -35,6 +35,9 @@ use crate::{
 /// How long a connection to the homeserver may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long the homeserver may take for the first answer, which needs nothing but itself.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
+
 /// Looks whether `run` will be able to open the database.
 pub(crate) async fn check_database(config: &Config) -> anyhow::Result<String> {
     let sentence = match store::look(config.database.url.expose()).await? {
@@ -49,7 +52,7 @@ pub(crate) async fn check_database(config: &Config) -> anyhow::Result<String> {
 pub(crate) async fn check_homeserver(config: &Config, registration: &Registration) -> anyhow::Result<String> {
     let matrix = homeserver(config, registration)?;
     reach(&config.homeserver.url).await?;
-    matrix.versions().await.map_err(|error| explain_answer(&config.homeserver.url, &error))?;
+    answers(&config.homeserver.url, &matrix).await?;
     let (me, bot) = (matrix.whoami().await?, config.bot_user_id());
     if me != bot {
         bail!(
@@ -112,6 +115,18 @@ async fn reach(url: &HttpUrl) -> anyhow::Result<()> {
     }
 }
 
+/// Asks what needs no right and no database.
+async fn answers(url: &HttpUrl, matrix: &dyn MatrixApi) -> anyhow::Result<()> {
+    match timeout(FIRST_ANSWER, matrix.versions()).await {
+        Ok(answer) => answer.map(drop).map_err(|error| explain_answer(url, &error)),
+        Err(_) => bail!(
+            "{url} takes the connection and says nothing for {} s: see whether the homeserver is overloaded or still \
+             starting, and whether it is one that listens there",
+            FIRST_ANSWER.as_secs()
+        ),
+    }
+}
+
 /// Why what listens at `homeserver.url` doesn't answer as a homeserver.
 fn explain_answer(url: &HttpUrl, error: &MatrixError) -> anyhow::Error {
     let words = error.to_string();
@@ -126,10 +141,6 @@ fn explain_answer(url: &HttpUrl, error: &MatrixError) -> anyhow::Error {
     } else if error.is_fault() {
         // What else its words are is a page's.
         foreign()
-    } else if words.contains("timed out") {
-        format!(
-            "{url} takes the connection and doesn't answer: see whether the homeserver is overloaded or still starting"
-        )
     } else if words.contains("InvalidContentType") {
         format!("{url} speaks no TLS: write http:// in homeserver.url, or the port that speaks https")
     } else if words.contains("certificate") {
@@ -256,5 +267,23 @@ impl Queries for Nobody {
 impl Health for Nobody {
     async fn check(&self) -> HealthReport {
         HealthReport { healthy: false, body: serde_json::json!({ "error": "only `footbridge check` is running" }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::{HomeserverClient, HomeserverSettings};
+
+    #[tokio::test]
+    async fn r101_a_homeserver_that_takes_connections_and_stays_silent_is_told_as_such() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let settings = HomeserverSettings { url: url.clone(), appservice_id: "irc".into(), as_token: "secret".into() };
+        let client = HomeserverClient::new(settings).unwrap();
+        tokio::time::pause();
+        let url = HttpUrl::parse(&url).unwrap();
+        let problem = answers(&url, &client).await.unwrap_err().to_string();
+        assert!(problem.contains("says nothing for 15 s") && problem.contains("overloaded"), "{problem}");
     }
 }

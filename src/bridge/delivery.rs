@@ -40,16 +40,26 @@ impl Origin {
 }
 
 struct UnderWay {
-    origin: Origin,
+    outcome: Outcome,
     commands_left: u32,
-    failure: Option<Failure>,
+}
+
+/// What became of an event in each of the places on IRC that it went to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) origin: Origin,
+    /// Where it did not (surely) arrive, and why.
+    pub(super) failed: Vec<(String, Failure)>,
+    /// Where it did.
+    pub(super) arrived: Vec<String>,
 }
 
 /// Events that became commands whose fates aren't known yet.
 #[derive(Default)]
 pub(super) struct Delivery {
     next: u64,
-    commands: HashMap<CommandId, MatrixKey>,
+    /// The event of each, and where on IRC it goes.
+    commands: HashMap<CommandId, (MatrixKey, String)>,
     events: HashMap<MatrixKey, UnderWay>,
 }
 
@@ -60,33 +70,39 @@ impl Delivery {
         CommandId(self.next)
     }
 
-    /// A command that carries (a part of) an event.
-    pub(super) fn command_for(&mut self, origin: &Origin) -> CommandId {
+    /// A command that carries an event to a `place` on IRC, as people call it.
+    ///
+    /// Each of an event's commands must be there before one of them is decided.
+    pub(super) fn command_for(&mut self, origin: &Origin, place: impl Into<String>) -> CommandId {
         let command = self.command();
-        self.commands.insert(command, origin.key);
-        let new = || UnderWay { origin: origin.clone(), commands_left: 0, failure: None };
+        self.commands.insert(command, (origin.key, place.into()));
+        let new = || UnderWay {
+            outcome: Outcome { origin: origin.clone(), failed: Vec::new(), arrived: Vec::new() },
+            commands_left: 0,
+        };
         self.events.entry(origin.key).or_insert_with(new).commands_left += 1;
         command
     }
 
     /// Whether a command sets a topic.
     pub(super) fn is_topic(&self, command: CommandId) -> bool {
-        let event = self.commands.get(&command).and_then(|key| self.events.get(key));
-        event.is_some_and(|event| event.origin.subject == Subject::Topic)
+        let event = self.commands.get(&command).and_then(|(key, _)| self.events.get(key));
+        event.is_some_and(|event| event.outcome.origin.subject == Subject::Topic)
     }
 
-    /// What became of a command. Once all of its event's commands are decided: the event, and why it failed if it did.
-    pub(super) fn decided(&mut self, command: CommandId, fate: Fate) -> Option<(Origin, Option<Failure>)> {
-        let key = self.commands.remove(&command)?;
+    /// What became of a command. Once all of its event's commands are decided: what became of the event.
+    pub(super) fn decided(&mut self, command: CommandId, fate: Fate) -> Option<Outcome> {
+        let (key, place) = self.commands.remove(&command)?;
         let event = self.events.get_mut(&key)?;
         event.commands_left -= 1;
-        if let Fate::Failed(failure) = fate {
-            event.failure.get_or_insert(failure);
+        match fate {
+            Fate::Delivered { .. } => event.outcome.arrived.push(place),
+            Fate::Failed(failure) => event.outcome.failed.push((place, failure)),
         }
         if event.commands_left > 0 {
             return None;
         }
-        self.events.remove(&key).map(|event| (event.origin, event.failure))
+        self.events.remove(&key).map(|event| event.outcome)
     }
 
     /// How many events are under way.
@@ -161,10 +177,12 @@ mod tests {
     #[test]
     fn r2_an_event_is_decided_when_all_its_commands_are() {
         let mut delivery = Delivery::default();
-        let (a, b) = (delivery.command_for(&origin(0)), delivery.command_for(&origin(0)));
-        assert!(delivery.decided(a, Fate::Failed(Failure::certain(Reason::CannotSend))).is_none());
-        let (decided, failure) = delivery.decided(b, Fate::Delivered { msgid: None }).unwrap();
-        assert_eq!((decided.key.index, failure.unwrap().reason), (0, Reason::CannotSend));
+        let (a, b) = (delivery.command_for(&origin(0), "#a"), delivery.command_for(&origin(0), "#b"));
+        let refused = Failure::certain(Reason::CannotSend);
+        assert!(delivery.decided(a, Fate::Failed(refused.clone())).is_none());
+        let outcome = delivery.decided(b, Fate::Delivered { msgid: None }).unwrap();
+        assert_eq!(outcome.origin.key.index, 0);
+        assert_eq!((outcome.failed, outcome.arrived), (vec![("#a".to_owned(), refused)], vec!["#b".to_owned()]));
         assert!(delivery.decided(b, Fate::Delivered { msgid: None }).is_none(), "a fate counts once");
         assert_eq!(delivery.len(), 0);
         let other = delivery.command();

@@ -12,9 +12,18 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
-    channel_modes::ChannelModes, observer::Watch, outbox::Lane, people::Roster, policies::Acl, witnesses::Witnesses,
+    channel_modes::ChannelModes,
+    observer::Watch,
+    outbox::Lane,
+    people::{Identity, Person, Roster},
+    policies::Denied,
+    privacy::Readers,
+    reconciler::Accord,
+    residents::{self, is_crowded},
+    splits::Lost,
+    witnesses::Witnesses,
 };
-use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, NetworkId};
+use crate::model::{CaseMapping, CommandId, Fate, Folded, LinkId, MatrixKey, Members, Millis, NetworkId};
 
 /// How long the bot stays away at first from a channel that it was refused from or removed from.
 const BOT_RETRY: Duration = Duration::from_mins(5);
@@ -37,12 +46,38 @@ pub(super) struct Channel {
     /// Who has told which line, where several links tell.
     pub(super) witnesses: Witnesses,
     pub(super) roster: Roster,
+    /// Who isn't in it since the network split, and may be back: they stay in its rooms.
+    pub(super) lost: Lost,
+    /// When its observer last told the whole roster; none if it hasn't yet.
+    pub(super) told: Option<Millis>,
+    /// When its observer was last asked for it.
+    pub(super) asked: Millis,
+    /// Whether it has too many people for all of them to be in its rooms.
+    pub(super) crowded: bool,
     pub(super) modes: ChannelModes,
     /// Matrix users who can't be heard in it, and by which mode: `+m`, `+q mask`, or [`super::sanctions::NOT_LET_IN`].
     pub(super) silenced: BTreeMap<OwnedUserId, String>,
     pub(super) topic: Topic,
     /// What keeps the bot out.
     pub(super) trouble: Trouble,
+}
+
+impl Channel {
+    /// How many people of others its rooms have to hold.
+    pub(super) fn people(&self) -> usize {
+        self.roster.others() + self.lost.len()
+    }
+
+    /// Whether somebody of this nick is in it, or may be back.
+    pub(super) fn holds(&self, nick: &Folded) -> bool {
+        self.roster.get(nick).is_some() || self.lost.contains(nick)
+    }
+
+    /// Looks whether it is crowded; true if that has changed.
+    pub(super) fn measure(&mut self, limit: usize) -> bool {
+        let crowded = is_crowded(self.crowded, self.people(), limit);
+        std::mem::replace(&mut self.crowded, crowded) != crowded
+    }
 }
 
 /// A channel that the bot was refused from or removed from.
@@ -134,20 +169,51 @@ pub(super) struct Room {
     pub(super) members: HashMap<OwnedUserId, Option<String>>,
     /// While the list of members is on its way: of whom we have heard meanwhile, and so know better.
     heard_of: Option<HashSet<OwnedUserId>>,
-    /// Which servers the room denies.
-    pub(super) acl: Option<Acl>,
-    /// Whether a list of what may not be bridged has the room.
-    pub(super) listed: bool,
+    /// Who has no part in the conversation.
+    pub(super) denied: Denied,
+    /// Whether the list of members was here since the bot came in.
+    known: bool,
     /// Whether the bot was shown out, and hasn't come back.
     bot_out: bool,
     /// Whether the channel's topic becomes the room's at once; in a plumbed room only when it changes.
     pub(super) follows_topic: bool,
+    /// If it is strict: who reads here, and whether IRC sees them.
+    pub(super) readers: Option<Readers>,
+    /// Which ghosts are to be in it, as the configuration says, and as was said since, which goes before.
+    pub(super) configured: Option<Members>,
+    said: Option<Members>,
+    /// Whether who is in it is who should be.
+    pub(super) accord: Accord,
 }
 
 impl Room {
+    /// Whether the list of members is here.
+    pub(super) fn knows_its_members(&self) -> bool {
+        self.heard_of.is_none()
+    }
+
+    /// Which of the ghosts of a channel's people are to be in the room.
+    pub(super) fn members_from(&self, channel: &Channel) -> Members {
+        residents::members(self.said.or(self.configured), channel.crowded)
+    }
+
     /// The bot goes in (again): the list of members will follow.
     pub(super) fn entering(&mut self) {
+        self.known = false;
         self.heard_of = Some(HashSet::new());
+    }
+
+    /// Whether it is known who is in it.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The list of members is asked for again, to compare. False if there is one to come anyhow, or the bot isn't there.
+    pub(super) fn listing(&mut self) -> bool {
+        if self.known && !self.bot_out {
+            self.heard_of = Some(HashSet::new());
+        }
+        self.known && !self.bot_out
     }
 
     /// The bot was shown out of the room.
@@ -160,14 +226,20 @@ impl Room {
         self.bot_out
     }
 
-    /// Whether the room denies a user's server, or is listed itself: they are no members for us.
+    /// Whether a member counts for nothing, as the room denies them. In a strict room they read all the same, and so are
+    /// shown out, as they aren't seen on IRC.
+    pub(super) fn leaves_out(&self, user: &UserId) -> bool {
+        self.readers.is_none() && self.denies(user)
+    }
+
+    /// Whether the room denies a user's server, or is listed itself: they have no part in the conversation.
     pub(super) fn denies(&self, user: &UserId) -> bool {
-        self.listed || self.acl.as_ref().is_some_and(|acl| acl.denies(user.server_name()))
+        self.denied.includes(user)
     }
 
     /// Whether what the bot says in the room reaches `user`: both are in it, as far as we know.
     pub(super) fn reaches(&self, user: &UserId) -> bool {
-        let unheard = self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
+        let unheard = !self.known && self.heard_of.as_ref().is_some_and(|heard| !heard.contains(user));
         !self.bot_out && (unheard || self.members.contains_key(user))
     }
 
@@ -183,13 +255,28 @@ impl Room {
         self.members.remove(user).is_some()
     }
 
-    /// The list of members is here. What we heard since it was asked for stands, as the list may be older than that;
-    /// if it is newer, what made the difference is still to be heard. Answers with those who had gone unheard.
+    /// The bot is in, and the list of members is here. Answers with those who had gone unheard.
     pub(super) fn entered(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> Vec<OwnedUserId> {
-        self.bot_out = false;
+        (self.known, self.bot_out) = (true, false);
+        self.listed(list).1
+    }
+
+    /// The list of members that was asked for to compare is here. Answers with those who had come and those who had gone
+    /// unheard.
+    pub(super) fn compared(
+        &mut self,
+        list: Vec<(OwnedUserId, Option<String>)>,
+    ) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
+        if self.known && self.heard_of.is_some() { self.listed(list) } else { Default::default() }
+    }
+
+    /// What we heard since the list was asked for stands, as it may be older than that; if it is newer, what made the
+    /// difference is still to be heard.
+    fn listed(&mut self, list: Vec<(OwnedUserId, Option<String>)>) -> (Vec<OwnedUserId>, Vec<OwnedUserId>) {
         let heard = self.heard_of.take().unwrap_or_default();
         let before = std::mem::take(&mut self.members);
         self.members = list.into_iter().filter(|(user, _)| !heard.contains(user)).collect();
+        let come = self.members.keys().filter(|user| !before.contains_key(*user)).cloned().collect();
         let mut gone = Vec::new();
         for (user, name) in before {
             if heard.contains(&user) {
@@ -198,7 +285,7 @@ impl Room {
                 gone.push(user);
             }
         }
-        gone
+        (come, gone)
     }
 }
 
@@ -207,10 +294,14 @@ impl Room {
 pub(super) struct Query {
     pub(super) lane: Lane,
     pub(super) nick: String,
+    /// Who that was when last seen, if they were.
+    pub(super) who: Option<Identity>,
     /// `None` while the room is being made.
     pub(super) room: Option<OwnedRoomId>,
     /// While its ghost comes into the room to which it was invited.
     pub(super) entering: Option<Entering>,
+    /// In which room it goes on once the ghost, which was invited there, is in: it may be refused.
+    pub(super) successor: Option<Box<Query>>,
 }
 
 /// A ghost on its way into a query's room. The homeserver pushes what is said there only from its arrival on.
@@ -236,6 +327,8 @@ pub(super) struct Directory {
     pub(super) channels: HashMap<ChannelRef, Channel>,
     pub(super) rooms: HashMap<OwnedRoomId, Room>,
     pub(super) queries: HashMap<QueryRef, Query>,
+    /// Which ghosts are to be in which rooms, where that was said; also of rooms that aren't found yet.
+    said: HashMap<OwnedRoomId, Members>,
     query_rooms: HashMap<OwnedRoomId, QueryRef>,
     controls: HashMap<OwnedUserId, Lane>,
     control_rooms: HashMap<OwnedRoomId, OwnedUserId>,
@@ -278,6 +371,10 @@ impl Directory {
             watch: Watch::default(),
             witnesses: Witnesses::default(),
             roster: Roster::default(),
+            lost: Lost::default(),
+            told: None,
+            asked: Millis::MIN,
+            crowded: false,
             modes: ChannelModes::default(),
             silenced: BTreeMap::new(),
             topic: Topic::default(),
@@ -287,19 +384,36 @@ impl Directory {
         if !entry.rooms.contains(&room) {
             entry.rooms.push(room.clone());
         }
+        let said = self.said.get(&room).copied();
         let portal = self.rooms.entry(room).or_insert_with_key(|room| Room {
             lane: lane(room),
             channels: Vec::new(),
             members: HashMap::new(),
             heard_of: Some(HashSet::new()),
-            acl: None,
-            listed: false,
+            denied: Denied::default(),
             bot_out: false,
             follows_topic,
+            readers: None,
+            configured: None,
+            said,
+            accord: Accord::default(),
+            known: false,
         });
         if !portal.channels.contains(channel) {
             portal.channels.push(channel.clone());
         }
+    }
+
+    /// Somebody has said which ghosts are to be in a room, or that it is as usual. Whether that is news.
+    pub(super) fn say_members(&mut self, room: &RoomId, members: Option<Members>) -> bool {
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.said = members;
+        }
+        let before = match members {
+            Some(members) => self.said.insert(room.to_owned(), members),
+            None => self.said.remove(room),
+        };
+        before != members
     }
 
     /// Adds a query. An older one of the same two is forgotten and given back.
@@ -310,6 +424,50 @@ impl Directory {
         }
         self.queries.insert(key, query);
         old
+    }
+
+    /// Adds a query to whose `room` its ghost was invited. One that the same two have in another room stays until the ghost
+    /// is in. What this one takes the place of at once is given back.
+    pub(super) fn invite_query(&mut self, key: QueryRef, room: &RoomId, query: Query) -> Option<Query> {
+        let Some(present) = self.queries.get_mut(&key).filter(|present| present.room.is_some()) else {
+            return self.put_query(key, query);
+        };
+        let before = present.successor.replace(Box::new(query)).map(|before| *before);
+        self.forget_room_of(before.as_ref());
+        self.query_rooms.insert(room.to_owned(), key);
+        before
+    }
+
+    /// The ghost is in a query's `room`. The query in whose place that comes is given back.
+    pub(super) fn query_entered(&mut self, room: &RoomId) -> Option<Query> {
+        let query = self.query_rooms.get(room).and_then(|key| self.queries.get_mut(key))?;
+        let successor = query.successor.take_if(|successor| successor.room.as_deref() == Some(room))?;
+        let old = std::mem::replace(query, *successor);
+        self.forget_room_of(Some(&old));
+        Some(old)
+    }
+
+    /// The query in `room`, be it one that is only a successor.
+    pub(super) fn query_in(&mut self, room: &RoomId) -> Option<&mut Query> {
+        let query = self.query_rooms.get(room).and_then(|key| self.queries.get_mut(key))?;
+        if query.room.as_deref() == Some(room) { Some(query) } else { query.successor.as_deref_mut() }
+    }
+
+    /// Forgets the query in `room`; one that has a successor goes on there.
+    pub(super) fn remove_query_in(&mut self, room: &RoomId) -> Option<Query> {
+        let key = self.query_rooms.remove(room)?;
+        let query = self.queries.get_mut(&key)?;
+        match query.successor.take() {
+            Some(successor) if query.room.as_deref() == Some(room) => Some(std::mem::replace(query, *successor)),
+            Some(successor) => Some(*successor),
+            None => self.queries.remove(&key),
+        }
+    }
+
+    fn forget_room_of(&mut self, query: Option<&Query>) {
+        if let Some(room) = query.and_then(|query| query.room.as_ref()) {
+            self.query_rooms.remove(room);
+        }
     }
 
     /// What became of a command that was to set a topic. These are few, so it is looked for.
@@ -327,6 +485,32 @@ impl Directory {
             }
             _ => false,
         }
+    }
+
+    /// Whom a query is with is called otherwise now. Gives its room's lane, unless its user has another with that nick,
+    /// or it isn't in its room yet.
+    pub(super) fn move_query(&mut self, key: &QueryRef, nick: &str, new: Folded) -> Option<&Lane> {
+        let new = (key.0.clone(), key.1.clone(), new);
+        let is_settled = |query: &Query| query.room.is_some() && query.entering.is_none() && query.successor.is_none();
+        if self.queries.contains_key(&new) || !self.queries.get(key).is_some_and(is_settled) {
+            return None;
+        }
+        let mut query = self.remove_query(key)?;
+        nick.clone_into(&mut query.nick);
+        self.put_query(new.clone(), query);
+        self.queries.get(&new).map(|query| &query.lane)
+    }
+
+    /// Who has a nick, as far as the channels that we observe tell.
+    pub(super) fn identity(&self, network: &NetworkId, nick: &Folded) -> Option<Identity> {
+        let seen = self.seen(network, nick).map(|person| Identity::new(&person.source, person.account.clone()));
+        seen.filter(Identity::is_known).max_by_key(Identity::has_account)
+    }
+
+    /// Whoever has a nick, as each of the channels shows them that we observe.
+    pub(super) fn seen(&self, network: &NetworkId, nick: &Folded) -> impl Iterator<Item = &Person> {
+        let channels = self.channels.iter().filter(move |((of, _), _)| of == network);
+        channels.filter_map(move |(_, channel)| channel.roster.get(nick))
     }
 
     /// Forgets a query.
@@ -376,7 +560,7 @@ impl Directory {
 
     /// The channels of `network` for which `user` is in a room.
     pub(super) fn channels_of(&self, network: &NetworkId, user: &UserId) -> HashSet<ChannelRef> {
-        let rooms = self.rooms.values().filter(|room| room.members.contains_key(user));
+        let rooms = self.rooms.values().filter(|room| room.members.contains_key(user) && !room.denies(user));
         rooms.flat_map(|room| &room.channels).filter(|channel| channel.0 == *network).cloned().collect()
     }
 
@@ -392,6 +576,7 @@ impl Directory {
         for old in theirs {
             let Some(mut channel) = self.channels.remove(&old) else { continue };
             channel.roster.refold(mapping);
+            channel.lost.refold(mapping);
             let new = (network.clone(), mapping.fold(&channel.name));
             for room in &channel.rooms {
                 let portals = self.rooms.get_mut(room).into_iter().flat_map(|room| &mut room.channels);
@@ -410,9 +595,8 @@ impl Directory {
         for old in theirs {
             let Some(query) = self.queries.remove(&old) else { continue };
             let new = (old.0, old.1, mapping.fold(&query.nick));
-            if let Some(room) = &query.room {
-                self.query_rooms.insert(room.clone(), new.clone());
-            }
+            let rooms = query.room.iter().chain(query.successor.iter().filter_map(|successor| successor.room.as_ref()));
+            self.query_rooms.extend(rooms.map(|room| (room.clone(), new.clone())));
             self.queries.insert(new, query);
         }
     }
@@ -422,7 +606,7 @@ impl Directory {
 mod tests {
     use ruma::user_id;
 
-    use super::{super::people::Person, *};
+    use super::*;
     use crate::model::{Failure, Reason, Source};
 
     #[test]
@@ -474,10 +658,14 @@ mod tests {
             channels: Vec::new(),
             members: HashMap::new(),
             heard_of: None,
-            acl: None,
-            listed: false,
+            denied: Denied::default(),
             bot_out: false,
             follows_topic: false,
+            readers: None,
+            configured: None,
+            said: None,
+            accord: Accord::default(),
+            known: false,
         }
     }
 
@@ -496,6 +684,18 @@ mod tests {
         assert_eq!(room.members, members);
         // And from here on the events are all there is.
         assert!(room.went(a));
+        // Asked again, it tells what was never heard.
+        room.came(d, None);
+        assert!(room.listing() && !room.reaches(c));
+        room.went(d);
+        let list = [b, c, d].map(|user| (user.to_owned(), None));
+        assert_eq!(room.compared(list.clone().into()), (vec![c.to_owned()], vec![]));
+        assert_eq!(room.compared(list.into()), (vec![], vec![]), "nobody asked");
+        assert!(room.went(c));
+        assert!(room.listing());
+        assert_eq!(room.compared(vec![]), (vec![], vec![b.to_owned()]));
+        room.came(b, None);
+        room.heard_of = None;
         assert!(room.entered(vec![(a.to_owned(), None)]).contains(&b.to_owned()));
     }
 
@@ -543,8 +743,10 @@ mod tests {
         let query = |nick: &str, room: Option<&RoomId>| Query {
             lane: Lane::idle(),
             nick: nick.to_owned(),
+            who: None,
             room: room.map(ToOwned::to_owned),
             entering: None,
+            successor: None,
         };
         let [a, b]: [&RoomId; 2] = ["!a:x".try_into().unwrap(), "!b:x".try_into().unwrap()];
         let mut directory = Directory::default();
@@ -563,7 +765,25 @@ mod tests {
             directory.put_query(key("dora"), query("dora", Some(c))).is_some_and(|old| old.room.as_deref() == Some(a))
         );
         assert!(is_query(&directory, c, "dora") && matches!(directory.kind(a), RoomKind::Unknown));
-        directory.remove_query(&key("dora"));
+        // An invitation into a further room changes nothing until the ghost is in.
+        let room_of = |query: Option<Query>| query.and_then(|query| query.room);
+        assert!(directory.invite_query(key("dora"), a, query("dora", Some(a))).is_none());
+        assert!(is_query(&directory, c, "dora") && is_query(&directory, a, "dora"));
+        assert_eq!(directory.queries[&key("dora")].room.as_deref(), Some(c));
+        assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "refused");
+        assert_eq!(directory.queries[&key("dora")].room.as_deref(), Some(c));
+        assert!(directory.invite_query(key("dora"), a, query("dora", Some(a))).is_none());
+        assert!(directory.query_entered(c).is_none());
+        assert_eq!(room_of(directory.query_entered(a)).as_deref(), Some(c));
+        assert!(matches!(directory.kind(c), RoomKind::Unknown));
+        assert!(directory.invite_query(key("dora"), c, query("dora", Some(c))).is_none());
+        assert_eq!(room_of(directory.remove_query_in(a)).as_deref(), Some(a), "it goes on in the other");
+        assert_eq!(directory.query_in(c).and_then(|query| query.room.as_deref()), Some(c));
+        // She is called otherwise now; the room goes with her, unless there is one already.
+        assert!(directory.move_query(&key("dora"), "Eve", mapping.fold("eve")).is_none());
+        assert!(directory.move_query(&key("dora"), "Dodo", mapping.fold("dodo")).is_some());
+        assert!(is_query(&directory, c, "dodo") && !directory.queries.contains_key(&key("dora")));
+        directory.remove_query(&key("dodo"));
         assert!(matches!(directory.kind(c), RoomKind::Unknown) && is_query(&directory, b, "eve"));
     }
 

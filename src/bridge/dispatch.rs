@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    delivery::{Delivery, Origin},
+    delivery::{Delivery, Origin, Outcome},
     directory::{ChannelRef, Directory, RoomKind},
     echo::Echo,
     event::Event,
@@ -25,6 +25,7 @@ use super::{
     outbox::{Job, Outbox},
     policies::Policies,
     puppets::Puppets,
+    reconciler::Reconciler,
     unplaced::Unplaced,
 };
 use crate::{
@@ -34,7 +35,8 @@ use crate::{
     },
     matrix::MatrixApi,
     model::{
-        Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason, TextTarget,
+        Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, Millis, NetworkId, Reason,
+        TextTarget,
     },
     store::{Journal, Portal, PuppetIdentity, Sanction, Store, StoreError},
     telemetry::metric,
@@ -53,14 +55,26 @@ pub(crate) enum Input {
     Interrupted(Vec<(MatrixKey, Box<RawValue>)>),
     /// The database knows who a puppet is.
     Identity { link: LinkId, identity: Result<PuppetIdentity, StoreError>, name: Option<String> },
-    /// The bot is in a room with portals, and these are its people.
-    RoomReady { room: OwnedRoomId, members: Vec<(OwnedUserId, Option<String>)>, acl: Option<Box<RawValue>> },
+    /// The bot is in a room with portals: its people, those who may become so (whether they are asked in), and which
+    /// servers it denies.
+    RoomReady {
+        room: OwnedRoomId,
+        members: Vec<(OwnedUserId, Option<String>)>,
+        asking: Vec<(OwnedUserId, bool)>,
+        acl: Option<Box<RawValue>>,
+    },
     /// A list of who may not be on IRC was read; `all`: no other is to be waited for.
     Policies { read: Option<(OwnedRoomId, Vec<Box<RawValue>>)>, all: bool },
+    /// The homeserver has said who is in a room, or couldn't.
+    RoomCompared { room: OwnedRoomId, people: Option<Vec<(OwnedUserId, Option<String>)>> },
+    /// A strict room has waited for a while, since then; for a while once more?
+    RoomWaits { room: OwnedRoomId, since: Millis, again: bool },
+    /// A reader of a strict room, awaited since then, should have been seen on IRC.
+    ReaderOverdue { room: OwnedRoomId, user: OwnedUserId, since: Millis },
     /// A query has its room.
     QueryOpened { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId },
     /// A query's ghost has come into the room to which it was invited; what was said there before, in the journal now.
-    QueryEntered { ghost: Arc<Ghost>, user: OwnedUserId, room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
+    QueryEntered { room: OwnedRoomId, missed: Vec<(MatrixKey, Box<RawValue>)> },
     /// A query could not have a room; `room` is the one into which its ghost was invited, if it was.
     QueryRefused { ghost: Arc<Ghost>, user: OwnedUserId, room: Option<OwnedRoomId> },
     /// A control room was made.
@@ -75,6 +89,8 @@ pub(crate) enum Input {
     Found { room: OwnedRoomId, alias: OwnedRoomAliasId },
     /// The room for an alias was made, or could not be.
     AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
+    /// A second has passed.
+    Tick,
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -116,6 +132,7 @@ pub(crate) struct Core {
     pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
     pub(super) stopping: bool,
+    pub(super) reconciler: Reconciler,
     pub(super) outbox: Arc<Outbox>,
     pub(super) pool: Arc<dyn ConnectionPool>,
     pub(super) store: Arc<dyn Store>,
@@ -133,12 +150,15 @@ impl Core {
         while let Some(input) = inputs.recv().await {
             match input {
                 Input::End => return,
-                input => self.on_input(input).await,
+                input => {
+                    self.on_input(input).await;
+                    self.join_all().await;
+                }
             }
         }
     }
 
-    async fn on_input(&mut self, input: Input) {
+    pub(super) async fn on_input(&mut self, input: Input) {
         match input {
             Input::Matrix(events) => {
                 for (key, json) in events {
@@ -161,12 +181,15 @@ impl Core {
                 }
             }
             Input::Identity { link, identity, name } => self.on_identity(link, identity, name).await,
-            Input::RoomReady { room, members, acl } => self.on_room_ready(&room, members, acl.as_deref()).await,
-            Input::Policies { read, all } => self.on_policies(read, all).await,
-            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
-            Input::QueryEntered { ghost, user, room, missed } => {
-                self.on_query_entered(&ghost, user, &room, missed).await;
+            Input::RoomReady { room, members, asking, acl } => {
+                self.on_room_ready(&room, members, asking, acl.as_deref()).await;
             }
+            Input::Policies { read, all } => self.on_policies(read, all).await,
+            Input::RoomCompared { room, people } => self.on_room_compared(&room, people).await,
+            Input::RoomWaits { room, since, again } => self.on_room_waits(&room, since, again),
+            Input::ReaderOverdue { room, user, since } => self.on_reader_overdue(&room, &user, since).await,
+            Input::QueryOpened { ghost, user, room } => self.on_query_opened(&ghost, user, &room),
+            Input::QueryEntered { room, missed } => self.on_query_entered(&room, missed).await,
             Input::QueryRefused { ghost, user, room } => {
                 self.on_query_refused(&ghost, &user, room.as_deref()).await;
             }
@@ -176,6 +199,7 @@ impl Core {
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
+            Input::Tick => self.on_tick().await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
             Input::Alias { alias, answer } => self.on_alias(&alias, answer),
@@ -220,6 +244,12 @@ impl Core {
                 self.on_server_acl(&event).await;
                 self.journal.settle_matrix(key).await;
             }
+            ("m.room.join_rules" | "m.room.history_visibility" | "m.room.power_levels", Some("")) => {
+                if let RoomKind::Portal(room) = self.directory.kind(&event.room_id) {
+                    room.lane.secure();
+                }
+                self.journal.settle_matrix(key).await;
+            }
             _ => self.journal.settle_matrix(key).await,
         }
     }
@@ -232,6 +262,11 @@ impl Core {
 
     /// Tells the sender of an event that it failed, where they will see it, and settles it then.
     pub(super) fn told(&mut self, origin: &Origin, failure: &Failure) {
+        self.tell(origin, failure, irc_to_matrix::failure_notice(origin.subject, failure));
+    }
+
+    /// As [`Self::told`], in these words.
+    fn tell(&mut self, origin: &Origin, failure: &Failure, text: String) {
         tracing::info!(
             event.id = %origin.event, portal.room = %origin.room, reason = ?failure.reason, certain = failure.certain,
             "a Matrix event did not surely reach IRC; its sender is told"
@@ -243,10 +278,10 @@ impl Core {
         .increment(1);
         let here = match self.directory.kind(&origin.room) {
             RoomKind::Portal(room) => room.reaches(&origin.sender).then_some(&room.lane),
-            RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
+            RoomKind::Query(_) => self.directory.query_in(&origin.room).map(|query| &query.lane),
             RoomKind::Control(_) | RoomKind::Unknown => None,
         };
-        let (sender, text) = (origin.sender.clone(), irc_to_matrix::failure_notice(origin.subject, failure));
+        let sender = origin.sender.clone();
         let events = vec![(origin.event.clone(), origin.key)];
         match here {
             Some(lane) => lane.push(Job::Failure { sender, text, events }),
@@ -274,15 +309,18 @@ impl Core {
         if self.delivery.is_topic(command) {
             self.directory.topic_decided(command, &fate);
         }
-        match self.delivery.decided(command, fate) {
-            Some((origin, None)) => {
-                metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
-                self.journal.settle_matrix(origin.key).await;
+        if let Some(Outcome { origin, failed, arrived }) = self.delivery.decided(command, fate) {
+            match failed.first() {
+                None => {
+                    metrics::counter!(metric::BRIDGE_MATRIX_MESSAGES, "outcome" => "delivered").increment(1);
+                    self.journal.settle_matrix(origin.key).await;
+                }
+                // It was never sent, and the next run can.
+                Some((_, failure)) if self.stopping && failure.certain => {}
+                Some((_, failure)) => {
+                    self.tell(&origin, failure, irc_to_matrix::outcome_notice(origin.subject, &failed, &arrived));
+                }
             }
-            // It was never sent, and the next run can.
-            Some((_, Some(failure))) if self.stopping && failure.certain => {}
-            Some((origin, Some(failure))) => self.told(&origin, &failure),
-            None => {}
         }
         metrics::gauge!(metric::BRIDGE_UNDER_WAY).set(u32::try_from(self.delivery.len()).unwrap_or(u32::MAX));
     }
@@ -291,8 +329,9 @@ impl Core {
         match event.body {
             PoolEventBody::Fate { command, fate } => self.on_fate(command, fate).await,
             PoolEventBody::State(state) => self.on_link_state(&event.link, state).await,
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
-                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
+                let said =
+                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
                 self.on_irc_text(&event.link, said).await;
             }
             PoolEventBody::Irc(irc) => self.on_irc(&event.link, event.key, irc).await,
@@ -315,8 +354,9 @@ impl Core {
             None => event,
         };
         match event.body {
-            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account: _ }) => {
-                let said = super::portal::Said { source, target, kind, text, msgid, at: event.at, key: event.key };
+            PoolEventBody::Irc(IrcEvent::Text { source, target, kind, text, msgid, account }) => {
+                let said =
+                    super::portal::Said { source, target, kind, text, account, msgid, at: event.at, key: event.key };
                 self.on_irc_text_again(&event.link, said).await;
             }
             _ => self.journal.settle_irc(event.key),
@@ -332,13 +372,13 @@ impl Core {
             IrcEvent::Kicked { channel, source, nick, reason } => {
                 self.on_kicked(link, &channel, &source, &nick, reason.as_deref());
             }
-            IrcEvent::Quit { source, reason } => self.on_quit(link, &source, reason.as_deref()),
+            IrcEvent::Quit { source, reason, split } => self.on_quit(link, &source, reason.as_deref(), split),
             IrcEvent::Renamed { source, nick } => self.on_renamed(link, &source, &nick, key),
             IrcEvent::Topic { channel, source, topic } => self.on_irc_topic(link, &channel, source.as_ref(), &topic),
             IrcEvent::Roster { channel, members } => self.on_roster(link, &channel, members),
-            IrcEvent::Modes { channel, source, changes } => self.on_modes(link, &channel, &source, changes, key).await,
+            IrcEvent::Modes { channel, source, changes } => self.on_modes(link, &channel, &source, changes, key),
             IrcEvent::Settings { channel, modes } => self.on_settings(link, &channel, modes, key),
-            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks, key).await,
+            IrcEvent::List { channel, letter, masks } => self.on_list(link, &channel, letter, masks, key),
             IrcEvent::Accounts { channel, accounts } => self.on_accounts(link, &channel, accounts, key),
             IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref(), key),
             IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host, key),
@@ -377,6 +417,7 @@ impl Core {
             LinkState::Refused { failure } => {
                 tracing::error!(link.id = %link, %failure, "the network refuses this link; nothing more is tried until it is opened again");
                 self.on_link_lost(link, || failure.to_string()).await;
+                self.link_cannot_be_seen(link, &failure.to_string());
                 // The bot would have been the first to hear it.
                 self.on_greeting(link.network()).await;
             }

@@ -2,7 +2,8 @@
 //!
 //! Owner of what isn't written yet. Whoever may not wait hands a [`Fact`] over ([`Keeper::note`]); a lane that made a
 //! room waits until that is kept ([`Keeper::keep`]), since what is said in a room that nobody knows after a restart is
-//! said into the void. To keep another fact: a variant, and its arm in [`write()`].
+//! said into the void. An event that a fact followed from is settled behind it ([`Keeper::settle`]), so that after a crash
+//! one of the two is there. To keep another fact: a variant, and its arm in [`write()`].
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    model::{Isupport, NetworkId},
-    store::{Portal, Query, Sanction, Store, StoreError},
+    model::{Folded, Isupport, MatrixKey, Members, NetworkId},
+    store::{Journal, Portal, Query, Sanction, Store, StoreError},
 };
 
 /// Facts that may wait: while the database is away nothing new is accepted, so there are few.
@@ -24,7 +25,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 pub(super) enum Fact {
     Portal(Portal),
     Query(Query),
+    /// The query in this room is with this nick now.
+    QueryMoved(OwnedRoomId, String, Folded),
     QueryIsOver(OwnedRoomId),
+    Members(OwnedRoomId, Option<Members>),
     ControlRoom(OwnedUserId, OwnedRoomId),
     NoControlRoom(OwnedRoomId),
     PuppetNick(NetworkId, OwnedUserId, String),
@@ -39,6 +43,9 @@ impl fmt::Display for Fact {
         match self {
             Self::Portal(portal) => write!(f, "that {} is {} on {}", portal.room, portal.channel, portal.network),
             Self::Query(query) => write!(f, "that {} is {}'s query", query.room, query.user),
+            Self::QueryMoved(room, nick, _) => write!(f, "that the query in {room} is with {nick}"),
+            Self::Members(room, Some(members)) => write!(f, "that {room} has {members} members"),
+            Self::Members(room, None) => write!(f, "that {room} has the members that are usual"),
             Self::QueryIsOver(room) => write!(f, "that the query in {room} is over"),
             Self::ControlRoom(user, room) => write!(f, "that {room} is {user}'s control room"),
             Self::NoControlRoom(room) => write!(f, "that {room} is no control room any more"),
@@ -57,8 +64,13 @@ impl fmt::Display for Fact {
 /// The bridge stops before it was kept; it may be all the same.
 pub(super) struct Stopped;
 
-/// A fact, or only whoever waits for all before.
-type Write = (Option<Fact>, Option<oneshot::Sender<()>>);
+/// A fact, if any, and what is to be done once it and all before it are on disk.
+type Write = (Option<Fact>, Option<Then>);
+
+enum Then {
+    Tell(oneshot::Sender<()>),
+    Settle(MatrixKey),
+}
 
 /// The way to the task that writes.
 pub(super) struct Keeper {
@@ -68,18 +80,22 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts the task; it ends with its last handle.
-    pub(super) fn start(store: Arc<dyn Store>, stop: CancellationToken) -> Arc<Self> {
+    pub(super) fn start(store: Arc<dyn Store>, journal: Journal, stop: CancellationToken) -> Arc<Self> {
         let (writes, mut waiting) = mpsc::channel::<Write>(WAITING);
         tokio::spawn(async move {
-            while let Some((fact, done)) = waiting.recv().await {
+            while let Some((fact, then)) = waiting.recv().await {
                 if let Some(fact) = fact
                     && let Err(error) =
                         until_answered("what the next start has to know", || write(&*store, &fact)).await
                 {
                     tracing::error!(%error, "the next start won't know {fact}");
                 }
-                // Whoever doesn't wait any more needn't know.
-                let _ = done.map(|done| done.send(()));
+                match then {
+                    // Whoever doesn't wait any more needn't know.
+                    Some(Then::Tell(done)) => drop(done.send(())),
+                    Some(Then::Settle(key)) => journal.settle_matrix(key).await,
+                    None => {}
+                }
             }
         });
         Arc::new(Self { writes, stop })
@@ -90,6 +106,13 @@ impl Keeper {
         let refused = self.writes.try_send((Some(fact), None)).err().and_then(|error| error.into_inner().0);
         if let Some(fact) = refused {
             tracing::error!("too much waits to be stored: the next start won't know {fact}");
+        }
+    }
+
+    /// Settles an event once all facts so far, which may have followed from it, are on disk.
+    pub(super) fn settle(&self, key: MatrixKey) {
+        if self.writes.try_send((None, Some(Then::Settle(key)))).is_err() {
+            tracing::error!(?key, "too much waits to be stored: the next start does an event again");
         }
     }
 
@@ -109,7 +132,7 @@ impl Keeper {
     async fn written(&self, fact: Option<Fact>) {
         let (done, written) = oneshot::channel();
         // The task ends after us.
-        let _ = self.writes.send((fact, Some(done))).await;
+        let _ = self.writes.send((fact, Some(Then::Tell(done)))).await;
         let _ = written.await;
     }
 }
@@ -118,6 +141,8 @@ async fn write(store: &dyn Store, fact: &Fact) -> Result<(), StoreError> {
     match fact {
         Fact::Portal(portal) => store.put_portal(portal).await,
         Fact::Query(query) => store.put_query(query).await,
+        Fact::QueryMoved(room, nick, folded) => store.move_query(room, nick, folded).await.map(drop),
+        Fact::Members(room, members) => store.put_room_members(room, *members).await,
         Fact::QueryIsOver(room) => store.remove_query(room).await,
         Fact::ControlRoom(user, room) => store.put_control_room(user, room).await,
         Fact::NoControlRoom(room) => store.remove_control_room(room).await,

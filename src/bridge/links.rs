@@ -82,6 +82,11 @@ impl Core {
         let Some(channel) = self.directory.channels.get_mut(key) else { return };
         if let Some(place) = channel.present.iter().position(|present| present == link) {
             channel.present.remove(place);
+            // We know it before whoever observes the channel tells it, if anybody does.
+            if let Some(person) = channel.roster.remove_link(link).filter(|person| !person.ranks.is_empty()) {
+                self.rank_changed(key, &person);
+            }
+            self.sight_changed(key, Some(link));
             self.observe(key).await;
         }
     }
@@ -96,6 +101,7 @@ impl Core {
         let name = channel.name.clone();
         let before = std::mem::replace(&mut channel.watch, watch.clone());
         if watch.observer != before.observer {
+            channel.told = None;
             if let Some(puppet) = watch.observer.as_ref().filter(|link| !link.is_bot()) {
                 channel.witnesses.begins(puppet, self.clock.now());
             }
@@ -175,10 +181,11 @@ impl Core {
             puppet.wanted.remove(&key.1);
             puppet.again.remove(&key.1)
         });
-        if again && self.enter_channel(&key, user).await.is_ok() {
+        if again && self.enter_channel(&key, user).is_ok() {
             return;
         }
         self.not_let_in(&key, user, failure);
+        self.cannot_be_seen(&key, user, &failure.to_string());
         let text = format!("{user} can't join {channel} on IRC: {failure}. What they write here can't be seen there.");
         for lane in self.lanes_with(&key, user) {
             lane.push(Job::Notice { text: text.clone(), txn: format!("fbn{at}") });
@@ -197,12 +204,13 @@ impl Core {
         let (with, without): (Vec<_>, Vec<_>) = rooms.partition(|room| room.members.contains_key(user));
         let by = self.networks.get(&key.0).and_then(|network| network.ghost_of(source));
         if let Some(by) = by.filter(|_| with.is_empty()) {
-            for room in without {
+            // Into a strict room comes who is seen: they knock, and IRC lets them in.
+            for room in without.into_iter().filter(|room| room.readers.is_none()) {
                 room.lane.push(Job::Invite { user: user.to_owned(), by: by.clone() });
             }
         }
         if !with.is_empty()
-            && let Err(failure) = self.enter_channel(&key, user).await
+            && let Err(failure) = self.enter_channel(&key, user)
         {
             tracing::warn!(%user, network = %key.0, %failure, "a puppet can't follow an invitation");
         }

@@ -23,6 +23,7 @@ use super::{
     outbox::Outbox,
 };
 use crate::{
+    config::Privacy,
     matrix::{CreateRoom, MatrixError, Preset, appservice::Queries},
     model::{Folded, NetworkId},
     store::{Portal, PortalKind},
@@ -267,8 +268,8 @@ impl Core {
     /// Begins a portal: its room's lane goes in, and the rest follows when it is there.
     pub(super) fn add_portal(&mut self, portal: Portal) {
         let outbox = self.outbox.clone();
-        let folded = match self.networks.get(&portal.network) {
-            Some(network) => network.fold(&portal.channel),
+        let (folded, configured) = match self.networks.get(&portal.network) {
+            Some(network) => (network.fold(&portal.channel), network.members(&portal.channel)),
             None => return,
         };
         let follows_topic = portal.kind == PortalKind::Joined;
@@ -283,13 +284,26 @@ impl Core {
             );
             return;
         }
-        let lane = |room: &RoomId| outbox.portal_lane(room);
-        let id = portal.room.clone();
-        self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
+        let strict = self.is_strict(&key, &portal.channel, portal.kind);
+        let lane = |room: &RoomId| outbox.portal_lane(room, strict);
+        self.directory.add_portal(portal.room.clone(), &key, portal.channel, portal.key, follows_topic, lane);
         self.recall_mutes(&key);
-        if let Some(room) = self.directory.rooms.get_mut(&id) {
-            room.listed = self.policies.exclude_room(&id);
+        let Some(room) = self.directory.rooms.get_mut(&portal.room) else { return };
+        room.denied.all = self.policies.exclude_room(&portal.room);
+        if let Some(members) = configured {
+            room.configured = Some(members);
         }
+        if strict {
+            room.readers.get_or_insert_default();
+        }
+    }
+
+    /// Whether only those may read in a channel's room whom IRC can see.
+    fn is_strict(&self, key: &ChannelRef, channel: &str, kind: PortalKind) -> bool {
+        let Some(network) = self.networks.get(&key.0) else { return false };
+        let mut plumbs = network.config.plumbs.iter().filter(|_| kind == PortalKind::Plumbed);
+        let plumb = plumbs.find(|plumb| network.fold(&plumb.channel) == network.fold(channel));
+        plumb.and_then(|plumb| plumb.privacy).unwrap_or(network.config.portals.privacy) == Privacy::Strict
     }
 
     pub(super) fn on_lookup(&self, lookup: Lookup) {

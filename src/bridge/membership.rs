@@ -25,13 +25,18 @@ impl Core {
         &mut self,
         room: &RoomId,
         mut members: Vec<(OwnedUserId, Option<String>)>,
+        asking: Vec<(OwnedUserId, bool)>,
         acl: Option<&RawValue>,
     ) {
         let Some(state) = self.directory.rooms.get_mut(room) else { return };
-        state.acl = acl.and_then(Acl::read);
-        members.retain(|(user, _)| !state.denies(user));
+        state.denied.servers = acl.and_then(Acl::read);
+        members.retain(|(user, _)| !state.leaves_out(user));
         let gone = state.entered(members);
         let channels = state.channels.clone();
+        for key in &channels {
+            self.ranks_known(key);
+        }
+        self.begin_accord(room);
         for user in gone {
             self.leave_channels(&channels, &user, None).await;
         }
@@ -39,25 +44,38 @@ impl Core {
             self.join_with_bot(key).await;
             let remembered = self.remembered.get(&key.0);
             let back: Vec<OwnedUserId> = match (self.directory.rooms.get(room), remembered) {
+                // Everybody who reads in a strict room.
+                (Some(state), _) if state.readers.is_some() => state.members.keys().cloned().collect(),
                 (Some(state), Some(remembered)) => {
                     state.members.keys().filter(|user| remembered.contains_key(*user)).cloned().collect()
                 }
                 _ => Vec::new(),
             };
             for user in back {
-                if let Err(failure) = self.enter_channel(key, &user).await {
+                if let Err(failure) = self.enter_channel(key, &user) {
                     tracing::warn!(%user, network = %key.0, %failure, "a puppet can't come back");
+                    self.cannot_be_seen(key, &user, &failure.to_string());
                 }
+            }
+        }
+        if let Some(readers) = self.directory.rooms.get_mut(room).and_then(|room| room.readers.as_mut()) {
+            readers.may_come(&asking);
+            self.readers_known(room);
+            for (user, invited) in asking {
+                self.asks_in(room, &user, invited);
             }
         }
     }
 
     /// Brings a Matrix user's puppet into a channel.
-    pub(super) async fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
+    pub(super) fn enter_channel(&mut self, key: &ChannelRef, user: &UserId) -> Result<(), Failure> {
         let Some(channel) = self.directory.channels.get(key) else { return Ok(()) };
+        if channel.rooms.iter().filter_map(|room| self.directory.rooms.get(room)).all(|room| room.denies(user)) {
+            return Err(Failure::certain(Reason::Listed));
+        }
         let channel = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
         let link = self.puppet(&key.0, user)?;
-        self.want_channel(&link, &key.1, channel).await;
+        self.want_channel(&link, &key.1, channel);
         Ok(())
     }
 
@@ -84,7 +102,7 @@ impl Core {
             RoomKind::Portal(_) => self.on_portal_member(&target, &member, event, origin).await,
             RoomKind::Query(query) => {
                 let query = query.clone();
-                self.on_query_member(&query, &target, &member).await;
+                self.on_query_member(&query, &event.room_id, &target, &member);
             }
             RoomKind::Control(owner) => {
                 if target == *owner && matches!(member.membership.as_str(), "leave" | "ban") {
@@ -94,7 +112,7 @@ impl Core {
             RoomKind::Unknown => {}
         }
         if !matches!(self.directory.kind(&event.room_id), RoomKind::Portal(_)) {
-            self.journal.settle_matrix(origin.key).await;
+            self.keeper.settle(origin.key);
         }
     }
 
@@ -102,13 +120,16 @@ impl Core {
         let Some(room) = self.directory.rooms.get_mut(&event.room_id) else { return };
         let channels = room.channels.clone();
         match member.membership.as_str() {
-            "join" if room.denies(target) => {}
+            "join" if room.leaves_out(target) => {}
             "join" => {
                 room.came(target, member.displayname.clone());
+                self.rank_of_member(&event.room_id, target);
+                self.reader_changed(&event.room_id, target);
                 // Not by whether they were a known member: the list of members may be newer than this event.
                 if !event.was_joined() {
                     for key in &channels {
-                        if let Err(failure) = self.enter_channel(key, target).await {
+                        if let Err(failure) = self.enter_channel(key, target) {
+                            self.cannot_be_seen(key, target, &failure.to_string());
                             return self.told(origin, &failure);
                         }
                     }
@@ -116,9 +137,21 @@ impl Core {
             }
             "leave" | "ban" if room.went(target) => {
                 let reason = leave_words(target, member, event);
+                self.rank_of_member(&event.room_id, target);
+                self.reader_changed(&event.room_id, target);
                 self.leave_channels(&channels, target, reason.as_deref()).await;
             }
+            "leave" | "ban" => _ = self.asks_no_more(&event.room_id, target).await,
+            "knock" => self.asks_in(&event.room_id, target, false),
+            // They need only accept, whoever has invited them.
+            "invite" => self.asks_in(&event.room_id, target, true),
             _ => {}
+        }
+        // What came before it is known by now.
+        if matches!(member.membership.as_str(), "join" | "invite")
+            && let Some(room) = self.directory.rooms.get(&event.room_id)
+        {
+            room.lane.admitted(target);
         }
         self.journal.settle_matrix(origin.key).await;
     }
@@ -126,11 +159,11 @@ impl Core {
     /// Somebody did something about one of our own users.
     async fn on_our_member(&mut self, target: &UserId, member: &Member, event: &Event<'_>, origin: &Origin) {
         match member.membership.as_str() {
-            "invite" if *target == self.ours.bot => self.on_bot_invited(member, event, origin).await,
+            "invite" if *target == self.ours.bot => self.on_bot_invited(member, event, origin),
             "invite" => self.on_ghost_invited(target, event, origin).await,
             // A ban lifted or an invitation withdrawn shows nobody out.
             "leave" if !event.was_joined() => self.on_ghost_unwanted(target, event, origin).await,
-            "leave" | "ban" if *target == self.ours.bot => self.on_bot_removed(member, event, origin).await,
+            "leave" | "ban" if *target == self.ours.bot => self.on_bot_removed(member, event, origin),
             "leave" | "ban" => self.on_ghost_removed(target, member, event, origin).await,
             _ => self.journal.settle_matrix(origin.key).await,
         }
@@ -175,21 +208,23 @@ impl Core {
         let (Some(channel), Some(network)) = (self.directory.channels.get(key), self.networks.get(&key.0)) else {
             return false;
         };
-        let is_operator = |link: &LinkId| channel.roster.of_link(link).is_some_and(Person::is_operator);
+        let is_operator = |link: &LinkId| channel.roster.link(link).is_some_and(Person::is_operator);
         !is_operator(&LinkId::puppet(key.0.clone(), user.to_owned())) && is_operator(&network.bot)
     }
 
     /// Carries out what a Matrix user wants of channels, by their puppet or by the bot. The servers have the last word.
     pub(super) async fn act_for(&mut self, origin: &Origin, actions: Vec<(ChannelRef, IrcAction)>) {
         // All at once, so that the event isn't decided with the first.
-        let commands: Vec<_> = actions.iter().map(|_| self.delivery.command_for(origin)).collect();
+        let name = |key: &ChannelRef| self.directory.channels.get(key).map_or_else(String::new, |it| it.name.clone());
+        let names: Vec<String> = actions.iter().map(|(key, _)| name(key)).collect();
+        let places: Vec<_> = actions.iter().zip(&names).map(|((key, _), name)| (key, &**name)).collect();
+        let commands = self.commands_for(origin, &places);
         for ((key, action), command) in actions.into_iter().zip(commands) {
             let bot = self.networks.get(&key.0).map(|network| network.bot.clone());
             let link = match bot.filter(|_| self.bot_acts_for(&key, &origin.sender)) {
                 Some(bot) => Ok(bot),
                 None => self
                     .enter_channel(&key, &origin.sender)
-                    .await
                     .map(|()| LinkId::puppet(key.0.clone(), origin.sender.clone())),
             };
             match link {
@@ -202,14 +237,11 @@ impl Core {
     /// A ghost is not to come into a room, or may again: if that is a query's room and the ghost is whom it is about, it is over.
     async fn on_ghost_unwanted(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
-            RoomKind::Query(query) if self.is_query_with(query, target) => {
-                let query = query.clone();
-                self.end_query(&query).await;
-            }
+            RoomKind::Query(query) if self.is_query_with(query, target) => self.end_query(&event.room_id),
             RoomKind::Portal(_) => return self.unban_on_irc(target, event, origin).await,
             _ => {}
         }
-        self.journal.settle_matrix(origin.key).await;
+        self.keeper.settle(origin.key);
     }
 
     /// Whether `ghost` is the one with whom a query is.
@@ -219,7 +251,7 @@ impl Core {
 
     /// The bot was shown out of a room. Without it the room hears of no failure and no newcomer, so nothing is taken
     /// from it until it has the bot back.
-    async fn on_bot_removed(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
+    fn on_bot_removed(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(_) => {
                 tracing::warn!(
@@ -236,10 +268,10 @@ impl Core {
             }
             RoomKind::Query(_) | RoomKind::Unknown => {}
         }
-        self.journal.settle_matrix(origin.key).await;
+        self.keeper.settle(origin.key);
     }
 
-    async fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
+    fn on_bot_invited(&mut self, member: &Member, event: &Event<'_>, origin: &Origin) {
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(_) => {
                 if let Some(room) = self.directory.rooms.get_mut(&event.room_id) {
@@ -251,7 +283,7 @@ impl Core {
             // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
             RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}
         }
-        self.journal.settle_matrix(origin.key).await;
+        self.keeper.settle(origin.key);
     }
 
     async fn on_ghost_invited(&mut self, target: &UserId, event: &Event<'_>, origin: &Origin) {
@@ -260,11 +292,10 @@ impl Core {
             (RoomKind::Portal(_), Some(ghost)) => return self.invite_on_irc(&ghost, event, origin).await,
             (_, None) => return self.told(origin, &Failure::certain(Reason::BadName)),
             (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
-                let query = query.clone();
-                return self.return_to_query(&query, origin.key).await;
+                return self.return_to_query(&event.room_id, origin.key).await;
             }
             (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
-            (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,
+            (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin),
         }
         self.journal.settle_matrix(origin.key).await;
     }

@@ -10,6 +10,10 @@
 //! | `private` | queries and control rooms |
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
+//! | `privacy` | who may read in a strict room |
+//! | `ranks` | what ranks on IRC are worth in a room |
+//! | `splits` | whom the network has lost for a moment |
+//! | `residents`, `reconciler` | which ghosts belong into a room, and whether they are there |
 //! | `puppets`, `nicks` | the links that act for Matrix users, and which nick is whose |
 //! | `ghosts`, `ours` | the Matrix users that stand for IRC users, and which users are the bridge's own |
 //! | `sanctions`, `policies` | whom IRC bans and silences, and who may not be there at all |
@@ -40,10 +44,15 @@ mod outbox;
 mod people;
 mod policies;
 mod portal;
+mod privacy;
 mod private;
 mod puppets;
+mod ranks;
+mod reconciler;
+mod residents;
 mod rosters;
 mod sanctions;
+mod splits;
 mod start;
 mod unplaced;
 mod witnesses;

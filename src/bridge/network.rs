@@ -1,14 +1,14 @@
 //! A network as the bridge sees it: its configuration made ready, and what its server said of itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{OwnedServerName, RoomAliasId, UserId};
 
-use super::ghosts::Ghost;
+use super::{ghosts::Ghost, splits::Splits};
 use crate::{
     config,
     irc::pool::protocol::{Limits, LinkSpec, NetworkSpec, SaslPlain, Sealed, TlsSpec},
-    model::{Folded, Isupport, LinkId, Millis, NetworkId, Source},
+    model::{Folded, Isupport, LinkId, Members, Millis, NetworkId, Source},
 };
 
 /// One configured network.
@@ -24,6 +24,7 @@ pub(super) struct Network {
     pub(super) bot_username: String,
     /// Whether the bot is on the network, and why it isn't.
     pub(super) bot_state: BotState,
+    pub(super) splits: Splits,
     server: OwnedServerName,
 }
 
@@ -52,6 +53,7 @@ impl Network {
             isupport: Arc::new(isupport.unwrap_or_default()),
             bot_username,
             bot_state: BotState::Off("it has not connected yet".into()),
+            splits: Splits::default(),
             id,
             config,
             server,
@@ -93,6 +95,13 @@ impl Network {
                 .map(|sasl| SaslPlain { account: sasl.account.clone(), password: Sealed::new(sasl.password.expose()) }),
             channels: Vec::new(),
         }
+    }
+
+    /// Which ghosts the configuration wants in the rooms of a channel, if it says.
+    pub(super) fn members(&self, channel: &str) -> Option<Members> {
+        let folded = self.fold(channel);
+        let plumb = self.config.plumbs.iter().find(|plumb| self.fold(&plumb.channel) == folded);
+        plumb.and_then(|plumb| plumb.members).or(self.config.portals.members)
     }
 
     /// The comparable form of a nick or channel.
@@ -150,6 +159,21 @@ impl Network {
             0 => Millis::MAX,
             seconds => Millis::from(seconds) * 1000,
         }
+    }
+
+    /// How long a strict room waits for one of its readers, if so many are on their way.
+    pub(super) fn patience(&self, absent: usize) -> Duration {
+        let patience = Duration::from_secs(self.config.portals.privacy_patience_seconds.into());
+        // That many come back after a restart only as fast as the network lets them is nobody's fault.
+        match self.config.limits.connects_per_minute {
+            0 => patience,
+            connects => patience + Duration::from_secs(60 * absent as u64 / u64::from(connects)),
+        }
+    }
+
+    /// How long those stay whom the network has lost.
+    pub(super) fn split_hold(&self) -> Millis {
+        Millis::from(self.config.ghosts.netsplit_hold_seconds) * 1000
     }
 
     /// How many lines a message may have.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::{residents::Ties, splits::Lost};
 use crate::model::{CaseMapping, Folded, LinkId, Source};
 
 /// Somebody in a channel.
@@ -15,14 +16,16 @@ pub(super) struct Person {
     pub(super) account: Option<String>,
     /// Which of our links they are, if any.
     pub(super) ours: Option<LinkId>,
+    /// What ties them to the channel's rooms.
+    pub(super) ties: Ties,
 }
 
 /// Everyone in a channel, ourselves included.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     people: HashMap<Folded, Person>,
-    /// How many of them aren't ours.
-    others: usize,
+    /// Under which nick each of our links is there.
+    ours: HashMap<LinkId, Folded>,
 }
 
 impl Roster {
@@ -34,14 +37,14 @@ impl Roster {
         self.people.get_mut(nick)
     }
 
-    /// How many people of others are there.
-    pub(super) const fn others(&self) -> usize {
-        self.others
+    /// One of our links.
+    pub(super) fn link(&self, link: &LinkId) -> Option<&Person> {
+        self.people.get(self.ours.get(link)?)
     }
 
-    /// How one of our links is there.
-    pub(super) fn of_link(&self, link: &LinkId) -> Option<&Person> {
-        self.people.values().find(|person| person.ours.as_ref() == Some(link))
+    /// How many people of others are there.
+    pub(super) fn others(&self) -> usize {
+        self.people.len() - self.ours.len()
     }
 
     /// Everyone, ourselves included.
@@ -51,16 +54,28 @@ impl Roster {
 
     /// Somebody is there; whoever had that nick isn't any more.
     pub(super) fn insert(&mut self, nick: Folded, person: Person) {
-        self.others += usize::from(person.ours.is_none());
-        if let Some(before) = self.people.insert(nick, person) {
-            self.others -= usize::from(before.ours.is_none());
+        if let Some(link) = &person.ours {
+            self.remove_link(link);
         }
+        self.remove(&nick);
+        if let Some(link) = &person.ours {
+            self.ours.insert(link.clone(), nick.clone());
+        }
+        self.people.insert(nick, person);
     }
 
     pub(super) fn remove(&mut self, nick: &Folded) -> Option<Person> {
         let person = self.people.remove(nick)?;
-        self.others -= usize::from(person.ours.is_none());
+        if let Some(link) = &person.ours {
+            self.ours.remove(link);
+        }
         Some(person)
+    }
+
+    /// One of our links isn't there any more.
+    pub(super) fn remove_link(&mut self, link: &LinkId) -> Option<Person> {
+        let nick = self.ours.remove(link)?;
+        self.people.remove(&nick)
     }
 
     /// Somebody is called otherwise now.
@@ -71,23 +86,34 @@ impl Roster {
         }
     }
 
-    /// Takes over what `before` knew of the accounts of who is still there.
-    pub(super) fn learn_accounts(&mut self, before: &Self) {
+    /// Takes over what `before` knew of who is still there.
+    pub(super) fn remember(&mut self, before: &Self) {
         for (nick, person) in &mut self.people {
-            if person.account.is_none()
-                && let Some(same) = before.get(nick).filter(|before| before.source == person.source)
-            {
+            let Some(same) = before.get(nick) else { continue };
+            // Whoever has the nick has the ghost that came or spoke.
+            person.ties = same.ties;
+            // The account isn't in NAMES.
+            if person.account.is_none() && same.source == person.source {
                 person.account.clone_from(&same.account);
+            }
+        }
+    }
+
+    /// Takes over what was known of who is back from a split.
+    pub(super) fn remember_lost(&mut self, lost: &mut Lost) {
+        for (nick, person) in &mut self.people {
+            if let Some(back) = lost.back(nick) {
+                person.ties = back.ties;
             }
         }
     }
 
     /// Folds all nicks anew.
     pub(super) fn refold(&mut self, mapping: CaseMapping) {
+        self.ours.clear();
         for person in std::mem::take(&mut self.people).into_values() {
-            self.people.insert(mapping.fold(&person.source.nick), person);
+            self.insert(mapping.fold(&person.source.nick), person);
         }
-        self.others = self.people.values().filter(|person| person.ours.is_none()).count();
     }
 }
 
@@ -99,10 +125,42 @@ impl FromIterator<(Folded, Person)> for Roster {
     }
 }
 
+/// By what somebody is known to be the same under another nick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    user: Option<String>,
+    host: Option<String>,
+    account: Option<String>,
+}
+
+impl Identity {
+    pub(super) fn new(source: &Source, account: Option<String>) -> Self {
+        Self { user: source.user.clone(), host: source.host.clone(), account }
+    }
+
+    pub(super) const fn has_account(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// Whether anything is known that could prove who it is.
+    pub(super) const fn is_known(&self) -> bool {
+        self.account.is_some() || self.user.is_some() && self.host.is_some()
+    }
+
+    /// Whether the two are proven to be one person: by their account where both have one, else by user name and host.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        if let (Some(one), Some(other)) = (&self.account, &other.account) {
+            return one == other;
+        }
+        let known = self.user.is_some() && self.host.is_some();
+        known && (&self.user, &self.host) == (&other.user, &other.host)
+    }
+}
+
 impl Person {
     /// Somebody of whom nothing more is known.
     pub(super) const fn new(source: Source, ours: Option<LinkId>) -> Self {
-        Self { source, ranks: String::new(), account: None, ours }
+        Self { source, ranks: String::new(), account: None, ours, ties: Ties { came: false, spoke: false } }
     }
 
     /// Whether they have a rank that may show others out: any above voice, as PREFIX lists them.
@@ -126,6 +184,27 @@ impl Person {
 mod tests {
     use super::*;
 
+    #[test]
+    fn r79_the_account_proves_who_it_is_or_user_name_and_host() {
+        let who = |mask: &str, account: &str| {
+            let (user, host) = mask.split_once('@').unzip();
+            let source = Source { nick: "n".into(), user: user.map(Into::into), host: host.map(Into::into) };
+            Identity::new(&source, Some(account.to_owned()).filter(|account| !account.is_empty()))
+        };
+        for (one, other, same) in [
+            (who("u@h", "a"), who("v@i", "a"), true),
+            (who("u@h", "a"), who("u@h", "b"), false),
+            (who("u@h", "a"), who("u@h", ""), true),
+            (who("u@h", ""), who("u@h", ""), true),
+            (who("u@h", ""), who("u@i", ""), false),
+            (who("u@h", ""), who("v@h", ""), false),
+            (who("", ""), who("", ""), false),
+            (who("", "a"), who("", ""), false),
+        ] {
+            assert_eq!((one.is(&other), other.is(&one)), (same, same), "{one:?} {other:?}");
+        }
+    }
+
     fn person(nick: &str, ours: bool) -> (Folded, Person) {
         let link = LinkId::bot("net".parse().unwrap());
         let source = Source { nick: nick.into(), user: None, host: None };
@@ -148,8 +227,13 @@ mod tests {
         roster.remove(&nora);
         assert_eq!(roster.others(), 1);
         let (key, ours) = person("bot", true);
-        roster.insert(key, ours);
+        let link = ours.ours.clone().unwrap();
+        roster.insert(key, ours.clone());
         assert_eq!(roster.others(), 0);
+        // Ours under another nick is the same one.
+        roster.insert(person("bot2", true).0, ours);
+        assert_eq!((roster.iter().count(), roster.link(&link).is_some()), (1, true));
+        assert!(roster.remove_link(&link).is_some() && roster.link(&link).is_none());
     }
 
     #[test]

@@ -191,6 +191,21 @@ impl Acl {
     }
 }
 
+/// Who has no part in a room's conversation.
+#[derive(Debug, Default)]
+pub(super) struct Denied {
+    /// By their servers.
+    pub(super) servers: Option<Acl>,
+    /// Everybody: a list of what may not be bridged has the room.
+    pub(super) all: bool,
+}
+
+impl Denied {
+    pub(super) fn includes(&self, user: &UserId) -> bool {
+        self.all || self.servers.as_ref().is_some_and(|acl| acl.denies(user.server_name()))
+    }
+}
+
 impl Core {
     /// An event in a list. False if it is in another room.
     pub(super) async fn on_policy(&mut self, event: &Event<'_>) -> bool {
@@ -223,11 +238,12 @@ impl Core {
 
     /// Takes the puppets of those who are listed off IRC, and everybody of a room that is.
     async fn show_out_listed(&mut self) {
-        let rooms = self.directory.rooms.iter_mut().filter(|(id, room)| self.policies.exclude_room(id) != room.listed);
+        let rooms =
+            self.directory.rooms.iter_mut().filter(|(id, room)| self.policies.exclude_room(id) != room.denied.all);
         let mut changed = Vec::new();
         for (id, room) in rooms {
-            room.listed = !room.listed;
-            tracing::warn!(portal.room = %id, listed = room.listed, "a room is on a list of what may not be bridged, or isn't any more");
+            room.denied.all = !room.denied.all;
+            tracing::warn!(portal.room = %id, listed = room.denied.all, "a room is on a list of what may not be bridged, or isn't any more");
             changed.push(id.clone());
         }
         for id in changed {
@@ -247,7 +263,7 @@ impl Core {
     /// What a room says of the servers that it denies has changed.
     pub(super) async fn on_server_acl(&mut self, event: &Event<'_>) {
         if let Some(room) = self.directory.rooms.get_mut(&event.room_id) {
-            room.acl = Acl::read(event.content);
+            room.denied.servers = Acl::read(event.content);
             self.forget_denied(&event.room_id, "its server is banned from the room").await;
         }
     }
@@ -257,7 +273,8 @@ impl Core {
         let Some(room) = self.directory.rooms.get_mut(room) else { return };
         let denied: Vec<_> = room.members.keys().filter(|user| room.denies(user)).cloned().collect();
         let channels = room.channels.clone();
-        for user in &denied {
+        let gone: Vec<_> = denied.iter().filter(|user| room.leaves_out(user)).collect();
+        for user in gone {
             room.went(user);
         }
         if denied.is_empty() {

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     model::{
-        ChannelKey, Failure, Fate, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind, TextTarget,
+        ChannelKey, CommandId, Failure, Fate, IrcAction, IrcKey, LinkId, Millis, NetworkId, Reason, Source, TextKind,
+        TextTarget,
     },
     translate::{self, irc_to_matrix, matrix_to_irc},
 };
@@ -24,6 +25,8 @@ pub(super) struct Said {
     pub(super) target: TextTarget,
     pub(super) kind: TextKind,
     pub(super) text: String,
+    /// The sender's account, if the server tells.
+    pub(super) account: Option<String>,
     /// The server's id of it.
     pub(super) msgid: Option<String>,
     pub(super) at: Millis,
@@ -65,11 +68,12 @@ impl Core {
         if actions.is_empty() {
             return self.journal.settle_matrix(origin.key).await;
         }
-        let commands: Vec<_> = actions.iter().map(|_| self.delivery.command_for(origin)).collect();
+        let commands: Vec<_> = actions.iter().map(|(key, channel, _)| (*key, &*channel.name)).collect();
+        let commands = self.commands_for(origin, &commands);
         for ((key, channel, action), command) in actions.into_iter().zip(commands) {
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
-                    self.want_channel(&link, &key.1, channel).await;
+                    self.want_channel(&link, &key.1, channel);
                     self.act(&link, command, action).await;
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
@@ -77,15 +81,32 @@ impl Core {
         }
     }
 
+    /// A command for each of these channels, in all of which an event is to be carried out.
+    pub(super) fn commands_for(&mut self, origin: &Origin, channels: &[(&ChannelRef, &str)]) -> Vec<CommandId> {
+        let on_one_network = channels.windows(2).all(|pair| pair[0].0.0 == pair[1].0.0);
+        let place = |(key, name): &(&ChannelRef, &str)| match self.networks.get(&key.0) {
+            Some(network) if !on_one_network => format!("{name} on {}", network.id),
+            _ => (*name).to_owned(),
+        };
+        let places: Vec<String> = channels.iter().map(place).collect();
+        places.into_iter().map(|place| self.delivery.command_for(origin, place)).collect()
+    }
+
     async fn say_in_query(&mut self, query: &QueryRef, event: &Event<'_>, origin: &Origin) {
-        let nick = self.directory.queries.get(query).map(|query| query.nick.clone());
+        // Whoever has the nick is whom it is said to.
+        let who = self.directory.identity(&query.0, &query.2);
+        let query_state = self.directory.queries.get_mut(query);
+        let nick = query_state.map(|query| {
+            query.who = query.who.take().or(who);
+            query.nick.clone()
+        });
         let Some(nick) = nick.filter(|_| origin.sender == query.1) else {
             let failure = Failure::certain(Reason::NotBridged).with_detail("it is somebody else's private chat");
             return self.told(origin, &failure);
         };
         match self.prepare(&query.0, event, origin, &nick) {
             Ok(Some(action)) => {
-                let command = self.delivery.command_for(origin);
+                let command = self.delivery.command_for(origin, nick);
                 match self.puppet(&query.0, &origin.sender) {
                     Ok(link) => self.act(&link, command, action).await,
                     Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
@@ -146,8 +167,8 @@ impl Core {
         let Some(topic) = matrix_to_irc::topic(event.content) else {
             return self.told(origin, &Failure::certain(Reason::Unsupported));
         };
-        let mut under_way = false;
         let lane = room.lane.clone();
+        let mut targets = Vec::with_capacity(channels.len());
         for key in &channels {
             let (Some(network), Some(channel)) = (self.networks.get(&key.0), self.directory.channels.get(key)) else {
                 continue;
@@ -164,32 +185,35 @@ impl Core {
                 );
                 lane.push(Job::Notice { text, txn: format!("fbl{}", origin.event) });
             }
-            let expires = match self.expires(network, event) {
-                Ok(expires) => expires,
+            match self.expires(network, event) {
+                Ok(expires) => {
+                    targets.push((key, ChannelKey { name: channel.name.clone(), key: channel.key.clone() }, expires));
+                }
                 Err(failure) => return self.told(origin, &failure),
-            };
-            let target = ChannelKey { name: channel.name.clone(), key: channel.key.clone() };
+            }
+        }
+        if targets.is_empty() {
+            return self.journal.settle_matrix(origin.key).await;
+        }
+        let commands: Vec<_> = targets.iter().map(|(key, target, _)| (*key, &*target.name)).collect();
+        let commands = self.commands_for(origin, &commands);
+        for ((key, target, expires), command) in targets.into_iter().zip(commands) {
             let action = IrcAction::Topic {
                 channel: target.name.clone(),
                 topic: topic.clone(),
                 expires,
                 journal: Some(origin.key),
             };
-            under_way = true;
-            let command = self.delivery.command_for(origin);
             if let Some(channel) = self.directory.channels.get_mut(key) {
                 channel.topic.ask(command, topic.clone());
             }
             match self.puppet(&key.0, &origin.sender) {
                 Ok(link) => {
-                    self.want_channel(&link, &key.1, target).await;
+                    self.want_channel(&link, &key.1, target);
                     self.act(&link, command, action).await;
                 }
                 Err(failure) => self.on_fate(command, Fate::Failed(failure)).await,
             }
-        }
-        if !under_way {
-            self.journal.settle_matrix(origin.key).await;
         }
     }
 
@@ -257,7 +281,11 @@ impl Core {
         }
     }
 
-    fn channel_text(&self, key: &ChannelRef, said: &Said) {
+    fn channel_text(&mut self, key: &ChannelRef, said: &Said) {
+        let nick = self.networks.get(&key.0).map(|network| network.fold(&said.source.nick));
+        if let Some(nick) = nick {
+            self.spoke(key, &nick);
+        }
         let ghost = self.networks.get(&key.0).and_then(|network| network.ghost_of(&said.source));
         let channel = self.directory.channels.get(key);
         let (Some(channel), Some(ghost)) = (channel, ghost) else { return self.journal.settle_irc(said.key) };
@@ -267,6 +295,7 @@ impl Core {
         }
         let content = irc_to_matrix::message(&said.target, said.kind, &said.text);
         let receipt = Receipt::new(said.key, rooms.len());
+        let outside = channel.roster.get(&ghost.folded).is_none();
         for room in rooms {
             let Some(room) = self.directory.rooms.get(room) else { continue };
             room.lane.push(Job::Text {
@@ -274,6 +303,7 @@ impl Core {
                 content: content.clone(),
                 at: said.at,
                 receipt: receipt.clone(),
+                outside,
             });
         }
     }

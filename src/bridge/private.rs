@@ -13,10 +13,11 @@ use super::{
     ghosts::Ghost,
     keeper::Fact,
     outbox::{Destination, Job, Lane, Receipt},
+    people::Identity,
     portal::Said,
 };
 use crate::{
-    model::{Failure, IrcAction, LinkId, MatrixKey, Reason, TextKind},
+    model::{Failure, Folded, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
     translate::{irc_to_matrix, matrix_to_irc},
 };
 
@@ -34,11 +35,20 @@ impl Core {
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let query = self.directory.queries.entry(key).or_insert_with(|| {
             let new = Destination::NewQuery { ghost: ghost.clone(), user };
-            Query { lane: self.outbox.lane(new), nick: ghost.nick.clone(), room: None, entering: None }
+            Query {
+                lane: self.outbox.lane(new),
+                nick: ghost.nick.clone(),
+                who: None,
+                room: None,
+                entering: None,
+                successor: None,
+            }
         });
         query.nick.clone_from(&ghost.nick);
+        query.who = Some(Identity::new(&said.source, said.account.clone()));
         let text = irc_to_matrix::message(&said.target, said.kind, &said.text);
-        query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt: Receipt::new(said.key, 1) });
+        let receipt = Receipt::new(said.key, 1);
+        query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt, outside: false });
     }
 
     /// A private message to the bot: its sender learns whom they wrote to. Notices are never answered.
@@ -59,20 +69,22 @@ impl Core {
     }
 
     /// A Matrix user invited a ghost.
-    pub(super) async fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
+    pub(super) fn open_query(&mut self, ghost: &Arc<Ghost>, invitation: &Origin) {
         let (user, room) = (invitation.sender.clone(), invitation.room.clone());
         let key: QueryRef = (ghost.network.clone(), user.clone(), ghost.folded.clone());
         let lane = self.outbox.lane(Destination::InvitedQuery { room: room.clone(), ghost: ghost.clone(), user });
         let entering = Some(Entering { invitation: invitation.key, waiting: Vec::new() });
-        let query = Query { lane, nick: ghost.nick.clone(), room: Some(room), entering };
-        if let Some(old) = self.directory.put_query(key, query) {
-            self.give_up(old).await;
+        let who = self.directory.identity(&ghost.network, &ghost.folded);
+        let nick = ghost.nick.clone();
+        let query = Query { lane, nick, who, room: Some(room.clone()), entering, successor: None };
+        if let Some(old) = self.directory.invite_query(key, &room, query) {
+            self.give_up(old);
         }
     }
 
     /// A query's ghost was invited into its room again: it may not be there, and we missed it.
-    pub(super) async fn return_to_query(&mut self, key: &QueryRef, invitation: MatrixKey) {
-        let Some(query) = self.directory.queries.get_mut(key) else { return };
+    pub(super) async fn return_to_query(&mut self, room: &RoomId, invitation: MatrixKey) {
+        let Some(query) = self.directory.query_in(room) else { return };
         query.lane.invited();
         let before = query.entering.take();
         let (earlier, waiting) = before.map(|entering| (entering.invitation, entering.waiting)).unzip();
@@ -82,27 +94,45 @@ impl Core {
         }
     }
 
+    /// Somebody is called otherwise now: their queries go with them, where it is proven that they are the one whom each is
+    /// with. Who takes the old nick then begins anew.
+    pub(super) fn queries_follow(&mut self, ghost: &Arc<Ghost>, old: &Folded, who: &Identity) {
+        let queries = self.directory.queries.iter().filter(|((network, _, nick), query)| {
+            *network == ghost.network && nick == old && query.who.as_ref().is_some_and(|known| known.is(who))
+        });
+        let theirs: Vec<QueryRef> = queries.map(|(key, _)| key.clone()).collect();
+        for key in theirs {
+            if ghost.folded == *old {
+                // Only written another way.
+                self.directory.queries.entry(key).and_modify(|query| query.nick.clone_from(&ghost.nick));
+            } else if let Some(lane) = self.directory.move_query(&key, &ghost.nick, ghost.folded.clone()) {
+                lane.push(Job::HandOver(ghost.clone()));
+            }
+        }
+    }
+
+    /// Somebody who has this nick is known otherwise now, by another account or host: so they are in their queries.
+    pub(super) fn known_as(&mut self, network: &NetworkId, nick: &Folded, before: &Identity, now: &Identity) {
+        let queries = self.directory.queries.iter_mut().filter(|((of, _, with), _)| of == network && with == nick);
+        let theirs =
+            queries.map(|(_, query)| query).filter(|query| query.who.as_ref().is_some_and(|who| who.is(before)));
+        theirs.for_each(|query| query.who = Some(now.clone()));
+    }
+
     /// Lets what is said in a query wait until its ghost is in and knows what was said before.
     pub(super) fn waits_for_ghost(&mut self, key: MatrixKey, event: &Event<'_>, json: &RawValue) -> bool {
-        let RoomKind::Query(query) = self.directory.kind(&event.room_id) else { return false };
-        let query = query.clone();
-        let query = self.directory.queries.get_mut(&query).filter(|_| event.state_key.is_none());
+        let query = self.directory.query_in(&event.room_id).filter(|_| event.state_key.is_none());
         let Some(entering) = query.and_then(|query| query.entering.as_mut()) else { return false };
         entering.waiting.push((key, json.to_owned()));
         true
     }
 
     /// A query's ghost is in: what it missed is said now, and then what came meanwhile.
-    pub(super) async fn on_query_entered(
-        &mut self,
-        ghost: &Arc<Ghost>,
-        user: OwnedUserId,
-        room: &RoomId,
-        missed: Vec<(MatrixKey, Box<RawValue>)>,
-    ) {
-        let key: QueryRef = (ghost.network.clone(), user, ghost.folded.clone());
-        let query = self.directory.queries.get_mut(&key).filter(|query| query.room.as_deref() == Some(room));
-        let entering = query.and_then(|query| query.entering.take());
+    pub(super) async fn on_query_entered(&mut self, room: &RoomId, missed: Vec<(MatrixKey, Box<RawValue>)>) {
+        if let Some(old) = self.directory.query_entered(room) {
+            self.give_up(old);
+        }
+        let entering = self.directory.query_in(room).and_then(|query| query.entering.take());
         let (invitation, waiting) = entering.map(|entering| (entering.invitation, entering.waiting)).unzip();
         for (key, json) in missed.into_iter().chain(waiting.unwrap_or_default()) {
             self.on_matrix(key, &json).await;
@@ -113,9 +143,9 @@ impl Core {
     }
 
     /// A ghost was invited into a room that is something else: it turns that down.
-    pub(super) fn turn_down(&self, ghost: &Arc<Ghost>, room: &RoomId) {
+    pub(super) fn turn_down(&mut self, ghost: &Arc<Ghost>, room: &RoomId) {
         let lane = match self.directory.kind(room) {
-            RoomKind::Query(query) => self.directory.queries.get(query).map(|query| &query.lane),
+            RoomKind::Query(_) => self.directory.query_in(room).map(|query| &query.lane),
             RoomKind::Control(user) => self.directory.control(user),
             RoomKind::Portal(_) | RoomKind::Unknown => None,
         };
@@ -136,12 +166,14 @@ impl Core {
     /// A query could not be opened; one to which its ghost was invited has a `room`. An IRC user who began it is told.
     pub(super) async fn on_query_refused(&mut self, ghost: &Arc<Ghost>, user: &UserId, room: Option<&RoomId>) {
         let key: QueryRef = (ghost.network.clone(), user.to_owned(), ghost.folded.clone());
-        // Unless it is in another room by now.
-        if self.directory.queries.get(&key).is_some_and(|query| query.room.as_deref() == room) {
-            self.end_query(&key).await;
+        if let Some(room) = room {
+            return self.end_query(room);
         }
-        if room.is_some() {
-            return;
+        // Unless it is in another room by now.
+        if self.directory.queries.get(&key).is_some_and(|query| query.room.is_none())
+            && let Some(query) = self.directory.remove_query(&key)
+        {
+            self.query_is_over(key.0, key.1, query);
         }
         let command = self.delivery.command();
         let say = IrcAction::Say {
@@ -155,7 +187,7 @@ impl Core {
     }
 
     /// Somebody came to or left a query's room. It is for two: when its owner leaves or a third comes, it is over.
-    pub(super) async fn on_query_member(&mut self, key: &QueryRef, target: &UserId, member: &Member) {
+    pub(super) fn on_query_member(&mut self, key: &QueryRef, room: &RoomId, target: &UserId, member: &Member) {
         let over = match member.membership.as_str() {
             "leave" | "ban" => *target == key.1,
             "join" | "invite" => *target != key.1,
@@ -165,27 +197,34 @@ impl Core {
             return;
         }
         if *target != key.1
-            && let Some(Query { lane, room: Some(room), .. }) = self.directory.queries.get(key)
+            && let Some(Query { lane, .. }) = self.directory.query_in(room)
         {
             let text = "This was a private chat with one person on IRC; with others here I leave it.".to_owned();
             lane.push(Job::Notice { text, txn: format!("fbq{room}") });
         }
-        self.end_query(key).await;
+        self.end_query(room);
+    }
+
+    /// The query in `room` is over.
+    pub(super) fn end_query(&mut self, room: &RoomId) {
+        let RoomKind::Query((network, user, _)) = self.directory.kind(room) else { return };
+        let (network, user) = (network.clone(), user.clone());
+        if let Some(query) = self.directory.remove_query_in(room) {
+            self.query_is_over(network, user, query);
+        }
     }
 
     /// A query is over: its ghost leaves, and the next private message opens another room.
-    pub(super) async fn end_query(&mut self, key: &QueryRef) {
-        let Some(query) = self.directory.remove_query(key) else { return };
-        let room = query.room.clone();
-        self.give_up(query).await;
-        if let Some(room) = room {
+    fn query_is_over(&mut self, network: NetworkId, user: OwnedUserId, query: Query) {
+        if let Some(room) = query.room.clone() {
             self.keeper.note(Fact::QueryIsOver(room));
         }
-        self.close_idle_puppet(&LinkId::puppet(key.0.clone(), key.1.clone()), None);
+        self.give_up(query);
+        self.close_idle_puppet(&LinkId::puppet(network, user), None);
     }
 
     /// A query that is in the directory no more: its ghost leaves, and whoever still said something there is told.
-    async fn give_up(&mut self, query: Query) {
+    fn give_up(&mut self, query: Query) {
         query.lane.close();
         let Some(Entering { invitation, waiting }) = query.entering else { return };
         for (key, json) in waiting {
@@ -193,7 +232,7 @@ impl Core {
             let origin = Origin::of(key, &event);
             self.told(&origin, &Failure::certain(Reason::NotBridged));
         }
-        self.journal.settle_matrix(invitation).await;
+        self.keeper.settle(invitation);
     }
 }
 

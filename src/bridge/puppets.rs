@@ -43,6 +43,8 @@ pub(super) struct Puppet {
     pub(super) wanted: HashMap<Folded, String>,
     /// Channels that may have opened while it was asking to come in: refused there, it asks once more.
     pub(super) again: HashSet<Folded>,
+    /// Those of them that it is still to be told of, all at once.
+    joining: Vec<ChannelKey>,
     /// What waits for its identity; `None` once the link is open.
     waiting: Option<Vec<(CommandId, IrcAction)>>,
 }
@@ -51,6 +53,8 @@ pub(super) struct Puppet {
 #[derive(Default)]
 pub(super) struct Puppets {
     pub(super) links: HashMap<LinkId, Puppet>,
+    /// Those that are to be told of channels.
+    joining: Vec<LinkId>,
     /// The user names of those whose users have left, and which may still have to come onto the network to say what was
     /// said before.
     leaving: HashMap<LinkId, String>,
@@ -131,6 +135,7 @@ impl Core {
             stored_nick: None,
             wanted: HashMap::new(),
             again: HashSet::new(),
+            joining: Vec::new(),
             waiting: Some(Vec::new()),
         };
         self.puppets.links.insert(link.clone(), puppet);
@@ -246,6 +251,28 @@ impl Core {
 
     /// Lets a link do something; what can't be taken fails at once.
     pub(super) async fn act(&mut self, link: &LinkId, command: CommandId, action: IrcAction) {
+        self.join_now(link).await;
+        self.hand(link, command, action).await;
+    }
+
+    /// Tells puppets of the channels that they are to be in since the last time: whoever joins several rooms at once joins
+    /// their channels with one line (R45).
+    pub(super) async fn join_all(&mut self) {
+        for link in std::mem::take(&mut self.puppets.joining) {
+            self.join_now(&link).await;
+        }
+    }
+
+    async fn join_now(&mut self, link: &LinkId) {
+        let Some(puppet) = self.puppets.links.get_mut(link) else { return };
+        let channels = std::mem::take(&mut puppet.joining);
+        if !channels.is_empty() {
+            let command = self.delivery.command();
+            self.hand(link, command, IrcAction::Join { channels }).await;
+        }
+    }
+
+    async fn hand(&mut self, link: &LinkId, command: CommandId, action: IrcAction) {
         if let Some(waiting) = self.puppets.links.get_mut(link).and_then(|puppet| puppet.waiting.as_mut()) {
             let most = self.networks.get(link.network()).map_or(0, Network::queue);
             if waiting.len() < most as usize {
@@ -264,11 +291,11 @@ impl Core {
     }
 
     /// Sees to it that a puppet is, or comes, into a channel.
-    pub(super) async fn want_channel(&mut self, link: &LinkId, folded: &Folded, channel: ChannelKey) {
+    pub(super) fn want_channel(&mut self, link: &LinkId, folded: &Folded, channel: ChannelKey) {
         let Some(puppet) = self.puppets.links.get_mut(link) else { return };
         if puppet.wanted.insert(folded.clone(), channel.name.clone()).is_none() {
-            let command = self.delivery.command();
-            self.act(link, command, IrcAction::Join { channels: vec![channel] }).await;
+            puppet.joining.push(channel);
+            self.puppets.joining.push(link.clone());
         }
     }
 
@@ -316,3 +343,6 @@ fn nicks(network: &Network, user: &UserId, name: Option<&str>) -> Vec<String> {
     let alternatives = template.alternatives(&wanted, user, nicklen);
     std::iter::once(wanted).chain(alternatives).collect()
 }
+
+#[cfg(test)]
+mod tests;

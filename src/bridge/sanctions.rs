@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// Who isn't let into a channel may be now: they try again.
-    pub(super) async fn try_again(&mut self, key: &ChannelRef) {
+    pub(super) fn try_again(&mut self, key: &ChannelRef) {
         let Some(channel) = self.directory.channels.get(key) else { return };
         let waiting = channel.silenced.iter().filter(|(_, mode)| *mode == NOT_LET_IN);
         let waiting: Vec<OwnedUserId> = waiting.map(|(user, _)| user.clone()).collect();
@@ -119,7 +119,7 @@ impl Core {
                 puppet.again.insert(key.1.clone());
                 continue;
             }
-            if let Err(failure) = self.enter_channel(key, &user).await {
+            if let Err(failure) = self.enter_channel(key, &user) {
                 tracing::warn!(%user, network = %key.0, %failure, "a puppet can't try again to come in");
             }
         }

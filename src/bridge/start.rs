@@ -28,6 +28,7 @@ use super::{
     outbox::{Destination, Outbox, OutboxParts},
     policies::Policies,
     puppets::Puppets,
+    reconciler::{Reconciler, tick},
     unplaced::Unplaced,
 };
 use crate::{
@@ -127,7 +128,7 @@ impl Bridge {
             pems.extend(pem.map(|pem| (id.clone(), pem)));
             networks.insert(id.clone(), network);
         }
-        let keeper = Keeper::start(store.clone(), stop.clone());
+        let keeper = Keeper::start(store.clone(), journal.clone(), stop.clone());
         let outbox = Outbox::new(OutboxParts {
             ours: ours.clone(),
             matrix: matrix.clone(),
@@ -137,6 +138,7 @@ impl Bridge {
             journal: journal.clone(),
             core: input.clone(),
             stop: stop.clone(),
+            memberships_per_second: config.homeserver.memberships_per_second,
         });
         let mut remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>> = HashMap::new();
         let mut puppets = Puppets::default();
@@ -162,6 +164,7 @@ impl Bridge {
             opening: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,
+            reconciler: Reconciler::new(config.homeserver.compare_seconds),
             outbox: outbox.clone(),
             pool: pool.clone(),
             store: store.clone(),
@@ -183,6 +186,7 @@ impl Bridge {
         recover(&journal, &input).await?;
         tokio::spawn(find_rooms(outbox.clone(), input.clone(), aliases, known, stop.clone()));
         tokio::spawn(follow_lists(outbox.clone(), input.clone(), config.moderation.policy_rooms, stop.clone()));
+        tokio::spawn(tick(input.clone(), stop.clone()));
         let quiet = CancellationToken::new();
         let intake = tokio::spawn(from_pool(events, journal.clone(), input.clone(), quiet.clone()));
         Ok(Self { input, outbox, pool, journal, store, keeper, pings, ours, core, intake, quiet, stop })
@@ -218,6 +222,11 @@ impl Bridge {
             _ = &mut self.core => {}
             _ = &mut self.intake => {}
         }
+    }
+
+    /// Says goodbye on IRC, and nothing more: where a part of the bridge has ended, the rest is the next run's.
+    pub async fn hang_up(&self, reason: &str) {
+        self.pool.shutdown(reason).await;
     }
 
     /// Says goodbye on IRC, says what is still to be said on Matrix, and puts everything on disk. What can't be done
@@ -275,6 +284,9 @@ fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
 
 /// Makes known what the database and the configuration know.
 async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
+    for (room, members) in core.store.room_members().await? {
+        core.directory.say_members(&room, Some(members));
+    }
     let joined = core.store.portals().await?.into_iter().filter(|portal| portal.kind == PortalKind::Joined);
     for portal in plumbed.into_iter().chain(joined) {
         core.add_portal(portal);
@@ -286,7 +298,8 @@ async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
         let (network, user) = (key.0.clone(), key.1.clone());
         let destination = Destination::Query { room: query.room.clone(), ghost, user: user.clone() };
         let lane = core.outbox.lane(destination);
-        let query = Query { lane, nick: query.nick, room: Some(query.room), entering: None };
+        let query =
+            Query { lane, nick: query.nick, who: None, room: Some(query.room), entering: None, successor: None };
         core.directory.put_query(key, query);
         // Whoever talks with somebody is to be reached by them.
         if let Err(failure) = core.puppet(&network, &user) {

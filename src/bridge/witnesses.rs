@@ -123,6 +123,7 @@ mod tests {
             target: TextTarget::Channel { name: "#tea".into(), status: None },
             kind: TextKind::Privmsg,
             text: text.into(),
+            account: None,
             msgid: msgid.map(Into::into),
             at,
             key: IrcKey { epoch: Epoch(1), seq: 0 },

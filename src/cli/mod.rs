@@ -104,11 +104,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Exit> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         builder.worker_threads(cores.div_ceil(2));
     }
-    let runtime = builder.enable_all().build();
-    runtime.map(|runtime| runtime.block_on(future)).map_err(|error| {
+    let runtime = builder.enable_all().build().map_err(|error| {
         complain(&format_args!("cannot start the runtime: {error}"));
         Exit::Failure
-    })
+    })?;
+    let done = runtime.block_on(future);
+    // The system may take a minute over a name that it is still asked for, and nobody waits for its answer.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 #[cfg(test)]
@@ -119,6 +122,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_system_is_still_asked_for_holds_up_no_end() {
+        let (answer, asked) = std::sync::mpsc::channel::<()>();
+        let done = block_on(async {
+            let (begins, begun) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                begins.send(()).expect("it is waited for");
+                asked.recv().expect_err("nobody answers")
+            });
+            begun.await
+        });
+        assert_eq!(done.ok(), Some(Ok(())));
+        drop(answer);
     }
 
     #[test]

@@ -27,10 +27,10 @@ pub use appservice::Appservice;
 pub use database::{Database, Engine};
 pub use homeserver::Homeserver;
 pub use moderation::Moderation;
-pub use network::{Bot, Ghosts, Limits, Network, Plumb, Portals, Puppets, Sasl};
+pub use network::{Bot, Ghosts, Limits, Network, Plumb, Portals, Puppets, Ranks, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
-pub use value::{HttpUrl, ServerAddress};
+pub use value::{HttpUrl, Privacy, ServerAddress};
 
 use reader::{Section, Source};
 
@@ -60,7 +60,7 @@ impl Config {
     }
 
     /// Reads the text of the file `path`, with the environment as an argument.
-    fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let root = DeTable::parse(text).map_err(|reason| ConfigError::Syntax {
             path: path.to_owned(),
             line: reader::line_at(text, reason.span().map_or(0, |span| span.start)),

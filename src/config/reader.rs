@@ -33,7 +33,7 @@ pub(super) struct Section<'a> {
     source: &'a Source<'a>,
     path: String,
     table: Option<&'a DeTable<'a>>,
-    asked: RefCell<BTreeSet<&'static str>>,
+    asked: RefCell<BTreeSet<String>>,
 }
 
 /// What a section said about a key.
@@ -132,7 +132,7 @@ impl<'a> Section<'a> {
     }
 
     fn find(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.asked.borrow_mut().insert(key);
+        self.asked.borrow_mut().insert(key.to_owned());
         self.table?.get(key)
     }
 
@@ -163,6 +163,25 @@ impl<'a> Section<'a> {
             }
         };
         Field { section: self, key, state }
+    }
+
+    /// Reads all keys of this section, whatever they are called. `documented`: those that the example shows.
+    pub(super) fn pairs<T: Value>(&self, documented: &[&str]) -> Option<Vec<(&'a str, T)>> {
+        self.source.known.borrow_mut().extend(documented.iter().map(|key| self.full(key)));
+        let pairs = self.table.into_iter().flatten().map(|(key, value)| {
+            let key: &'a str = key.as_ref().as_ref();
+            self.asked.borrow_mut().insert(key.to_owned());
+            match T::read(value.as_ref(), self.source) {
+                Ok(value) => Some((key, value)),
+                Err(message) => {
+                    self.problem(key, message);
+                    None
+                }
+            }
+        });
+        // Every pair is read before one that failed decides, so that each one's problems are heard.
+        let pairs: Vec<_> = pairs.collect();
+        pairs.into_iter().collect()
     }
 
     /// Reads a section inside this one. One that the file leaves out is read as an empty one.
@@ -296,9 +315,9 @@ pub(super) fn line_at(text: &str, place: usize) -> usize {
 }
 
 /// What to say about a key that nobody asked for.
-fn unknown_key(key: &str, known: &BTreeSet<&'static str>) -> String {
-    let Some(nearest) = nearest(key, known.iter().copied()) else { return "unknown key".to_owned() };
-    let all: Vec<_> = known.iter().copied().collect();
+fn unknown_key(key: &str, known: &BTreeSet<String>) -> String {
+    let Some(nearest) = nearest(key, known.iter().map(String::as_str)) else { return "unknown key".to_owned() };
+    let all: Vec<_> = known.iter().map(String::as_str).collect();
     format!("unknown key: did you mean `{nearest}`? (Known here: {}.)", all.join(", "))
 }
 

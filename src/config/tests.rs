@@ -58,6 +58,9 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(network.ghosts.localpart.around(), ("irc_libera_", ""));
     assert_eq!(network.ghosts.display_name.display_name("Ann"), "Ann");
     assert_eq!(network.ghosts.join_below, 1000);
+    assert_eq!(network.ghosts.netsplit_hold_seconds, 300);
+    assert_eq!(network.portals.members, None);
+    assert_eq!((config.homeserver.memberships_per_second, config.homeserver.compare_seconds), (50, 60));
     assert!(!network.portals.join_by_alias);
     assert_eq!(network.portals.alias.around(), ("irc_libera_", ""));
     assert_eq!(network.limits, Limits { connects_per_minute: 4, line_burst: 4, lines_per_second: 0.5 });

@@ -10,6 +10,7 @@ use ruma::{OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
 use toml::de::DeValue;
 
 use super::{reader::Source, secret::Secret};
+use crate::model::Members;
 
 /// Something that can stand behind a `=`.
 pub(super) trait Value: Sized {
@@ -149,7 +150,22 @@ macro_rules! parsed_text {
     )*};
 }
 
+/// Who may read along in a bridged room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Privacy {
+    /// Whoever is in the room.
+    #[default]
+    Open,
+    /// Only who is seen on IRC.
+    Strict,
+}
+
 parsed_text! {
+    Privacy => |text| match text {
+        "open" => Ok(Self::Open),
+        "strict" => Ok(Self::Strict),
+        _ => Err(format!("`{text}` is no kind of privacy: write \"open\" or \"strict\"")),
+    };
     OwnedServerName => |text| text.try_into()
         .map_err(|_| format!("`{text}` is no server name: use the part after the colon of your users' ids, such as example.org"));
     OwnedUserId => |text| text.try_into()
@@ -161,6 +177,7 @@ parsed_text! {
     HttpUrl => HttpUrl::parse;
     ServerAddress => ServerAddress::parse;
     Charset => Charset::parse;
+    Members => str::parse;
 }
 
 /// The base of a web address, without a slash at its end.
@@ -197,7 +214,7 @@ impl HttpUrl {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // With a password in it the text is not repeated: messages end up in logs.
         if text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
         {

@@ -100,6 +100,8 @@ enum Reading {
 /// Lines that go out as soon as the journal has answered.
 struct Held {
     lines: Vec<u8>,
+    /// What may not overtake them and goes out even where they don't, as a goodbye does.
+    behind: Vec<u8>,
     known: Later<()>,
 }
 
@@ -370,6 +372,7 @@ impl Link {
         }
         if let Phase::Connected(wire) = &mut self.phase {
             wire.push(&held.lines);
+            wire.push(&held.behind);
         }
         self.held = None;
         true
@@ -405,7 +408,7 @@ impl Link {
         } else {
             let write_ahead = Arc::clone(&self.common.write_ahead);
             let known = Box::pin(async move { write_ahead.before_write(&keys).await });
-            self.held = Some(Box::new(Held { lines, known }));
+            self.held = Some(Box::new(Held { lines, behind: Vec::new(), known }));
         }
         count > 0 || self.next_line.is_some()
     }
@@ -433,7 +436,7 @@ impl Link {
                 Output::Line(line) => match (&mut self.phase, &mut self.held) {
                     // A question must not overtake what it asks about, nor a goodbye what is said before it.
                     (Phase::Connected(_), Some(held)) if !line.starts_with(b"PONG") => {
-                        held.lines.extend_from_slice(&line);
+                        held.behind.extend_from_slice(&line);
                         self.network.sent(1);
                     }
                     (Phase::Connected(wire), _) => {
@@ -469,9 +472,15 @@ impl Link {
     }
 
     fn hang_up(&mut self) {
-        self.held = None;
+        let held = self.held.take();
         match &mut self.phase {
-            Phase::Connected(wire) => wire.leave(Instant::now()),
+            Phase::Connected(wire) => {
+                // The journal hasn't answered in time: its lines stay, and the goodbye doesn't.
+                if let Some(held) = held {
+                    wire.push(&held.behind);
+                }
+                wire.leave(Instant::now());
+            }
             Phase::Idle | Phase::Dialing(..) => self.phase = Phase::Idle,
         }
     }

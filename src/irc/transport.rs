@@ -7,6 +7,7 @@
 mod trust;
 
 use std::{
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -24,12 +25,14 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    irc::pool::protocol::NetworkSpec,
+    irc::{pool::protocol::NetworkSpec, wire::LineWriter},
     model::{Failure, Reason},
 };
 
 /// How long one server may take from the name lookup to the end of the TLS handshake.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server may take to say something to somebody who only asks whether it is there.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one of several addresses of a server is waited for, at least.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -147,7 +150,7 @@ impl Dialer {
     }
 }
 
-/// Dials each server of a network and hangs up; for `footbridge check`.
+/// Dials each server of a network, sees whether it speaks, and hangs up; for `footbridge check`.
 ///
 /// The result is by server: nothing, or what is wrong in plain words.
 pub async fn probe(network: &NetworkSpec) -> Vec<(String, Result<(), String>)> {
@@ -155,12 +158,49 @@ pub async fn probe(network: &NetworkSpec) -> Vec<(String, Result<(), String>)> {
     let mut found = Vec::with_capacity(network.servers.len());
     for server in &network.servers {
         let result = match &dialer {
-            Ok(dialer) => dialer.dial_server(server).await.map(drop),
+            Ok(dialer) => match dialer.dial_server(server).await {
+                Ok(stream) => hear(server, stream).await,
+                Err(problem) => Err(problem),
+            },
             Err(problem) => Err(problem.clone()),
         };
         found.push((server.clone(), result));
     }
     found
+}
+
+/// Whether what listens there says anything to a question and a goodbye, of which every IRC server answers one.
+async fn hear(server: &str, mut stream: Stream) -> Result<(), String> {
+    let mut words = Vec::new();
+    let written = LineWriter::new(&mut words, 512).line("CAP", &["LS", "302"], None);
+    let written = written.and_then(|()| LineWriter::new(&mut words, 512).quit(""));
+    written.expect("single words are legal");
+    let mut answer = [0; 512];
+    let heard = timeout(ANSWER_TIMEOUT, async {
+        let mut rest = &words[..];
+        while !rest.is_empty() {
+            let length = poll_fn(|cx| stream.poll_write(cx, rest)).await?;
+            rest = &rest[length..];
+        }
+        poll_fn(|cx| stream.poll_flush(cx)).await?;
+        poll_fn(|cx| stream.poll_read(cx, &mut answer)).await
+    });
+    match heard.await {
+        // A record of TLS: an alert, most likely, about what it takes for one of ours.
+        Ok(Ok(1..)) if matches!(answer[..2], [0x14..=0x17, 3]) => {
+            Err(format!("{server}: it speaks TLS on this port; set `tls` to true, or name its port for plaintext"))
+        }
+        Ok(Ok(1..)) => Ok(()),
+        Ok(Ok(0) | Err(_)) => {
+            Err(format!("{server}: it hung up without a word; is this an IRC server's port, with TLS or without?"))
+        }
+        Err(_) => {
+            let seconds = ANSWER_TIMEOUT.as_secs();
+            Err(format!(
+                "{server}: it takes connections, but said nothing within {seconds} seconds; is this an IRC server's port?"
+            ))
+        }
+    }
 }
 
 /// Takes `host:port` apart; the host may be an IPv6 address in brackets.

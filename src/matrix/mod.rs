@@ -4,7 +4,7 @@
 //! connection pool; [`appservice`] owns no state at all, what its routes need comes in as traits.
 //!
 //! To ask something new of the homeserver: a method in [`MatrixApi`], its request in `requests.rs`, a row in
-//! `tests/homeserver_client.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
+//! `tests/homeserver_client/requests.rs`. To answer something new: a route in `appservice/mod.rs` and a row in `tests/appservice.rs`.
 
 use std::time::Duration;
 
@@ -117,10 +117,10 @@ pub trait MatrixApi: Send + Sync {
     /// All of a room's state.
     async fn room_state(&self, room: &RoomId) -> Result<Vec<Box<RawValue>>, MatrixError>;
 
-    /// Who can't be demoted in the room, and must not be named in its power levels: the creators, from room version 12 on.
-    async fn creators(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, MatrixError>;
+    /// Those whose power has no bounds and who are not named in the power levels: from room version 12 on, its creators.
+    async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError>;
 
-    /// Who has joined or is invited. Members that can't be read are left out.
+    /// Who has joined, is invited, or knocks. Members that can't be read are left out.
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError>;
 
     /// Makes a room. It is never listed in the public directory (R18).
@@ -176,17 +176,19 @@ pub struct Member {
     pub user: OwnedUserId,
     /// Their name in this room, if they have one.
     pub display_name: Option<String>,
-    /// Whether they are in, or asked in.
+    /// Whether they are in, are asked in, or ask.
     pub membership: Membership,
 }
 
-/// The two ways of belonging to a room.
+/// The ways of having to do with a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Membership {
     /// In the room.
     Join,
     /// Asked in.
     Invite,
+    /// Asking to be let in.
+    Knock,
 }
 
 /// Who may come into a new room ([presets](https://spec.matrix.org/v1.18/client-server-api/#post_matrixclientv3createroom)).
@@ -210,8 +212,6 @@ pub struct CreateRoom {
     pub name: Option<String>,
     /// Its topic.
     pub topic: Option<String>,
-    /// The local part of its alias, without `#` and server.
-    pub alias_localpart: Option<String>,
     /// Who is invited at once.
     pub invite: Vec<OwnedUserId>,
     /// Whether clients show it as a private chat to those invited.
@@ -229,6 +229,8 @@ pub struct CreateRoom {
     pub federate: bool,
     /// From room version 12 on: who else can't be demoted.
     pub additional_creators: Vec<OwnedUserId>,
+    /// A key of ours and its value in `m.room.create`, by which the room is known again.
+    pub mark: Option<(&'static str, String)>,
 }
 
 impl Default for CreateRoom {
@@ -237,7 +239,6 @@ impl Default for CreateRoom {
             as_user: None,
             name: None,
             topic: None,
-            alias_localpart: None,
             invite: Vec::new(),
             is_direct: false,
             preset: Preset::default(),
@@ -246,6 +247,15 @@ impl Default for CreateRoom {
             power_levels: None,
             federate: true,
             additional_creators: Vec::new(),
+            mark: None,
         }
     }
+}
+
+/// A homeserver at whose address nobody is.
+#[cfg(test)]
+pub(crate) fn nobody() -> std::sync::Arc<dyn MatrixApi> {
+    let (url, appservice_id, as_token) = ("http://127.0.0.1:1".into(), "irc".into(), "secret".into());
+    let client = HomeserverClient::new(HomeserverSettings { url, as_token, appservice_id });
+    std::sync::Arc::new(client.expect("the address is one"))
 }

@@ -27,7 +27,7 @@ use ruma::{
             },
         },
     },
-    events::room::member::MembershipState,
+    events::{StateEventType, room::member::MembershipState},
     profile::{ProfileFieldName, ProfileFieldValue},
     serde::Raw,
 };
@@ -183,12 +183,12 @@ impl MatrixApi for HomeserverClient {
         Ok(answer.room_state.into_iter().map(|event| event.json().to_owned()).collect())
     }
 
-    async fn creators(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, MatrixError> {
-        let mut request =
-            get_state_event_for_key::v3::Request::new(in_path(room), "m.room.create".into(), String::new());
+    async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError> {
+        let kind = StateEventType::RoomCreate;
+        let mut request = get_state_event_for_key::v3::Request::new(in_path(room), kind, String::new());
         request.format = StateEventFormat::Event;
-        let answer = found(self.call(request, None, || format!("read who made {room}")).await)?;
-        Ok(answer.map(|answer| creators(&answer.event_or_content)).unwrap_or_default())
+        let answer = self.call(request, as_user, || format!("read who made {room}")).await?;
+        Ok(creators(&answer.event_or_content))
     }
 
     async fn members(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Member>, MatrixError> {
@@ -301,7 +301,6 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     let mut request = create_room::v3::Request::new();
     request.name = room.name;
     request.topic = room.topic;
-    request.room_alias_name = room.alias_localpart;
     request.invite = room.invite;
     request.is_direct = room.is_direct;
     request.room_version = room.room_version;
@@ -314,8 +313,10 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     let mut creation = create_room::v3::CreationContent::new();
     creation.federate = room.federate;
     creation.additional_creators = room.additional_creators;
-    if !creation.federate || !creation.additional_creators.is_empty() {
-        request.creation_content = Raw::new(&creation).ok();
+    if let Ok(serde_json::Value::Object(mut content)) = serde_json::to_value(&creation) {
+        content.extend(room.mark.map(|(key, value)| (key.to_owned(), value.into())));
+        request.creation_content =
+            (!content.is_empty()).then(|| Raw::new(&content).ok().map(Raw::cast_unchecked)).flatten();
     }
     if let Some(visibility) = room.history_visibility {
         let state = serde_json::json!({
@@ -326,7 +327,27 @@ fn creation(room: CreateRoom) -> create_room::v3::Request {
     request
 }
 
-/// Reads a member event, or tells that it is none (of somebody joined or invited).
+/// Who may not be named in the power levels, by the event that made the room. The versions before 12 are numbers; of
+/// what else there may be, nothing is known.
+fn creators(event: &RawValue) -> Vec<OwnedUserId> {
+    #[derive(Deserialize)]
+    struct Event {
+        sender: OwnedUserId,
+        content: Content,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        #[serde(default)]
+        room_version: Option<String>,
+        #[serde(default)]
+        additional_creators: Vec<OwnedUserId>,
+    }
+    let Ok(Event { sender, content }) = serde_json::from_str(event.get()) else { return Vec::new() };
+    let version: u32 = content.room_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(1);
+    if version < 12 { Vec::new() } else { std::iter::once(sender).chain(content.additional_creators).collect() }
+}
+
+/// Reads a member event, or tells that it is none (of somebody who is in, is asked in, or asks).
 fn member(event: &RawValue) -> Option<Member> {
     #[derive(Deserialize)]
     struct Event {
@@ -343,30 +364,9 @@ fn member(event: &RawValue) -> Option<Member> {
     let membership = match event.content.membership.as_str() {
         "join" => Membership::Join,
         "invite" => Membership::Invite,
+        "knock" => Membership::Knock,
         _ => return None,
     };
     let display_name = event.content.displayname.as_str().map(str::to_owned);
     Some(Member { user: event.state_key, display_name, membership })
-}
-
-/// Reads from a room's `m.room.create` who has power that can't be taken.
-fn creators(event: &RawValue) -> Vec<OwnedUserId> {
-    #[derive(Deserialize)]
-    struct Create {
-        sender: OwnedUserId,
-        content: Content,
-    }
-    #[derive(Deserialize)]
-    struct Content {
-        #[serde(default)]
-        room_version: String,
-        #[serde(default)]
-        additional_creators: Vec<OwnedUserId>,
-    }
-    match serde_json::from_str::<Create>(event.get()) {
-        Ok(Create { sender, content }) if content.room_version.parse().is_ok_and(|version: u32| version >= 12) => {
-            std::iter::once(sender).chain(content.additional_creators).collect()
-        }
-        _ => Vec::new(),
-    }
 }

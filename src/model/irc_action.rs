@@ -54,6 +54,11 @@ pub enum IrcAction {
         /// How closely.
         role: Role,
     },
+    /// Tell the whole roster of an observed channel again, once the server has been asked for it.
+    Names {
+        /// The channel.
+        channel: String,
+    },
     /// Say something. It waits until the link is on the network and, if the target is a channel, in it; it is
     /// split into as many lines as the exact byte budget asks for. Answered by a fate.
     Say {

@@ -111,6 +111,8 @@ pub enum IrcEvent {
         source: Source,
         /// What they, or the server, said.
         reason: Option<String>,
+        /// Whether the server says that the network has split: they may be back soon.
+        split: bool,
     },
     /// Somebody else has another nick now. Told by a link that observes any channel.
     Renamed {

@@ -10,6 +10,7 @@ mod ids;
 mod irc_action;
 mod irc_event;
 mod isupport;
+mod members;
 mod modes;
 
 pub use clock::{Clock, Millis, SystemClock};
@@ -19,4 +20,5 @@ pub use ids::{CommandId, Epoch, InvalidNetworkId, IrcKey, LinkId, LinkOwner, Mat
 pub use irc_action::{ChannelKey, IrcAction, RECALL, Role};
 pub use irc_event::{IrcEvent, LinkState, RosterMember, Source, TextKind, TextTarget};
 pub use isupport::Isupport;
+pub use members::Members;
 pub use modes::{ModeChange, ModeKind};

@@ -26,7 +26,7 @@ pub use journal::{
     TransactionProgress, UnsettledIrc, UnsettledMatrix,
 };
 
-use crate::model::{Folded, Isupport, Millis, NetworkId};
+use crate::model::{Folded, Isupport, Members, Millis, NetworkId};
 
 /// Opens the database that `url` names (`sqlite://path` or `postgres://…`), making the file and the tables if need be.
 ///
@@ -73,11 +73,21 @@ pub trait Store: JournalStore {
     /// Forgets a portal, if there is such a one.
     async fn remove_portal(&self, room: &RoomId, network: &NetworkId, folded: &Folded) -> Result<(), StoreError>;
 
+    /// Which ghosts are to be in which rooms, where that was said.
+    async fn room_members(&self) -> Result<Vec<(OwnedRoomId, Members)>, StoreError>;
+
+    /// Remembers which ghosts are to be in a room, or that nothing is said of it.
+    async fn put_room_members(&self, room: &RoomId, members: Option<Members>) -> Result<(), StoreError>;
+
     /// All queries, in no particular order.
     async fn queries(&self) -> Result<Vec<Query>, StoreError>;
 
     /// Remembers a query, in place of an older one of the same user and nick.
     async fn put_query(&self, query: &Query) -> Result<(), StoreError>;
+
+    /// The query whose room this is, if it is one's, is with this nick from now on. False, and nothing is changed, if its
+    /// user has another with that nick.
+    async fn move_query(&self, room: &RoomId, nick: &str, folded: &Folded) -> Result<bool, StoreError>;
 
     /// Forgets the query whose room this is, if it is one's.
     async fn remove_query(&self, room: &RoomId) -> Result<(), StoreError>;

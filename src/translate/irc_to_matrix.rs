@@ -47,28 +47,61 @@ pub fn notice(text: &str) -> Box<RawValue> {
 /// What the sender of something that failed is told (R2). It quotes the server's reason, never the message.
 #[must_use]
 pub fn failure_notice(subject: Subject, failure: &Failure) -> String {
+    failure_in(subject, failure, "IRC", "on IRC")
+}
+
+/// What the sender of something that failed in one of several places is told: where, why, and where it arrived all the same.
+#[must_use]
+pub fn outcome_notice(subject: Subject, failed: &[(String, Failure)], arrived: &[String]) -> String {
+    if let [(_, failure), others @ ..] = failed
+        && arrived.is_empty()
+        && others.iter().all(|(_, other)| other == failure)
+    {
+        return failure_notice(subject, failure);
+    }
+    let mut sentences: Vec<String> = failed
+        .iter()
+        .map(|(place, failure)| failure_in(subject, failure, &one_line(place), &format!("in {}", one_line(place))))
+        .collect();
+    if !arrived.is_empty() {
+        let done = match subject {
+            Subject::Topic => "was set in",
+            Subject::Kick => "was carried out in",
+            Subject::Message | Subject::Join | Subject::Invitation => "reached",
+        };
+        sentences.push(format!("It {done} {}.", one_line(&arrived.join(" and "))));
+    }
+    sentences.join(" ")
+}
+
+/// What failed, in the place that is called `place`, or `there` with its preposition.
+fn failure_in(subject: Subject, failure: &Failure, place: &str, there: &str) -> String {
     let (failed, done) = match subject {
-        Subject::Message => ("Your message did not reach IRC", "your message reached IRC"),
-        Subject::Topic => ("Your topic was not set on IRC", "your topic was set on IRC"),
-        Subject::Kick => ("Your kick was not carried out on IRC", "your kick was carried out on IRC"),
-        Subject::Join => ("You could not be brought onto IRC", "you were brought onto IRC"),
-        Subject::Invitation => ("Your invitation did not reach IRC", "your invitation reached IRC"),
+        Subject::Message => (format!("Your message did not reach {place}"), format!("your message reached {place}")),
+        Subject::Topic => (format!("Your topic was not set {there}"), format!("your topic was set {there}")),
+        Subject::Kick => {
+            (format!("Your kick was not carried out {there}"), format!("your kick was carried out {there}"))
+        }
+        Subject::Join => (format!("You could not be brought onto {place}"), format!("you were brought onto {place}")),
+        Subject::Invitation => {
+            (format!("Your invitation did not reach {place}"), format!("your invitation reached {place}"))
+        }
     };
     let outcome = match (failure.arrived, failure.certain) {
-        (Arrived::Nothing, true) => failed.to_owned(),
+        (Arrived::Nothing, true) => failed,
         (Arrived::Nothing, false) => format!("It isn't certain that {done}"),
         (Arrived::Lines { first, of }, true) => {
-            format!("Only the first {} of your message reached IRC", lines(first, of))
+            format!("Only the first {} of your message reached {place}", lines(first, of))
         }
         (Arrived::Lines { first, of }, false) => {
             format!(
-                "The first {} of your message reached IRC, but it isn't certain that the rest did",
+                "The first {} of your message reached {place}, but it isn't certain that the rest did",
                 lines(first, of)
             )
         }
-        (Arrived::Part, true) => "Only a part of your message reached IRC".to_owned(),
+        (Arrived::Part, true) => format!("Only a part of your message reached {place}"),
         (Arrived::Part, false) => {
-            "A part of your message reached IRC, but it isn't certain that the rest did".to_owned()
+            format!("A part of your message reached {place}, but it isn't certain that the rest did")
         }
     };
     format!("{outcome}: {}.", one_line(&failure.to_string()))
@@ -232,6 +265,49 @@ mod tests {
                 failure_notice(Subject::Message, &failure),
                 format!("{told}: you aren't in the channel on IRC.")
             );
+        }
+    }
+
+    #[test]
+    fn r2_of_several_places_it_is_told_which() {
+        let (banned, lost) = (Failure::certain(Reason::Banned), Failure::uncertain(Reason::LinkLost));
+        let at = |place: &str, failure: &Failure| (place.to_owned(), failure.clone());
+        let here = ["#a".to_owned(), "#c on net".to_owned()];
+        for (subject, failed, arrived, told) in [
+            (
+                Subject::Message,
+                vec![at("#b", &banned)],
+                &here[..1],
+                "Your message did not reach #b: you are banned from the channel. It reached #a.",
+            ),
+            (
+                Subject::Topic,
+                vec![at("#b", &lost)],
+                &here[..],
+                "It isn't certain that your topic was set in #b: your connection to IRC was lost. It was set in #a and \
+                 #c on net.",
+            ),
+            (
+                Subject::Message,
+                vec![at("#a", &banned), at("#b", &lost)],
+                &[],
+                "Your message did not reach #a: you are banned from the channel. It isn't certain that your message \
+                 reached #b: your connection to IRC was lost.",
+            ),
+            (
+                Subject::Message,
+                vec![at("#a", &banned), at("#b", &banned)],
+                &[],
+                "Your message did not reach IRC: you are banned from the channel.",
+            ),
+            (
+                Subject::Kick,
+                vec![at("#a", &banned)],
+                &[],
+                "Your kick was not carried out on IRC: you are banned from the channel.",
+            ),
+        ] {
+            assert_eq!(outcome_notice(subject, &failed, arrived), told);
         }
     }
 

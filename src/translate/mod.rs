@@ -19,6 +19,7 @@ mod modes;
 mod names;
 mod nick;
 mod palette;
+mod powers;
 mod split;
 mod template;
 
@@ -30,5 +31,6 @@ pub use identity::{realname, username_base};
 pub use modes::{ModeLine, pack_modes, parse_modes};
 pub use names::{possible_nick, valid_channel, valid_nick};
 pub use nick::{NickTemplate, nick_number};
+pub use powers::PowerLevels;
 pub use split::{budget, first_piece, split};
 pub use template::TemplateError;

@@ -10,7 +10,11 @@ use crate::{
     town::{TEA, Town, channels, expect_join, puppet},
 };
 
-on_both!(a_room_is_made_for_an_alias, without_leave_no_room_is_made);
+on_both!(
+    a_room_is_made_for_an_alias,
+    who_joins_an_alias_at_the_same_moment_meets_and_who_left_comes_back,
+    without_leave_no_room_is_made
+);
 
 /// Aliases that stand for no channel.
 const HOSTILE: [&str; 8] = [
@@ -65,6 +69,32 @@ async fn a_room_is_made_for_an_alias(town: Town) {
         assert!([400, 404].contains(&refused.status), "{channel:?}: {refused}");
     }
     assert_eq!(channels(&dora).await, [TEA], "nothing was dialled for them");
+}
+
+async fn who_joins_an_alias_at_the_same_moment_meets_and_who_left_comes_back(town: Town) {
+    let dora = town.in_channel("dora", TEA).await;
+    let _bridge = town.bridge(town.network().join_by_alias()).start().await;
+    let (alice, bob, alias) = (town.person("alice").await, town.person("bob").await, town.alias(TEA));
+    let (room, bobs) = tokio::join!(join(&alice, &alias), join(&bob, &alias));
+    assert_eq!(room, bobs);
+    for (user, name) in [(&alice, "alice"), (&bob, "bob")] {
+        expect_join(&dora, &puppet(name), TEA).await;
+        user.say(&room, name).await;
+        dora.expect_text(TEA, |nick| nick == puppet(name), name).await;
+    }
+    for (user, name) in [(&bob, "bob"), (&alice, "alice")] {
+        user.leave(&room).await;
+        dora.expect("the end of the puppet", |line| {
+            line.nick() == puppet(name) && (line.is("QUIT") || line.is("PART"))
+        })
+        .await;
+    }
+    // Nobody but the bridge's own is left in it, and it is the channel's room all the same.
+    assert_eq!(join(&alice, &alias).await, room);
+    alice.say(&room, "I am back").await;
+    dora.expect_text(TEA, |nick| nick == puppet("alice"), "I am back").await;
+    dora.say(TEA, "so you are").await;
+    alice.expect_message(&room, |sender| sender == town.ghost("dora"), "so you are").await;
 }
 
 async fn without_leave_no_room_is_made(town: Town) {

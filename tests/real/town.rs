@@ -100,8 +100,15 @@ impl Town {
         Self::around(Ircd::start(kind))
     }
 
-    fn around(ircd: Ircd) -> Self {
+    /// A town around a server of its own.
+    pub(crate) fn around(ircd: Ircd) -> Self {
         Self { ircd, own_synapse: None, registration: Synapse::shared().take_registration() }
+    }
+
+    /// A town whose network has a second server.
+    pub(crate) fn with_two_servers() -> (Self, InspIrcd) {
+        let (hub, leaf) = InspIrcd::start_two();
+        (Self::around(Ircd::Insp(hub)), leaf)
     }
 
     /// A town with an `InspIRCd` that refuses whoever has this in their user name (a K-line).
@@ -123,6 +130,14 @@ impl Town {
     /// The town's own homeserver.
     pub(crate) fn own_synapse(&mut self) -> &mut Synapse {
         self.own_synapse.as_mut().expect("the town was made with its own")
+    }
+
+    /// Its server, where that is an `InspIRCd`.
+    pub(crate) fn inspircd(&self) -> &InspIrcd {
+        match &self.ircd {
+            Ircd::Insp(server) => server,
+            Ircd::Ng(_) => panic!("this town has ngIRCd"),
+        }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -155,6 +170,11 @@ impl Town {
     /// The bot's Matrix id.
     pub(crate) fn bot(&self) -> String {
         self.registration.bot()
+    }
+
+    /// The bot, as the bridge speaks for it.
+    pub(crate) fn bot_itself(&self) -> MatrixUser {
+        MatrixUser::on_server(&self.synapse().url(), self.bot(), self.registration.as_token.clone())
     }
 
     /// The Matrix id of the ghost of a nick that needs no escape.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use footbridge::{
-    model::{CaseMapping, Folded, Isupport, NetworkId},
+    model::{CaseMapping, Folded, Isupport, Members, NetworkId},
     store::{Ghost, Portal, PortalKind, PuppetIdentity, Query, Sanction, SanctionKind},
 };
 use ruma::{OwnedUserId, UserId, room_id, user_id};
@@ -15,6 +15,8 @@ contract!(
     boots_grow_whatever_the_clock_says,
     portals_are_one_per_room_network_and_channel,
     queries_are_one_per_user_and_nick,
+    a_query_moves_to_another_nick_unless_its_user_has_one_there,
+    which_members_a_room_has_is_remembered,
     r41_user_names_are_unique_stable_and_short,
     r41_a_hundred_tasks_get_a_hundred_user_names,
     r41_thousands_of_like_names_are_told_apart_without_trying_them_all,
@@ -136,6 +138,45 @@ async fn queries_are_one_per_user_and_nick(database: Database) {
     assert_eq!(store.queries().await.unwrap().len(), 2, "that room is no query any more");
     store.remove_query(&renewed.room).await.unwrap();
     assert_eq!(store.queries().await.unwrap(), [other]);
+}
+
+async fn a_query_moves_to_another_nick_unless_its_user_has_one_there(database: Database) {
+    let store = database.open().await;
+    let query = |user: &UserId, nick: &str, room: &str| Query {
+        room: room.try_into().unwrap(),
+        network: libera(),
+        user: user.to_owned(),
+        nick: nick.into(),
+        folded: folded(nick),
+    };
+    let (alice, carol) = (user_id!("@alice:x"), user_id!("@carol:x"));
+    let all = [query(alice, "Bob", "!a"), query(alice, "dora", "!b"), query(carol, "bobby", "!c")];
+    for query in &all {
+        store.put_query(query).await.unwrap();
+    }
+    assert_eq!(store.move_query(room_id!("!a"), "Dora", &folded("Dora")).await, Ok(false), "that is another talk");
+    assert_eq!(store.move_query(room_id!("!z"), "bobby", &folded("bobby")).await, Ok(false), "no query's room");
+    assert_eq!(store.move_query(room_id!("!a"), "Bobby", &folded("Bobby")).await, Ok(true), "Carol's is Carol's");
+    assert_eq!(store.move_query(room_id!("!a"), "BOBBY", &folded("BOBBY")).await, Ok(true), "only written otherwise");
+    let store = database.reopen(store).await;
+    let stored = store.queries().await.unwrap();
+    assert_eq!(stored.len(), 3);
+    assert!([query(alice, "BOBBY", "!a"), all[1].clone(), all[2].clone()].iter().all(|query| stored.contains(query)));
+}
+
+async fn which_members_a_room_has_is_remembered(database: Database) {
+    let store = database.open().await;
+    let (a, b) = (room_id!("!a:x"), room_id!("!b:x"));
+    store.put_room_members(a, Some(Members::Full)).await.unwrap();
+    store.put_room_members(b, Some(Members::None)).await.unwrap();
+    store.put_room_members(a, Some(Members::Speakers)).await.unwrap();
+    store.put_room_members(room_id!("!c:x"), None).await.unwrap();
+    let store = database.reopen(store).await;
+    let mut stored = store.room_members().await.unwrap();
+    stored.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(stored, [(a.to_owned(), Members::Speakers), (b.to_owned(), Members::None)]);
+    store.put_room_members(a, None).await.unwrap();
+    assert_eq!(store.room_members().await.unwrap(), [(b.to_owned(), Members::None)]);
 }
 
 async fn r41_user_names_are_unique_stable_and_short(database: Database) {

@@ -17,9 +17,9 @@ use serde_json::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
-use crate::support::real::Postgres;
+use crate::support::{real::Postgres, wait::DEADLINE};
 
 /// Declares each of these functions as a test on either engine.
 macro_rules! contract {
@@ -152,6 +152,11 @@ impl TestJournal {
     pub(crate) async fn stop(self) {
         drop(self.journal);
         self.task.await.unwrap();
+    }
+
+    /// Waits until the journal ends by itself, while it is held.
+    pub(crate) async fn ended(self) {
+        timeout(DEADLINE, self.task).await.expect("the journal doesn't end").unwrap();
     }
 
     /// Ends the task in the middle of what it does, as a crash would.

@@ -14,9 +14,10 @@ use footbridge::store::{
     UnsettledMatrix,
 };
 use ruma::{room_id, user_id};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::store::{Database, Engine, TestJournal, contract, irc_key, key, line, transaction};
+use crate::support::wait::DEADLINE;
 
 contract!(
     what_is_queued_while_the_database_is_away_is_recorded_when_it_is_back,
@@ -248,7 +249,10 @@ async fn a_crash_of_the_server_is_sat_out() {
     journal.settle_matrix(key(txn, 0)).await;
     let refused = journal.accept_transaction(transaction("2", &["$c"])).await;
     assert!(matches!(refused, Err(AcceptError::Unavailable(_))), "{refused:?}");
-    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    let told = store.ping().await.unwrap_err();
+    assert!(matches!(&told, StoreError::Unavailable(words) if words.contains("is PostgreSQL running")), "{told}");
+    let outage = journal.outage().borrow().clone();
+    assert_eq!(outage, Some(told.to_string()), "so says the journal, whose words `/health` repeats");
     server.start_again();
     journal.flush().await.unwrap();
     assert_eq!(store.ping().await, Ok(()), "connections that died are replaced");
@@ -283,13 +287,26 @@ async fn a_file_that_was_removed_or_replaced_is_an_outage() {
     assert_eq!(accepted.fresh, [0]);
 }
 
+/// What is said of the lock of this database, and of no other one.
+const HOLDS: &str = "FROM pg_locks WHERE locktype = 'advisory'
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+async fn holds(database: &Database) -> i64 {
+    database.number(&format!("SELECT COUNT(*) {HOLDS}")).await
+}
+
 /// Ends the connection that has the lock, and with it the lock.
 async fn break_the_hold(database: &Database) {
-    let of_here =
-        "locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    database.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {of_here}")).await;
-    while database.number(&format!("SELECT COUNT(*) FROM pg_locks WHERE {of_here}")).await > 0 {
-        tokio::task::yield_now().await;
+    database.sql(&format!("SELECT pg_terminate_backend(pid, 30000) {HOLDS}")).await;
+}
+
+/// Another bridge that begins in the moment in which the first one has no lock.
+async fn take_over(database: &Database) -> Arc<dyn Store> {
+    loop {
+        break_the_hold(database).await;
+        if let Ok(other) = footbridge::store::open(&database.url).await {
+            return other;
+        }
     }
 }
 
@@ -308,8 +325,7 @@ async fn whose_connection_broke_goes_on_unless_another_has_begun_meanwhile() {
         "it is held again: {refused:?}"
     );
 
-    break_the_hold(&database).await;
-    let other = database.open().await;
+    let other = take_over(&database).await;
     let refused = journal.accept_transaction(transaction("2", &["$c"])).await;
     let held = |refused: &str| refused.contains("another footbridge holds it");
     assert!(matches!(&refused, Err(AcceptError::Unavailable(words)) if held(words)), "{refused:?}");
@@ -319,4 +335,25 @@ async fn whose_connection_broke_goes_on_unless_another_has_begun_meanwhile() {
     assert_eq!(store.put_control_room(user_id!("@alice:x"), room_id!("!a")).await, Err(StoreError::TakenOver));
     assert!(journal.mark_sending(&[key(txn, 1)]).await.is_err(), "nothing may go out");
     journal.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_bridge_notices_that_its_connection_broke() {
+    let database = Database::postgres();
+    let store = database.open().await;
+    store.next_boot(0).await.unwrap();
+    let journal = impatient(store).await;
+    // It looks when it starts; from there on nobody asks it for anything.
+    journal.flush().await.unwrap();
+    let broken = Instant::now();
+    break_the_hold(&database).await;
+    while holds(&database).await == 0 {
+        assert!(broken.elapsed() < DEADLINE, "it leaves the database to whoever comes");
+        tokio::task::yield_now().await;
+    }
+
+    let other = take_over(&database).await;
+    other.next_boot(0).await.unwrap();
+    // While the other one runs, and not only when it has gone.
+    journal.ended().await;
 }

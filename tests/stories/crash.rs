@@ -51,6 +51,33 @@ impl Database {
         tokio::time::timeout(DEADLINE, all_settled).await.expect("what has arrived is settled, and its text erased");
     }
 
+    /// Waits until so many lines of Dora are accepted, while the homeserver is away.
+    async fn accepts_of_dora(&self, world: &World, lines: usize) {
+        let all_accepted = async {
+            while self.accepted_of_dora(world).await.len() < lines {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, all_accepted).await.expect("the bridge accepts what IRC says");
+    }
+
+    /// Changes it behind the bridge's back.
+    async fn sql(&self, world: &World, sql: &'static str) {
+        match self {
+            Self::Sqlite => {
+                let file = format!("sqlite://{}", world.bridge.folder().join("footbridge.db").display());
+                let pool = SqlitePool::connect(&file).await.expect("the bridge's database opens");
+                sqlx::query(sql).execute(&pool).await.expect("it can be changed");
+                pool.close().await;
+            }
+            Self::Postgres(url) => {
+                let pool = PgPool::connect(url).await.expect("the bridge's database opens");
+                sqlx::query(sql).execute(&pool).await.expect("it can be changed");
+                pool.close().await;
+            }
+        }
+    }
+
     /// What Dora said that the bridge has accepted and the homeserver has not got, in order.
     async fn accepted_of_dora(&self, world: &World) -> Vec<String> {
         const SQL: &str = "SELECT body FROM journal_lines WHERE settled_at IS NULL AND body IS NOT NULL ORDER BY n";
@@ -100,6 +127,7 @@ on_both_databases!(
     what_was_accepted_from_irc_survives,
     what_was_accepted_from_matrix_survives,
     what_was_accepted_of_a_puppets_namesake_survives,
+    what_ended_shortly_before_a_crash_is_over_after_it,
 );
 
 async fn r5_killed_at_random_with_labels(database: Database) {
@@ -193,12 +221,7 @@ async fn what_was_accepted_from_irc_survives(database: Database) {
     for line in &said {
         world.dora.say(TEA, line).await;
     }
-    let all_accepted = async {
-        while database.accepted_of_dora(&world).await.len() < LINES {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, all_accepted).await.expect("the bridge accepts lines while the homeserver is away");
+    database.accepts_of_dora(&world, LINES).await;
     world.bridge.kill();
     assert_same(&database.accepted_of_dora(&world).await, &said);
     // The next life may die in the middle of telling it.
@@ -226,12 +249,7 @@ async fn what_was_accepted_of_a_puppets_namesake_survives(database: Database) {
     for line in &said {
         world.dora.say(TEA, line).await;
     }
-    let all_accepted = async {
-        while database.accepted_of_dora(&world).await.len() < said.len() {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, all_accepted).await.expect("the bridge accepts lines while the homeserver is away");
+    database.accepts_of_dora(&world, said.len()).await;
     world.bridge.kill();
     world.homeserver.outage(None);
     world.bridge.restart().await;
@@ -280,8 +298,12 @@ async fn a_database_that_goes_away_loses_nothing() {
     world.settle("start").await;
     postgres.stop();
     let message = world.alice.say(&world.room, "into the void").await;
-    let (status, body) = super::operator::health_when(&world, |_, body| body["database"] != "ok").await;
+    // The connection that died may be told of first.
+    let words = |body: &Value| body["database"].as_str().unwrap_or_default().to_owned();
+    let is_told = |body: &Value| words(body).contains("is PostgreSQL running");
+    let (status, body) = super::operator::health_when(&world, |_, body| is_told(body)).await;
     assert_eq!((status, &body["healthy"]), (503, &Value::Bool(false)));
+    assert!(!words(&body).contains("127.0.0.1"), "{body}");
     assert_eq!(world.heard("into the void"), 0, "what isn't kept isn't acted on");
     assert!(world.told().iter().all(|(event, _)| *event != message), "the homeserver still has it: nothing has failed");
     postgres.start_again();
@@ -316,4 +338,56 @@ async fn a_query_made_while_the_database_is_away_is_known_after_a_restart() {
     world.ircd.expect_on_channel(ALICE, TEA).await;
     world.dora.say(ALICE, "the same room").await;
     world.alice.expect_message(&room, |from| from == DORA, "the same room").await;
+}
+
+/// Whether the bridge lives on or not: where the room's making was answered by nobody, the room is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_whose_making_was_not_answered_is_one_room() {
+    for dies in [false, true] {
+        let mut world = World::new(IrcdConfig::modern()).await;
+        world.alice_speaks().await;
+        world.homeserver.outage(Outage::LosesAnswersAt("createRoom"));
+        world.dora.say(ALICE, "psst").await;
+        let room = world.alice.expect_invite(|from| from == DORA).await;
+        if dies {
+            world.bridge.kill();
+            world.bridge.restart().await;
+        }
+        world.alice.join(&room).await;
+        world.alice.expect_message(&room, |from| from == DORA, "psst").await;
+        world.dora.say(ALICE, "are you there?").await;
+        world.alice.expect_message(&room, |from| from == DORA, "are you there?").await;
+        world.alice.say(&room, "I am").await;
+        world.dora.expect_text("dora", |from| from == ALICE, "I am").await;
+        let made = world.homeserver.state().rooms.values().filter(|room| room.is_joined(DORA)).count();
+        assert_eq!(made, 2, "that of the channel, and one query (killed: {dies})");
+    }
+}
+
+/// The database takes what happens and not yet what follows from it, and then the bridge is killed: it follows all the same.
+async fn what_ended_shortly_before_a_crash_is_over_after_it(database: Database) {
+    let mut world = database.world(IrcdConfig::modern()).await;
+    world.alice_speaks().await;
+    world.dora.say(ALICE, "hello").await;
+    let query = world.alice.expect_invite(|from| from == DORA).await;
+    world.alice.join(&query).await;
+    world.alice.expect_message(&query, |from| from == DORA, "hello").await;
+    database.sql(&world, "ALTER TABLE queries RENAME TO away").await;
+    world.alice.leave(&query).await;
+    world.homeserver.expect_membership(&query, DORA, "leave").await;
+    world.settle("everything else goes on").await;
+    world.bridge.kill();
+    world.ircd.expect_gone(ALICE).await;
+    database.sql(&world, "ALTER TABLE away RENAME TO queries").await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(ALICE, TEA).await;
+
+    world.dora.say(ALICE, "are you still there?").await;
+    let room = world.homeserver.wait_until("another room", |state| {
+        let mut rooms = state.rooms.iter().filter(|(id, _)| **id != query);
+        rooms
+            .find(|(_, room)| room.timeline.iter().any(|event| event.body() == "are you still there?"))
+            .map(|(id, _)| id.clone())
+    });
+    world.alice.join(&room.await).await;
 }

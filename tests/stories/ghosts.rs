@@ -9,6 +9,9 @@ use crate::support::{IrcdConfig, MatrixUser, Outage};
 on_both_kinds_of_server!(
     r80_every_nick_has_one_valid_id,
     a_ghost_follows_its_nick,
+    r79_a_private_chat_follows_who_it_is_with,
+    r79_a_private_chat_never_follows_an_impostor,
+    r79_who_gets_another_host_is_still_the_same,
     who_speaks_and_leaves_at_once_is_not_left_behind,
     a_matrix_user_opens_a_private_chat,
     what_is_said_before_a_ghost_has_come_is_passed_on,
@@ -18,6 +21,7 @@ on_both_kinds_of_server!(
     the_bot_explains_itself_to_people_and_answers_no_bot,
     both_sides_open_a_private_chat_at_once,
     a_second_ghost_has_no_place_in_a_private_chat,
+    a_private_chat_outlives_an_invitation_that_is_refused,
     an_invited_ghost_keeps_its_name,
     hostile_ids_are_nobody,
     r2_a_private_message_to_nobody_is_told,
@@ -56,6 +60,9 @@ async fn a_ghost_follows_its_nick(ircd: IrcdConfig) {
     world.dora.raw("NICK dora_away").await;
     world.alice.expect_membership(&world.room, "@irc_net_dora_away:hs.test", "join").await;
     world.alice.expect_membership(&world.room, DORA, "leave").await;
+    let timeline = world.homeserver.timeline(&world.room);
+    let came = timeline.iter().position(|event| event.is_membership("@irc_net_dora_away:hs.test", "join")).unwrap();
+    assert!(timeline[came + 1].is_membership(DORA, "leave"), "r79: the one comes as the other goes");
     world.dora.say(TEA, "now I am away").await;
     world.alice.expect_message(&world.room, |from| from == "@irc_net_dora_away:hs.test", "now I am away").await;
     // Another case of the same nick is the same ghost under another name.
@@ -69,6 +76,81 @@ async fn a_ghost_follows_its_nick(ircd: IrcdConfig) {
             timeline.iter().find(|e| e.is_membership(DORA, "join") && e.content["displayname"] == "DORA").map(|_| ())
         })
         .await;
+}
+
+const DODO: &str = "@irc_net_dodo:hs.test";
+
+/// A chat of Alice and Dora in which both have spoken.
+async fn chat_with_dora(world: &World) -> String {
+    world.alice_speaks().await;
+    world.dora.say(ALICE, "psst").await;
+    let chat = world.alice.expect_invite(|from| from == DORA).await;
+    world.alice.join(&chat).await;
+    world.alice.expect_message(&chat, |from| from == DORA, "psst").await;
+    world.alice.say(&chat, "yes?").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "yes?").await;
+    chat
+}
+
+async fn r79_a_private_chat_follows_who_it_is_with(ircd: IrcdConfig) {
+    let mut world = World::new(ircd).await;
+    let chat = chat_with_dora(&world).await;
+    world.dora.raw("NICK dodo").await;
+    world.alice.expect_membership(&chat, DODO, "join").await;
+    world.alice.expect_membership(&chat, DORA, "leave").await;
+    world.alice.say(&chat, "are you still you?").await;
+    world.dora.expect_text("dodo", |from| from == ALICE, "are you still you?").await;
+    world.dora.say(ALICE, "I am").await;
+    world.alice.expect_message(&chat, |from| from == DODO, "I am").await;
+    // Somebody else takes the old nick: that is another chat.
+    let impostor = world.ircd.client("dora").await;
+    impostor.say(ALICE, "it is me").await;
+    let other = world.alice.expect_invite(|from| from == DORA).await;
+    assert_ne!(other, chat);
+    world.alice.join(&other).await;
+    world.alice.expect_message(&other, |from| from == DORA, "it is me").await;
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.alice.say(&chat, "after a restart").await;
+    world.dora.expect_text("dodo", |from| from == ALICE, "after a restart").await;
+    // Another way to write it is the same nick.
+    world.dora.raw("NICK Dodo").await;
+    world.dora.say(ALICE, "big").await;
+    world.alice.expect_message(&chat, |from| from == DODO, "big").await;
+}
+
+async fn r79_a_private_chat_never_follows_an_impostor(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let chat = chat_with_dora(&world).await;
+    let impostor = world.ircd.client("mallory").await;
+    impostor.join(TEA).await;
+    world.dora.part(TEA, "").await;
+    world.dora.raw("NICK elsewhere").await;
+    world.dora.sync().await;
+    // Out of the bot's sight: it can't know, and the nick is all there is to go by.
+    for nick in ["dora", "dodo"] {
+        impostor.raw(&format!("NICK {nick}")).await;
+        impostor.sync().await;
+    }
+    impostor.say(TEA, "I was dora").await;
+    world.alice.expect_message(&world.room, |from| from == DODO, "I was dora").await;
+    let members = world.alice.joined_members(&chat).await;
+    assert_eq!(members, [world.alice.id(), DORA]);
+}
+
+/// As with a cloak that services give when somebody logs in.
+async fn r79_who_gets_another_host_is_still_the_same(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let chat = chat_with_dora(&world).await;
+    let mask = {
+        let state = world.ircd.state();
+        let (id, _) = state.find("dora").unwrap();
+        state.mask(id)
+    };
+    let lines = format!(":{mask} CHGHOST dora user/dora\r\n:dora!dora@user/dora NICK dodo\r\n");
+    world.ircd.inject(BOT, lines.as_bytes());
+    world.alice.expect_membership(&chat, DODO, "join").await;
+    world.alice.expect_membership(&chat, DORA, "leave").await;
 }
 
 async fn who_speaks_and_leaves_at_once_is_not_left_behind(ircd: IrcdConfig) {
@@ -292,6 +374,34 @@ async fn a_second_ghost_has_no_place_in_a_private_chat(ircd: IrcdConfig) {
     world.dora.say(ALICE, "yes?").await;
     world.alice.expect_message(&chat, |from| from == DORA, "yes?").await;
     assert_eq!(world.dora.lines().iter().filter(|line| line.is("KICK")).count(), 0);
+}
+
+/// Where a ghost talks with nobody alone, it doesn't come to talk, and goes on where it did.
+async fn a_private_chat_outlives_an_invitation_that_is_refused(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let private = || json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] });
+    let chat = world.alice.create_room(private()).await;
+    world.alice.expect_membership(&chat, DORA, "join").await;
+    world.alice.say(&chat, "one").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "one").await;
+    let bob = world.homeserver.user("bob");
+    let group = world.alice.create_room(json!({ "preset": "public_chat" })).await;
+    bob.join(&group).await;
+    world.alice.invite(&group, DORA).await;
+    let left = world.alice.expect_membership(&group, DORA, "leave").await;
+    assert!(left.content["reason"].as_str().unwrap_or_default().contains("in private only"), "{left}");
+    world.alice.say(&chat, "two").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "two").await;
+    world.dora.say(ALICE, "yes?").await;
+    world.alice.expect_message(&chat, |from| from == DORA, "yes?").await;
+    assert_eq!(world.homeserver.state().rooms[&chat].membership(DORA), Some("join"));
+    // Where it may talk, the talk goes on.
+    let next = world.alice.create_room(private()).await;
+    world.alice.say(&next, "three").await;
+    world.dora.expect_text("dora", |from| from == ALICE, "three").await;
+    world.alice.expect_membership(&chat, DORA, "leave").await;
+    world.dora.say(ALICE, "here?").await;
+    world.alice.expect_message(&next, |from| from == DORA, "here?").await;
 }
 
 async fn an_invited_ghost_keeps_its_name(ircd: IrcdConfig) {

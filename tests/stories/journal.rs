@@ -267,12 +267,36 @@ async fn r9_a_message_that_the_homeserver_stumbles_over_is_told_and_holds_up_nob
     world.homeserver.outage(None);
     world.alice.expect_message(&world.room, |from| from == DORA, "what waits").await;
     assert_eq!(could_not_be_shown(&world).len(), 1);
-    assert_eq!(world.bridge.log().matches("The homeserver is unavailable").count(), 2, "each wait is logged once");
+    let log = world.bridge.log();
+    let waits = log
+        .lines()
+        .filter(|line| line.contains("The homeserver is unavailable") && line.contains("send m.room.message"));
+    assert_eq!(waits.count(), 2, "each wait is logged once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r9_a_message_that_a_firewall_blocks_is_told_and_holds_up_nobody() {
     a_message_alone_fails(Outage::Blocks("poison"), "status 403").await;
+}
+
+/// Where the bridge may send nothing but messages, the refusal of anything else doesn't show that the homeserver works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_r9_a_room_for_messages_only_is_waited_for_and_held_up_by_nothing() {
+    let world = World::new(IrcdConfig::modern()).await;
+    let levels = json!({ "events_default": 50, "events": { "m.room.message": 0 } });
+    world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
+    world.settle("start").await;
+    world.homeserver.outage(Outage::StoresNothing);
+    world.dora.say(TEA, "what waits").await;
+    // More often than a message is tried that fails alone.
+    meets(&world.homeserver, 9).await;
+    world.homeserver.outage(None);
+    world.alice.expect_message(&world.room, |from| from == DORA, "what waits").await;
+    world.homeserver.outage(Outage::StumblesOver("poison"));
+    world.dora.say(TEA, "poison").await;
+    world.dora.say(TEA, "after it").await;
+    world.alice.expect_message(&world.room, |from| from == DORA, "after it").await;
+    assert!(matches!(&could_not_be_shown(&world)[..], [told] if told.contains("dora")));
 }
 
 /// R6: a homeserver without its database answers, and agrees to nothing.

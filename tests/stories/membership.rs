@@ -1,13 +1,17 @@
 //! Coming and going on one side, as the other side sees it, and the topic.
 
 use serde_json::json;
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
-use crate::support::{IrcClient, IrcdConfig};
+use super::world::{ALICE, BOT, DORA, Stage, TEA, World, on_both_kinds_of_server};
+use crate::support::{IrcClient, IrcdConfig, Network};
 
 on_both_kinds_of_server!(
     irc_users_come_and_go,
     in_large_channels_ghosts_join_when_they_speak,
+    r77_a_room_has_the_members_that_it_is_configured_to_have,
+    r77_what_was_said_of_a_room_goes_before_its_configuration,
+    r77_when_a_crowd_has_gone_everyone_who_stays_comes,
     matrix_users_come_and_go,
     a_kick_on_irc_is_a_kick_on_matrix,
     a_kick_on_irc_that_the_bot_may_not_repeat_is_told,
@@ -59,7 +63,7 @@ async fn irc_users_come_and_go(ircd: IrcdConfig) {
 }
 
 async fn in_large_channels_ghosts_join_when_they_speak(ircd: IrcdConfig) {
-    let stage = super::world::Stage::set(ircd).await;
+    let stage = Stage::set(ircd).await;
     let mut crowd: Vec<IrcClient> = Vec::new();
     for n in 0..12 {
         let client = stage.ircd.client(&format!("silent{n}")).await;
@@ -86,6 +90,106 @@ async fn in_large_channels_ghosts_join_when_they_speak(ircd: IrcdConfig) {
         !heard_of.iter().any(|event| event.state_key.as_deref() == Some("@irc_net_silent4:hs.test")),
         "no leave without a join"
     );
+}
+
+/// The ghosts in the room, in the order of their names.
+async fn ghosts(world: &World) -> Vec<String> {
+    let members = world.alice.joined_members(&world.room).await;
+    let mut ghosts: Vec<_> = members
+        .iter()
+        .filter_map(|user| Some(user.strip_prefix("@irc_net_")?.strip_suffix(":hs.test")?.to_owned()))
+        .collect();
+    ghosts.sort();
+    ghosts
+}
+
+async fn r77_a_room_has_the_members_that_it_is_configured_to_have(ircd: IrcdConfig) {
+    for (members, at_first, later) in [
+        ("full", &["before", "dora"][..], &["before", "dora", "later", "talks"][..]),
+        ("joined", &["dora"], &["dora", "later", "talks"]),
+        ("speakers", &["dora"], &["dora", "talks"]),
+        ("none", &["dora"], &["dora", "talks"]),
+    ] {
+        let stage = Stage::set(ircd.clone()).await;
+        let before = stage.ircd.client("before").await;
+        before.join(TEA).await;
+        let bridge = stage.bridge().network(stage.network().set("portals", "members", &format!("\"{members}\"")));
+        let mut world = stage.start(bridge).await;
+        world.settle("one").await;
+        if members == "full" {
+            world.alice.expect_membership(&world.room, "@irc_net_before:hs.test", "join").await;
+        }
+        assert_eq!(ghosts(&world).await, at_first, "{members}");
+        let later = (later, world.ircd.client("later").await, world.ircd.client("talks").await);
+        later.1.join(TEA).await;
+        later.2.join(TEA).await;
+        later.2.say(TEA, "hi").await;
+        world.alice.expect_message(&world.room, |from| from == "@irc_net_talks:hs.test", "hi").await;
+        if ["full", "joined"].contains(&members) {
+            world.alice.expect_membership(&world.room, "@irc_net_later:hs.test", "join").await;
+        }
+        world.settle("two").await;
+        assert_eq!(ghosts(&world).await, later.0, "{members}");
+        // The room itself remembers over a restart who has come.
+        world.bridge.terminate().await;
+        world.bridge.restart().await;
+        world.ircd.expect_on_channel(BOT, TEA).await;
+        if members == "none" {
+            world.alice.expect_membership(&world.room, "@irc_net_talks:hs.test", "leave").await;
+        } else {
+            world.settle("three").await;
+            assert_eq!(ghosts(&world).await, later.0, "{members}");
+        }
+        later.2.quit("bye").await;
+        world.alice.expect_membership(&world.room, "@irc_net_talks:hs.test", "leave").await;
+    }
+}
+
+async fn r77_what_was_said_of_a_room_goes_before_its_configuration(ircd: IrcdConfig) {
+    let mut stage = Stage::set(ircd).await;
+    // A room that is looked for when the bridge has started.
+    let options = json!({ "preset": "public_chat", "room_alias_name": "tearoom" });
+    stage.room = stage.alice.create_room(options).await;
+    let network = Network::new("net", stage.ircd.address()).plumb(TEA, "#tearoom:hs.test");
+    let network = match stage.ircd.certificate() {
+        Some(certificate) => network.tls(certificate),
+        None => network,
+    };
+    let bridge = stage.bridge().network(network.set("portals", "members", "\"none\""));
+    let mut world = stage.start(bridge).await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(TEA).await;
+    world.settle("one").await;
+    assert_eq!(ghosts(&world).await, ["dora"]);
+    world.bridge.terminate().await;
+    let options = SqliteConnectOptions::new().filename(world.bridge.folder().join("footbridge.db"));
+    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+    let said = sqlx::query("INSERT INTO room_members VALUES ($1, 'full')").bind(&world.room);
+    said.execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    world.bridge.restart().await;
+    world.alice.expect_membership(&world.room, "@irc_net_eve:hs.test", "join").await;
+}
+
+async fn r77_when_a_crowd_has_gone_everyone_who_stays_comes(ircd: IrcdConfig) {
+    let stage = Stage::set(ircd).await;
+    let mut crowd: Vec<IrcClient> = Vec::new();
+    for n in 0..8 {
+        let client = stage.ircd.client(&format!("silent{n}")).await;
+        client.join(TEA).await;
+        crowd.push(client);
+    }
+    let bridge = stage.bridge().network(stage.network().set("ghosts", "join_below", "8"));
+    let world = stage.start(bridge).await;
+    crowd.pop().unwrap().quit("bye").await;
+    crowd.pop().unwrap().quit("bye").await;
+    world.settle("seven").await;
+    assert_eq!(ghosts(&world).await, ["dora"], "eight are a crowd until they are less than six");
+    crowd.pop().unwrap().quit("bye").await;
+    crowd.pop().unwrap().quit("bye").await;
+    for n in 0..4 {
+        world.alice.expect_membership(&world.room, &format!("@irc_net_silent{n}:hs.test"), "join").await;
+    }
 }
 
 async fn matrix_users_come_and_go(ircd: IrcdConfig) {
@@ -321,14 +425,15 @@ async fn a_topic_that_irc_refused_is_set_by_who_may(ircd: IrcdConfig) {
     bob.set_state(&world.room, "m.room.topic", "", topic).await;
     let set = world.dora.expect("the topic", |line| line.is("TOPIC")).await;
     assert_eq!((set.nick(), set.text()), ("bob[m]", "the same"));
-    // Now it is there.
+    // Now it is there, and bob's link has heard it too.
+    world.settle("bob's topic").await;
     world.alice.set_topic(&world.room, "the same").await;
     world.settle("end").await;
     assert_eq!((topics(&world), world.told().len()), (vec!["the same".to_owned()], 1));
 }
 
 async fn a_room_of_our_making_lets_people_set_the_topic(ircd: IrcdConfig) {
-    let mut world = World::with(ircd, crate::support::Network::join_by_alias).await;
+    let mut world = World::with(ircd, Network::join_by_alias).await;
     world.dora.join("#milk").await;
     world.dora.raw("MODE #milk -t").await;
     let room = world.alice.join("#irc_net_#milk:hs.test").await;

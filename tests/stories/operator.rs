@@ -54,6 +54,8 @@ async fn sigterm_says_goodbye_on_every_link(ircd: IrcdConfig) {
         let quit = world.dora.expect("the QUIT", |line| line.is("QUIT") && line.nick() == nick).await;
         assert!(quit.text().contains("The bridge is stopping"), "{quit}");
     }
+    let log = world.bridge.log();
+    assert!(!log.contains("still holds the journal"), "nothing of the bridge is left to be waited for:\n{log}");
 }
 
 async fn health_says_which_network_is_away(ircd: IrcdConfig) {

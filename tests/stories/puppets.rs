@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{ALICE, DORA, TEA, World, on_both_kinds_of_server};
+use super::world::{ALICE, DORA, Stage, TEA, World, on_both_kinds_of_server};
 use crate::support::{
     FakeIrcd, IrcClient, IrcdConfig, MatrixUser,
     ircd::{Reaction, State},
@@ -11,6 +11,8 @@ use crate::support::{
 };
 
 on_both_kinds_of_server!(
+    r45_several_rooms_joined_at_once_are_one_join,
+    a_user_who_is_gone_from_all_rooms_is_gone_from_irc,
     r3_the_first_message_opens_the_puppet_and_follows_its_join,
     r3_many_first_messages_make_one_connection,
     r72_nicks_are_transliterated_cut_and_told_apart_for_good,
@@ -63,6 +65,66 @@ async fn r3_many_first_messages_make_one_connection(ircd: IrcdConfig) {
     let heard: Vec<String> = world.dora.texts(TEA).into_iter().map(|(_, text)| text).collect();
     assert_eq!(heard[..20], (0..20).map(|n| format!("message {n}")).collect::<Vec<_>>());
     assert_eq!(connections_of(&world.ircd, "alice"), 1);
+}
+
+async fn r45_several_rooms_joined_at_once_are_one_join(ircd: IrcdConfig) {
+    let stage = Stage::set(ircd).await;
+    let mut network = stage.network();
+    let mut rooms = Vec::new();
+    for n in 0..20 {
+        let room = stage.alice.create_room(json!({ "preset": "public_chat" })).await;
+        network = network.plumb(&format!("#tea{n}"), &room);
+        rooms.push(room);
+    }
+    let bridge = stage.bridge().network(network);
+    let world = stage.start(bridge).await;
+    let bob = world.homeserver.user("bob");
+    let joins = |lines: &[String]| lines.iter().filter(|line| line.starts_with("JOIN ")).count();
+    // A puppet that has yet to come, and one that is there.
+    for (from, most) in [(0, 2), (10, 4)] {
+        world.homeserver.wait_pushed().await;
+        world.homeserver.pause();
+        for room in &rooms[from..from + 10] {
+            bob.join(room).await;
+        }
+        world.homeserver.resume();
+        for n in from..from + 10 {
+            world.ircd.expect_on_channel("bob[m]", &format!("#tea{n}")).await;
+        }
+        let lines = world.ircd.lines_from("bob[m]");
+        assert!(joins(&lines) <= most, "{lines:?}");
+    }
+    // And he leaves only what he leaves.
+    bob.leave(&rooms[3]).await;
+    world.ircd.wait_until("bob to leave", |state| (!is_on(state, "bob[m]", "#tea3")).then_some(())).await;
+    assert!(world.ircd.members("#tea4").contains(&"bob[m]".to_owned()));
+}
+
+fn is_on(state: &State, nick: &str, channel: &str) -> bool {
+    state.find(nick).is_some_and(|(id, _)| state.channels.get(channel).is_some_and(|it| it.members.contains_key(&id)))
+}
+
+/// As the homeserver tells of somebody whose account was deactivated: a leave in each room. Locked ones stay as they are.
+async fn a_user_who_is_gone_from_all_rooms_is_gone_from_irc(ircd: IrcdConfig) {
+    let world = World::new(ircd).await;
+    let bob = world.homeserver.user("bob");
+    bob.join(&world.room).await;
+    let chat = bob.create_room(json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [DORA] })).await;
+    bob.expect_membership(&chat, DORA, "join").await;
+    bob.say(&chat, "psst").await;
+    world.dora.expect("the question", |line| line.text() == "psst").await;
+    bob.leave(&world.room).await;
+    bob.leave(&chat).await;
+    world.ircd.expect_gone("bob[m]").await;
+    // An invitation withdrawn, a ban of who isn't there, and a ban lifted are nothing on IRC.
+    world.alice.invite(&world.room, bob.id()).await;
+    world.alice.kick(&world.room, bob.id(), "no").await;
+    world.alice.ban(&world.room, bob.id(), "never").await;
+    world.alice.unban(&world.room, bob.id()).await;
+    world.settle("end").await;
+    assert!(world.ircd.state().find("bob[m]").is_none());
+    let deeds = |command| world.dora.lines().iter().filter(|line| line.nick() == "bob[m]" && line.is(command)).count();
+    assert_eq!((deeds("JOIN"), deeds("PART")), (1, 1));
 }
 
 async fn r72_nicks_are_transliterated_cut_and_told_apart_for_good(ircd: IrcdConfig) {
@@ -253,8 +315,7 @@ async fn r4_who_speaks_does_not_wait_behind_who_is_only_there(ircd: IrcdConfig) 
 
 /// A user who writes before the bot is on the network for the first time ever.
 async fn r42_a_puppet_waits_for_what_an_unknown_server_says_of_itself(ircd: IrcdConfig) {
-    let stage =
-        super::world::Stage::set(IrcdConfig { isupport: vec!["NAMELEN=36".to_owned()], nick_len: 12, ..ircd }).await;
+    let stage = Stage::set(IrcdConfig { isupport: vec!["NAMELEN=36".to_owned()], nick_len: 12, ..ircd }).await;
     stage.ircd.react(
         |received| {
             if received.line.starts_with("USER footbridg ") { Reaction::Ignore } else { Reaction::Obey }
@@ -289,7 +350,7 @@ async fn puppets_and_the_bot_log_in_to_their_accounts() {
         accounts: vec![account("thebot", "bot secret"), account("al", "pässwörd 1")],
         ..IrcdConfig::modern()
     };
-    let stage = super::world::Stage::set(ircd).await;
+    let stage = Stage::set(ircd).await;
     let network =
         stage.network().set("bot", "sasl_account", "\"thebot\"").set("bot", "sasl_password", "\"bot secret\"");
     let bridge = stage.bridge().network(network).extra(

@@ -72,6 +72,12 @@ impl Network {
         self.set("", "tls", "true")
     }
 
+    /// Nobody reads in its rooms whom IRC can't see, and for whom it waits so many seconds.
+    #[must_use]
+    pub fn strict(self, patience: u32) -> Self {
+        self.set("portals", "privacy", "\"strict\"").set("portals", "privacy_patience_seconds", &patience.to_string())
+    }
+
     /// Links a channel with a room (an id or an alias).
     #[must_use]
     pub fn plumb(self, channel: &str, room: &str) -> Self {
@@ -123,6 +129,7 @@ pub struct BridgeBuilder {
     networks: Vec<Network>,
     database: Option<String>,
     extra: String,
+    homeserver_keys: String,
     program: PathBuf,
     log_filter: String,
     environment: Vec<(String, OsString)>,
@@ -141,6 +148,13 @@ impl BridgeBuilder {
     #[must_use]
     pub fn database(mut self, url: &str) -> Self {
         self.database = Some(url.to_owned());
+        self
+    }
+
+    /// Sets a key of `[homeserver]` to a TOML value.
+    #[must_use]
+    pub fn homeserver(mut self, key: &str, value: &str) -> Self {
+        let _ = writeln!(self.homeserver_keys, "{key} = {value}");
         self
     }
 
@@ -185,10 +199,11 @@ impl BridgeBuilder {
         let database = self.database.clone();
         let database = database.unwrap_or_else(|| format!("sqlite://{}", folder.join("footbridge.db").display()));
         let mut text = format!(
-            "[homeserver]\nurl = {}\nserver_name = {}\n\n[appservice]\nregistration = {}\nbind = {}\nurl = {}\nbot_localpart = {}\n\n\
+            "[homeserver]\nurl = {}\nserver_name = {}\n{}\n[appservice]\nregistration = {}\nbind = {}\nurl = {}\nbot_localpart = {}\n\n\
              [database]\nurl = {}\n",
             quote(&self.homeserver),
             quote(&registration.server_name),
+            self.homeserver_keys,
             quote(&folder.join("registration.yaml").display().to_string()),
             quote(&format!("127.0.0.1:{}", registration.port())),
             quote(&registration.url),
@@ -259,6 +274,7 @@ impl Bridge {
             networks: Vec::new(),
             database: None,
             extra: String::new(),
+            homeserver_keys: String::new(),
             program: env!("CARGO_BIN_EXE_footbridge").into(),
             log_filter: "info,footbridge=debug".to_owned(),
             environment: Vec::new(),
@@ -353,14 +369,19 @@ impl Bridge {
 
     /// Asks it to end (SIGTERM) and waits until it has; answers how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
         self.running().signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until it has ended; answers how.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.running().exit_status() {
                 self.daemon = None;
                 return status;
             }
-            assert!(Instant::now() < deadline, "the bridge doesn't end after SIGTERM; it said:\n{}", self.log());
+            assert!(Instant::now() < deadline, "the bridge doesn't end; it said:\n{}", self.log());
             tokio::time::sleep(POLL).await;
         }
     }

@@ -1,6 +1,6 @@
 //! A Matrix event as tests look at it.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +31,9 @@ pub struct Event {
     /// What the homeserver adds: for state, what was there before.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub unsigned: Value,
+    /// When the homeserver took it.
+    #[serde(skip)]
+    pub taken: Option<Instant>,
 }
 
 impl Event {

@@ -130,6 +130,11 @@ impl MatrixUser {
         text(&answer, "room_id")
     }
 
+    /// Knocks at a room's door.
+    pub async fn knock(&self, room: &str) {
+        self.post(&format!("/_matrix/client/v3/knock/{}", encode(room)), json!({})).await;
+    }
+
     /// Leaves a room.
     pub async fn leave(&self, room: &str) {
         self.post(&room_path(room, "leave"), json!({})).await;

@@ -336,6 +336,7 @@ impl Play {
             "observe" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Observer }),
             "stand-by" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Standby }),
             "unobserve" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Member }),
+            "ask-names" => (CommandId(0), IrcAction::Names { channel: next() }),
             "nick" => (CommandId(0), IrcAction::Nick { nick: next() }),
             _ => panic!("`{word}` is no directive"),
         };
@@ -380,7 +381,9 @@ fn event_words(event: &IrcEvent) -> String {
         IrcEvent::Kicked { channel, source, nick, reason } => {
             format!("kicked {channel} {nick} by {}{}", who(source), extra(&[("reason", reason)]))
         }
-        IrcEvent::Quit { source, reason } => format!("quit {}{}", who(source), extra(&[("reason", reason)])),
+        IrcEvent::Quit { source, reason, split } => {
+            format!("quit {}{}{}", who(source), if *split { " in a split" } else { "" }, extra(&[("reason", reason)]))
+        }
         IrcEvent::Renamed { source, nick } => format!("renamed {} to {nick}", who(source)),
         IrcEvent::Topic { channel, source, topic } => {
             format!("topic {channel} by {}: {topic}", source.as_ref().map_or("nobody".into(), who))

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::value::RawValue;
 
 use super::{
     Destination, Job, Outbox,
@@ -22,6 +23,9 @@ use crate::{
 
 /// How long what is said on IRC waits, at least, for a room that refuses the bot.
 const UNINVITED: Duration = Duration::from_mins(10);
+
+/// In `m.room.create` of a query's room that we made: whose query it is.
+const QUERY_MARK: &str = "footbridge.query";
 
 /// Who speaks for the bridge in a room.
 #[derive(Debug, Clone)]
@@ -109,8 +113,7 @@ pub(super) async fn come_in(out: &Arc<Outbox>, queue: &Queue, room: &RoomId, voi
                 );
                 queue.push(Job::Notice { text, txn: format!("fbm{:032x}", rand::random::<u128>()) });
             }
-            let (ghost, user, room) = (ghost.clone(), user.clone(), room.to_owned());
-            tell_core(out, Input::QueryEntered { ghost, user, room, missed }).await
+            tell_core(out, Input::QueryEntered { room: room.to_owned(), missed }).await
         }
     }
 }
@@ -147,16 +150,12 @@ async fn enter_portal(out: &Arc<Outbox>, queue: &Queue, room: &RoomId) -> Result
         };
         match entered.await {
             Ok((acl, members)) => {
-                let (ours, people): (Vec<_>, Vec<_>) = members.into_iter().partition(|m| out.ours.includes(&m.user));
-                // The bot is nobody's ghost: a roster, in which it never is, must not show it out.
-                let ghosts = ours.into_iter().filter(|m| m.membership == Membership::Join && m.user != out.ours.bot);
-                queue.load(ghosts.map(|m| m.user).collect());
-                let members = people
-                    .into_iter()
-                    .filter(|m| m.membership == Membership::Join)
-                    .map(|m| (m.user, m.display_name))
-                    .collect();
-                return tell_core(out, Input::RoomReady { room: room.to_owned(), members, acl }).await;
+                // Those who are asked in need only accept; the others knock.
+                let asking = members.iter().filter(|m| m.membership != Membership::Join && !out.ours.includes(&m.user));
+                let asking = asking.map(|m| (m.user.clone(), m.membership == Membership::Invite)).collect();
+                let (ghosts, members) = out.joined(members);
+                queue.load(ghosts);
+                return tell_core(out, Input::RoomReady { room: room.to_owned(), members, asking, acl }).await;
             }
             Err(MatrixError::Stopped) => return Err(NoRoom::Stopped),
             Err(error) => {
@@ -206,9 +205,17 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Res
             invite: vec![user.to_owned()],
             is_direct: true,
             preset: Preset::Trusted,
+            mark: Some((QUERY_MARK, user.to_string())),
             ..CreateRoom::default()
         };
-        out.persist(|| out.matrix.create_room(request.clone())).await
+        // Each time: whether a room was made whose making nobody answered, only looking tells.
+        out.persist(|| async {
+            match find_query(out, ghost, user).await? {
+                Some(room) => Ok(room),
+                None => out.matrix.create_room(request.clone()).await,
+            }
+        })
+        .await
     };
     match out.as_ghost(ghost, make).await {
         Ok(room) => {
@@ -224,6 +231,28 @@ async fn make_query(out: &Arc<Outbox>, ghost: &Arc<Ghost>, user: &UserId) -> Res
             Err(NoRoom::Refused)
         }
     }
+}
+
+/// A room that was made for this query and isn't known: the answer to its making was lost, or we ended before it was kept.
+async fn find_query(out: &Outbox, ghost: &Ghost, user: &UserId) -> Result<Option<OwnedRoomId>, MatrixError> {
+    let ghost = &*ghost.user;
+    for room in out.matrix.joined_rooms(Some(ghost)).await? {
+        let creation = out.matrix.state(&room, "m.room.create", "", Some(ghost)).await?;
+        if !creation.is_some_and(|creation| is_marked_for(user, &creation)) {
+            continue;
+        }
+        // Its user may have left it, and then wants no more of it; with a third in it, it is no query.
+        let members = out.matrix.members(&room, Some(ghost)).await?;
+        if members.len() == 2 && members.iter().all(|member| member.user == *user || member.user == *ghost) {
+            return Ok(Some(room));
+        }
+    }
+    Ok(None)
+}
+
+fn is_marked_for(user: &UserId, creation: &RawValue) -> bool {
+    let creation: serde_json::Value = serde_json::from_str(creation.get()).unwrap_or_default();
+    creation[QUERY_MARK] == user.as_str()
 }
 
 async fn keep_query(out: &Outbox, room: &RoomId, ghost: &Ghost, user: &UserId) -> Result<(), Stopped> {

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::OnceCell;
 
 use super::{
     Destination, Job, Outbox, Receipt,
     entrance::{NoRoom, Voice, come_in, enter},
     mutes::{self, Mutes},
+    powers,
     queue::{Next, Queue, Wish},
 };
 use crate::{
@@ -18,29 +20,26 @@ use crate::{
         delivery,
         dispatch::Input,
         ghosts::Ghost,
-        keeper::{Fact, until_answered},
+        keeper::{Fact, Stopped, until_answered},
     },
     matrix::{MatrixApi, MatrixError, Probe},
     model::{MatrixKey, Millis},
     store::{Sanction, SanctionKind},
     telemetry::metric,
-    translate::matrix_to_irc,
+    translate::{PowerLevels, matrix_to_irc},
 };
 
 /// Why a ghost leaves a room that isn't for two.
 pub(super) const PRIVATE_ONLY: &str = "I talk in private only: invite me to a room for two";
 
-/// An event that clients don't show.
-const PROBE: &str = "footbridge.probe";
-
-const POWER_LEVELS: &str = "m.room.power_levels";
-
-struct Worker {
-    out: Arc<Outbox>,
-    queue: Arc<Queue>,
-    room: OwnedRoomId,
-    voice: Voice,
+pub(super) struct Worker {
+    pub(super) out: Arc<Outbox>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) room: OwnedRoomId,
+    pub(super) voice: Voice,
     is_control: bool,
+    /// Those whose power nobody changes, once known.
+    pub(super) creators: OnceCell<Vec<OwnedUserId>>,
 }
 
 /// Works until the lane is closed or the bridge stops. What is then undone stays in the journal.
@@ -50,7 +49,8 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
         let is_control = matches!(destination, Destination::Control { .. } | Destination::NewControl(_));
         let entered = match enter(&out, &queue, destination).await {
             Ok((room, voice)) => {
-                Worker { out: out.clone(), queue: queue.clone(), room, voice, is_control }.work().await
+                let (out, queue) = (out.clone(), queue.clone());
+                Worker { out, queue, room, voice, is_control, creators: OnceCell::new() }.work().await
             }
             Err(no_room) => Err(no_room),
         };
@@ -67,7 +67,7 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
 /// Without a room: everything that waits or comes is over.
 async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
     loop {
-        match queue.next().await {
+        match queue.next(&out.budget).await {
             Next::Job(job) => {
                 match job {
                     Job::Text { receipt, .. } => settle_text(out, &receipt).await,
@@ -79,14 +79,19 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
                     | Job::Topic { .. }
                     | Job::Invite { .. }
                     | Job::Rename(_)
+                    | Job::HandOver(_)
                     | Job::TurnDown(_)
                     | Job::Remove { .. }
                     | Job::Ban(_)
-                    | Job::Unban(_) => {}
+                    | Job::Unban(_)
+                    | Job::Admit(_)
+                    | Job::ShowOut { .. }
+                    | Job::Secure => {}
                 }
                 queue.done();
             }
-            Next::Wish(..) | Next::Invited | Next::Mutes(_) => {}
+            Next::GiveUp(receipts) => give_up(out, &receipts, queue).await,
+            Next::Wish(..) | Next::Powers { .. } | Next::Invited | Next::Mutes(_) => {}
             Next::End => return,
         }
     }
@@ -95,6 +100,18 @@ async fn refuse_all(out: &Arc<Outbox>, queue: &Queue, is_control: bool) {
 pub(super) async fn settle_text(out: &Outbox, receipt: &Receipt) {
     if receipt.tick() {
         out.journal.settle_irc(receipt.key);
+    }
+}
+
+/// Texts that were taken out of the queue won't be shown.
+async fn give_up(out: &Outbox, receipts: &[Receipt], queue: &Queue) {
+    tracing::warn!(
+        count = receipts.len(),
+        "messages from IRC are given up: too many wait for the readers of a strict room"
+    );
+    for receipt in receipts {
+        settle_text(out, receipt).await;
+        queue.done();
     }
 }
 
@@ -112,21 +129,16 @@ pub(super) fn report(room: &RoomId, what: &str, result: &Result<(), MatrixError>
     result.is_ok()
 }
 
-/// Whether the room takes an event now. Nothing less shows that the homeserver works: where its database is read-only, or
-/// one of its processes is down, it may answer whatever asks for less.
 #[async_trait]
 impl Probe for Worker {
     async fn works(&self) -> bool {
-        let (txn, content) = (format!("fbp{:032x}", rand::random::<u128>()), to_raw(&serde_json::json!({})));
-        let sent = self.out.matrix.send(&self.room, PROBE, &txn, &content, self.voice.user(), None).await;
-        // A refusal is an answer too: we may have no say in this room.
-        !matches!(sent, Err(MatrixError::Unavailable { .. } | MatrixError::BadToken { .. }))
+        self.out.takes_events(&self.room, self.voice.user()).await
     }
 }
 
 impl Worker {
     /// Asks for something of the room's until the homeserver answers, or fails over this very thing.
-    async fn ask<T, F, A>(&self, call: F) -> Result<T, MatrixError>
+    pub(super) async fn ask<T, F, A>(&self, call: F) -> Result<T, MatrixError>
     where
         F: FnMut() -> A,
         A: Future<Output = Result<T, MatrixError>>,
@@ -135,9 +147,15 @@ impl Worker {
     }
 
     /// Does one thing after the other, until the lane is closed.
-    async fn work(&self) -> Result<(), NoRoom> {
+    async fn work(mut self) -> Result<(), NoRoom> {
         loop {
-            match self.queue.next().await {
+            match self.queue.next(&self.out.budget).await {
+                Next::Job(Job::HandOver(ghost)) => {
+                    if let Some(voice) = self.hand_over(&ghost).await {
+                        self.voice = voice;
+                    }
+                    self.queue.done();
+                }
                 Next::Job(job) => {
                     self.job(job).await;
                     self.queue.done();
@@ -148,6 +166,19 @@ impl Worker {
                     () = self.wish(&user, &wish) => {}
                     () = self.queue.job() => self.queue.interrupted(user, wish),
                 },
+                Next::GiveUp(receipts) => {
+                    give_up(&self.out, &receipts, &self.queue).await;
+                    let text = "More was said on IRC than can wait here: the oldest messages are not shown.";
+                    // Once for all that is given up while it waits.
+                    let told = self.send(&format!("fbg{}", self.room), &notice(text)).await;
+                    report(&self.room, "say that messages are given up", &told);
+                }
+                Next::Powers { overdue: true, .. } => self.set_powers().await,
+                Next::Powers { since, overdue: false } => tokio::select! {
+                    biased;
+                    () = self.set_powers() => {}
+                    () = self.queue.job() => self.queue.powers_interrupted(since),
+                },
                 Next::Mutes(mutes) => self.mute(&mutes).await,
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
                 Next::End => return Ok(()),
@@ -157,7 +188,7 @@ impl Worker {
 
     async fn job(&self, job: Job) {
         match job {
-            Job::Text { ghost, content, at, receipt } => {
+            Job::Text { ghost, content, at, receipt, .. } => {
                 let said = self.say_or_tell(&ghost, &content, at, &receipt).await;
                 if matches!(said, Err(MatrixError::Stopped)) {
                     return;
@@ -219,6 +250,7 @@ impl Worker {
                 let renamed = self.out.ghosts.ensure(&*self.out.noise, &ghost, Some(self)).await;
                 report(&self.room, "rename a ghost", &renamed);
             }
+            Job::HandOver(_) => unreachable!("it changes who speaks, and is done apart"),
             Job::TurnDown(ghost) => {
                 let out = &self.out;
                 let turned_down = async {
@@ -228,6 +260,14 @@ impl Worker {
                 };
                 report(&self.room, "turn down an invitation", &turned_down.await);
             }
+            Job::Admit(user) => {
+                let invited = self.ask(|| self.out.matrix.invite(&self.room, &user, None)).await;
+                if !report(&self.room, "ask somebody in who is seen on IRC", &invited) {
+                    self.queue.admitted(&user);
+                }
+            }
+            Job::ShowOut { user, words, txn } => self.show_out(&user, &words, &txn).await,
+            Job::Secure => self.make_secure().await,
             Job::Remove { user, by, words, at } => {
                 let reason = format!("was {words} on IRC");
                 let removed = self.kick(&*self.out.matrix, &user, &reason, by.as_deref()).await;
@@ -295,9 +335,9 @@ impl Worker {
     /// Shows these as muted and no others.
     async fn mute(&self, wanted: &Mutes) {
         let out = &self.out;
-        let levels = || out.matrix.state(&self.room, POWER_LEVELS, "", None);
-        let creators = || out.matrix.creators(&self.room);
-        let now = async { Ok((self.ask(levels).await?, self.ask(creators).await?)) }.await;
+        let levels = || out.matrix.state(&self.room, powers::KIND, "", None);
+        let creators = || self.ask(|| out.matrix.creators(&self.room, None));
+        let now = async { Ok((self.ask(levels).await?, self.creators.get_or_try_init(creators).await?)) }.await;
         let (levels, creators) = match now {
             Ok(now) => now,
             Err(error) => {
@@ -309,15 +349,15 @@ impl Worker {
             Ok(known) => known.into_iter().filter(|s| s.kind == SanctionKind::Mute && s.room == self.room).collect(),
             Err(error) => return tracing::error!(portal.room = %self.room, %error, "could not read who is muted"),
         };
-        let levels = levels.and_then(|levels| serde_json::from_str(levels.get()).ok());
-        let change = mutes::change(&self.room, levels, &creators, wanted, known);
+        let levels = levels.as_deref().and_then(PowerLevels::read);
+        let change = mutes::change(&self.room, levels, creators, wanted, known);
         for sanction in &change.imposed {
             let Ok(()) = out.keeper.keep(Fact::Sanction(sanction.clone())).await else { return };
         }
         let mut over = change.lifted;
         if let Some(levels) = change.levels {
-            let content = to_raw(&levels);
-            let set = || out.matrix.send_state(&self.room, POWER_LEVELS, "", &content, None);
+            let content = levels.content();
+            let set = || out.matrix.send_state(&self.room, powers::KIND, "", &content, None);
             let set = self.ask(set).await.map(drop);
             report(&self.room, "show who is muted", &set);
             match set {
@@ -340,11 +380,41 @@ impl Worker {
         }
     }
 
+    /// Lets another ghost speak in a query, as whom it is with is called otherwise now. Who speaks then, if it changes.
+    async fn hand_over(&self, ghost: &Arc<Ghost>) -> Option<Voice> {
+        let Voice::Ghost(before, user) = &self.voice else { return None };
+        let come = || async {
+            self.bring_in(&*self.out.matrix, ghost).await?;
+            let moved = Fact::QueryMoved(self.room.clone(), ghost.nick.clone(), ghost.folded.clone());
+            self.out.keeper.keep(moved).await.map_err(|Stopped| MatrixError::Stopped)
+        };
+        match self.out.as_ghost(ghost, come).await {
+            Ok(()) => {}
+            Err(MatrixError::Stopped) => return None,
+            Err(error) => {
+                report(&self.room, "bring a ghost into the query that is with it now", &Err(error));
+                let (ghost, user) = (ghost.clone(), user.clone());
+                let refused = Input::QueryRefused { ghost, user, room: Some(self.room.clone()) };
+                drop(self.out.core.send(refused).await);
+                return None;
+            }
+        }
+        let reason = format!("is now {}", ghost.nick);
+        let leave = || self.out.matrix.leave(&self.room, Some(&before.user), Some(&reason));
+        report(&self.room, "let a ghost leave a query that is with another now", &self.ask(leave).await);
+        self.queue.left(&before.user);
+        Some(Voice::Ghost(ghost.clone(), user.clone()))
+    }
+
     /// Doing it again after an interruption is harmless.
     async fn wish(&self, user: &OwnedUserId, wish: &Wish) {
         match wish {
             Wish::Arrive(ghost) => {
                 let arrived = self.out.as_ghost(ghost, || self.bring_in(&*self.out.noise, ghost)).await;
+                if matches!(arrived, Err(MatrixError::Forbidden { .. })) {
+                    // What is forbidden isn't tried for ever.
+                    self.queue.unwelcome(user);
+                }
                 report(&self.room, "bring a ghost into the room", &arrived);
             }
             Wish::Depart(reason) => {
@@ -433,6 +503,9 @@ impl Worker {
     ) -> Result<(), MatrixError> {
         let txn = format!("fb{}", receipt.key);
         let send = || self.out.matrix.send(&self.room, "m.room.message", &txn, content, Some(&ghost.user), Some(at));
+        if !self.queue.has_joined(&ghost.user) {
+            self.out.budget.spend();
+        }
         let say = || async {
             self.bring_in(&*self.out.matrix, ghost).await?;
             let said = self.ask(send).await;
@@ -453,8 +526,9 @@ impl Worker {
         }
         let join = || matrix.join((&*self.room).into(), Some(&ghost.user));
         let mut joined = self.ask(join).await;
-        if matches!(joined, Err(MatrixError::Forbidden { .. })) && matches!(self.voice, Voice::Bot) {
-            let invite = || matrix.invite(&self.room, &ghost.user, None);
+        let host = self.voice.user();
+        if matches!(joined, Err(MatrixError::Forbidden { .. })) && host != Some(&ghost.user) {
+            let invite = || matrix.invite(&self.room, &ghost.user, host);
             self.ask(invite).await?;
             joined = self.ask(join).await;
         }
@@ -464,16 +538,16 @@ impl Worker {
     }
 
     /// Sends a message in the bridge's own name.
-    async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
+    pub(super) async fn send(&self, txn: &str, content: &RawValue) -> Result<(), MatrixError> {
         let send = || self.out.matrix.send(&self.room, "m.room.message", txn, content, self.voice.user(), None);
         self.ask(send).await.map(drop)
     }
 }
 
-fn notice(text: &str) -> Box<RawValue> {
+pub(super) fn notice(text: &str) -> Box<RawValue> {
     to_raw(&serde_json::json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} }))
 }
 
-fn to_raw(value: &serde_json::Value) -> Box<RawValue> {
+pub(super) fn to_raw(value: &serde_json::Value) -> Box<RawValue> {
     to_raw_value(value).expect("a JSON value has a JSON text")
 }

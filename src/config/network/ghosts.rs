@@ -21,9 +21,13 @@ pub struct Ghosts {
     pub localpart: GhostTemplate,
     /// Their display names, from `{nick}` and `{network}`. Default `{nick}`.
     pub display_name: DisplayNameTemplate,
-    /// In channels with fewer people than this, all of them are in the room from the start; in larger ones an IRC
-    /// user joins the room when they first speak. 0 = always when they first speak. Default 1000.
+    /// Where nothing says which IRC users are in a room (`members`): in channels with fewer people than this, all of
+    /// them; in larger ones those who have spoken. A channel that has outgrown it counts as larger until it has shrunk
+    /// to three quarters of it. 0 = always those who have spoken. Default 1000.
     pub join_below: u32,
+    /// How long those whom the network has lost in a split stay in the room: who comes back in time was never away.
+    /// 0 = they leave at once. Default 300.
+    pub netsplit_hold_seconds: u32,
 }
 
 impl Ghosts {
@@ -33,7 +37,13 @@ impl Ghosts {
         let display_name = section.key("display_name").or_text("{nick}");
         let display_name = display_name.parse(|text: String| display_name_of(&text, network)).get();
         let join_below = section.key("join_below").or(1000).get();
-        Some(Self { localpart: localpart?, display_name: display_name?, join_below: join_below? })
+        let netsplit_hold_seconds = section.key("netsplit_hold_seconds").or(300).get();
+        Some(Self {
+            localpart: localpart?,
+            display_name: display_name?,
+            join_below: join_below?,
+            netsplit_hold_seconds: netsplit_hold_seconds?,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ mod limits;
 mod plumb;
 mod portals;
 mod puppets;
+mod ranks;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -23,6 +24,7 @@ pub use limits::Limits;
 pub use plumb::Plumb;
 pub use portals::Portals;
 pub use puppets::Puppets;
+pub use ranks::Ranks;
 
 /// An IRC network.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub struct Network {
     pub ghosts: Ghosts,
     /// `[network.ID.portals]`
     pub portals: Portals,
+    /// `[network.ID.ranks]`
+    pub ranks: Ranks,
     /// `[network.ID.limits]`
     pub limits: Limits,
     /// `[[network.ID.plumb]]`
@@ -84,6 +88,7 @@ impl Network {
         let network = id.clone().unwrap_or_else(|| "x".parse().expect("a letter is an id"));
         let ghosts = section.section("ghosts", |section| Ghosts::read(section, &network));
         let portals = section.section("portals", |section| Portals::read(section, &network));
+        let ranks = section.section("ranks", Ranks::read);
         let limits = section.section("limits", Limits::read);
         let plumbs = section.each("plumb", Plumb::read);
 
@@ -101,6 +106,7 @@ impl Network {
             puppets: puppets?,
             ghosts: ghosts?,
             portals: portals?,
+            ranks: ranks?,
             limits: limits?,
             plumbs: plumbs?,
         };

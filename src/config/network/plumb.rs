@@ -8,9 +8,9 @@ use crate::{
     config::{
         Secret,
         reader::{Section, Source},
-        value::SecretOrNone,
+        value::{Privacy, SecretOrNone},
     },
-    model::NetworkId,
+    model::{Members, NetworkId},
 };
 
 use super::Network;
@@ -24,6 +24,10 @@ pub struct Plumb {
     pub key: Option<Secret>,
     /// The room's id, or an alias. The bot has to be invited unless anyone may join. Required.
     pub room: OwnedRoomOrAliasId,
+    /// Who may read along. Default: as for portals.
+    pub privacy: Option<Privacy>,
+    /// Which IRC users are in this room. Default: what `portals.members` says.
+    pub members: Option<Members>,
 }
 
 impl Plumb {
@@ -31,7 +35,9 @@ impl Plumb {
         let channel = section.key("channel").parse(channel).get();
         let room = section.key("room").get();
         let key = section.key("key").parse(|SecretOrNone(secret)| secret.map(key).transpose()).optional();
-        Some(Self { channel: channel?, key: key?.flatten(), room: room? })
+        let privacy = section.key("privacy").optional();
+        let members = section.key("members").optional();
+        Some(Self { channel: channel?, key: key?.flatten(), room: room?, privacy: privacy?, members: members? })
     }
 }
 

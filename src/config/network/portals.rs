@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::reader::{Section, Source},
-    model::NetworkId,
+    config::{
+        reader::{Section, Source},
+        value::Privacy,
+    },
+    model::{Members, NetworkId},
     translate::AliasTemplate,
 };
 
@@ -20,6 +23,16 @@ pub struct Portals {
     pub alias: AliasTemplate,
     /// Whether a ban of somebody from IRC in a room is a ban in its channels too (and so is its end). Default false.
     pub bans_to_irc: bool,
+    /// Who may read along in rooms of this network: `open` for whoever is in the room, `strict` for those only whom IRC can
+    /// see. Default `open`.
+    pub privacy: Privacy,
+    /// For how many seconds what comes from IRC waits in a strict room for somebody who isn't seen there, before they are
+    /// shown out. Default 300.
+    pub privacy_patience_seconds: u32,
+    /// Which IRC users are in the rooms of all the network's channels, plumbed ones too: `full` (everyone in the
+    /// channel), `joined` (who joins from now on), `speakers` (who has spoken), `none` (only while they speak). Default:
+    /// `full` or `speakers`, as `ghosts.join_below` says.
+    pub members: Option<Members>,
 }
 
 impl Portals {
@@ -28,7 +41,17 @@ impl Portals {
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
         let bans_to_irc = section.key("bans_to_irc").or(false).get();
-        Some(Self { join_by_alias: join_by_alias?, alias: alias?, bans_to_irc: bans_to_irc? })
+        let privacy = section.key("privacy").or_text("open").get();
+        let privacy_patience_seconds = section.key("privacy_patience_seconds").or(300).get();
+        let members = section.key("members").optional();
+        Some(Self {
+            join_by_alias: join_by_alias?,
+            alias: alias?,
+            bans_to_irc: bans_to_irc?,
+            privacy: privacy?,
+            privacy_patience_seconds: privacy_patience_seconds?,
+            members: members?,
+        })
     }
 }
 

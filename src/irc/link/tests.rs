@@ -372,6 +372,17 @@ async fn r49_a_link_that_is_cut_says_goodbye_at_once_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_goodbye_goes_out_though_the_journal_never_answers() {
+    let mut rig = Rig::new(NO_LIMITS).await;
+    let (link, mut peer) = rig.ready("alice").await;
+    rig.say(&link, &["held back"], Some(key(1))).unwrap();
+    rig.asked.recv().await.unwrap();
+    rig.pool.close(&link, "enough");
+    peer.hears("BYE enough").await;
+    peer.hears_the_end().await;
+}
+
+#[tokio::test]
 async fn a_full_mailbox_refuses_more_but_not_the_close() {
     let mut rig = Rig::new(NO_LIMITS).await;
     let (link, mut peer) = rig.ready("alice").await;

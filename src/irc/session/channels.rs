@@ -240,6 +240,15 @@ impl Channels {
         heard.filter(|_| role == Role::Observer)
     }
 
+    /// The roster of an observed channel is to be asked for again, unless it is coming.
+    pub(super) fn ask_names(&mut self, name: &str, mapping: CaseMapping) {
+        let channel = self.get_mut(name, mapping).filter(|channel| channel.is_watched());
+        if let Some(channel) = channel.filter(|channel| matches!(channel.names, Names::Idle)) {
+            channel.names = Names::Wanted;
+            self.busy = true;
+        }
+    }
+
     /// Remembers a line of a channel, if we stand by there.
     pub(super) fn hear(&mut self, name: &[u8], line: &[u8], mapping: CaseMapping, now: Millis) {
         if !self.stands_by {

@@ -51,6 +51,8 @@ pub(super) enum BatchKind {
     Answer(u64),
     /// Old lines, which nobody asked for.
     History,
+    /// People whom a split took away.
+    Split,
 }
 
 /// The life of one socket.

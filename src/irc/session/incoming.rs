@@ -164,7 +164,8 @@ impl Session {
                 let kind = match line.param(1) {
                     b"labeled-response" => connection.label_of(line).map(BatchKind::Answer),
                     b"chathistory" => Some(BatchKind::History),
-                    _ => None, // Netsplits and the like: their lines mean what they mean elsewhere.
+                    b"netsplit" => Some(BatchKind::Split),
+                    _ => None, // Their lines mean what they mean elsewhere.
                 };
                 if let Some(kind) = kind.filter(|_| connection.batches.len() < MOST_BATCHES) {
                     connection.batches.push(Batch { reference: reference.into(), kind });
@@ -262,7 +263,7 @@ impl Connection {
         }
         match self.batch_of(line)?.kind {
             BatchKind::Answer(label) => Some(label),
-            BatchKind::History => None,
+            BatchKind::History | BatchKind::Split => None,
         }
     }
 
@@ -272,6 +273,11 @@ impl Connection {
         }
         let reference = line.tags.get("batch")?;
         self.batches.iter().find(|batch| *batch.reference == *reference)
+    }
+
+    /// Whether the server says that the network has lost whoever `line` is about.
+    pub(super) fn is_of_split(&self, line: &Line<'_>) -> bool {
+        self.batch_of(line).is_some_and(|batch| batch.kind == BatchKind::Split)
     }
 
     fn is_old(&self, line: &Line<'_>) -> bool {

@@ -93,7 +93,8 @@ impl Session {
             return; // ERROR follows.
         }
         if self.channels.any_watched() {
-            let event = IrcEvent::Quit { source: self.source(line), reason: self.words(line.param(0)) };
+            let split = matches!(&self.state, State::On(connection) if connection.is_of_split(line));
+            let event = IrcEvent::Quit { source: self.source(line), reason: self.words(line.param(0)), split };
             tell(line, event, out);
         }
         self.nick_freed(line.nick(), now);

@@ -35,6 +35,7 @@ impl Session {
                     self.recall(channel, *heard, now, out);
                 }
             }
+            IrcAction::Names { channel } => self.channels.ask_names(&channel, mapping),
             IrcAction::Nick { nick } => self.rename(nick),
             IrcAction::Say { target, kind, lines, expires, journal } => {
                 let lines: Vec<String> = lines.iter().flat_map(|line| translate::lines(line)).collect();

@@ -89,7 +89,7 @@ async fn dial(network: &NetworkSpec) -> Result<String, String> {
         failure.detail.unwrap()
     })?;
     let mut buffer = [0; 16];
-    let length = std::future::poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.unwrap();
+    let length = poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.unwrap();
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
@@ -153,19 +153,46 @@ async fn a_server_that_speaks_no_tls_is_told_as_such() {
     assert!(problem.contains("doesn't speak TLS on this port"), "{problem}");
 }
 
+/// Answers whoever says something with this, or hangs up if there is nothing; without an answer it stays silent.
+async fn answering(answer: Option<&'static [u8]>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        tcp.readable().await.unwrap();
+        match answer {
+            Some(answer) => tcp.write_all(answer).await.unwrap(),
+            None => std::future::pending().await,
+        }
+    });
+    format!("localhost:{port}")
+}
+
 #[tokio::test]
 async fn r101_probe_says_of_each_server_what_is_wrong() {
-    let up = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let up = format!("localhost:{}", up.local_addr().unwrap().port());
-    let servers = vec![up.clone(), "127.0.0.1:1".into(), "no.such.host.invalid:6667".into(), "irc.example.org".into()];
-    let found = probe(&network(servers.clone(), None)).await;
+    let up = answering(Some(b"ERROR :Closing link\r\n")).await;
+    let (closes, tls, silent) =
+        (answering(Some(b"")).await, answering(Some(b"\x15\x03\x03\x00\x02\x02\x32")).await, answering(None).await);
+    let wrong = ["127.0.0.1:1", "no.such.host.invalid:6667", "irc.example.org"].map(ToOwned::to_owned);
+    let servers: Vec<String> = [up].into_iter().chain(wrong).chain([closes, tls, silent]).collect();
+    let mut found = probe(&network(servers[..6].to_vec(), None)).await;
+    // The silence is over as soon as everything else stands still.
+    tokio::time::pause();
+    found.extend(probe(&network(servers[6..].to_vec(), None)).await);
 
     assert_eq!(found.iter().map(|(server, _)| server).collect::<Vec<_>>(), servers.iter().collect::<Vec<_>>());
     let problems: Vec<&str> = found.iter().map(|(_, result)| result.as_ref().err().map_or("", |s| s)).collect();
     assert_eq!(problems[0], "");
     assert_eq!(problems[1], "127.0.0.1:1: 127.0.0.1 refused the connection; is the port right, is the server up?");
-    assert!(problems[2].contains("no such host"), "{}", problems[2]);
-    assert!(problems[3].contains("write it as host:port"), "{}", problems[3]);
+    for (problem, words) in problems[2..].iter().zip([
+        "no such host",
+        "write it as host:port",
+        "hung up without a word",
+        "it speaks TLS on this port; set `tls` to true",
+        "it takes connections, but said nothing within 10 seconds; is this an IRC server's port?",
+    ]) {
+        assert!(problem.contains(words), "{problem}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use axum::{
 };
 
 mod auth;
+mod body;
 mod error;
 mod health;
 mod ping;
@@ -32,9 +33,6 @@ pub use ping::PingHook;
 pub use queries::Queries;
 pub use server::serve;
 pub use transactions::{SinkError, Transaction, TransactionEvent, TransactionSink};
-
-/// The largest body we read. Synapse puts up to 100 events of at most 64 KiB each into a transaction, and ephemeral data.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// What the routes need.
 pub struct AppserviceDeps {
@@ -84,6 +82,6 @@ pub fn router(deps: AppserviceDeps) -> Router {
         .route("/metrics", get(health::metrics))
         .method_not_allowed_fallback(|| ready(Refusal::unknown_method()))
         .fallback(|| ready(Refusal::unknown_route()))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(body::LIMIT))
         .with_state(shared)
 }

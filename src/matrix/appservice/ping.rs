@@ -1,19 +1,11 @@
 //! `POST /_matrix/app/v1/ping`: the homeserver's half of a ping that we asked for
 //! ([spec](https://spec.matrix.org/v1.18/application-service-api/#post_matrixappv1ping), R101).
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{
-    Shared,
-    error::Refusal,
-    transactions::{Empty, read_body},
-};
+use super::{Shared, body::Whole, error::Refusal, transactions::Empty};
 
 /// Is told of each ping that comes in, with its transaction id, so that whoever asked for it sees it arrive.
 pub type PingHook = dyn Fn(Option<&str>) + Send + Sync;
@@ -25,11 +17,7 @@ struct Ping {
 }
 
 /// The handler.
-pub(super) async fn ping(
-    State(shared): State<Shared>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Empty>, Refusal> {
-    let body = read_body(body)?;
+pub(super) async fn ping(State(shared): State<Shared>, Whole(body): Whole) -> Result<Json<Empty>, Refusal> {
     let ping: Ping = serde_json::from_slice(&body).map_err(|error| {
         let errcode = if error.is_data() { "M_BAD_JSON" } else { "M_NOT_JSON" };
         Refusal::new(StatusCode::BAD_REQUEST, errcode, format!("the body isn't a ping: {error}"))

@@ -10,8 +10,7 @@ use std::{borrow::Cow, fmt};
 use async_trait::async_trait;
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection, rejection::PathRejection},
+    extract::{Path, State, rejection::PathRejection},
 };
 use http::StatusCode;
 use serde::{
@@ -20,7 +19,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Shared, error::Refusal};
+use super::{Shared, body::Whole, error::Refusal};
 
 /// What a homeserver pushes to us in one request.
 #[derive(Debug, Clone)]
@@ -79,12 +78,11 @@ impl From<SinkError> for Refusal {
 pub(super) async fn push(
     State(shared): State<Shared>,
     txn_id: Result<Path<String>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    Whole(body): Whole,
 ) -> Result<Json<Empty>, Refusal> {
     let Path(txn_id) = txn_id.map_err(|_| {
         Refusal::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", "the transaction id in the path isn't UTF-8")
     })?;
-    let body = read_body(body)?;
     let transaction = read(txn_id, &body)?;
     shared.sink.accept(transaction).await.inspect_err(|error| {
         tracing::warn!(%error, "A transaction was turned away; the homeserver will send it again");
@@ -95,18 +93,6 @@ pub(super) async fn push(
 /// `{}`, the answer of an endpoint that has nothing to say.
 #[derive(serde::Serialize)]
 pub(super) struct Empty {}
-
-/// The body, if all of it came and it isn't too large.
-pub(super) fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "M_TOO_LARGE",
-            format!("the body has more than {} MiB", super::BODY_LIMIT >> 20),
-        ),
-        _ => Refusal::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", "the body broke off"),
-    })
-}
 
 /// Cuts a body into the parts of its transaction.
 fn read(txn_id: String, body: &[u8]) -> Result<Transaction, Refusal> {

@@ -30,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How soon a line that was settled is recorded so, if nothing else has to be written before. Nobody waits for that, and to
 /// bring a line again is harmless, as the homeserver knows its transaction id; a commit for each would be dear.
 const SETTLE_WITHIN: Duration = Duration::from_millis(20);
+/// How often to look whether the database is there and still ours, if nothing else asks it. Where our lock ended with its
+/// connection, another bridge may begin until we notice.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often to tidy up, and the pause between two batches of it.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 const TIDY_PAUSE: Duration = Duration::from_millis(20);
@@ -90,6 +93,7 @@ pub(super) struct Writer {
     /// Whether anything was erased since the files were swept.
     erased: bool,
     tell_outage: watch::Sender<Option<String>>,
+    look_at: Instant,
     tidy_at: Instant,
     /// From when on old rows are deleted.
     forget_from: Instant,
@@ -101,7 +105,7 @@ struct Outage {
     since: Instant,
     pause: Duration,
     retry_at: Instant,
-    /// Whether it was found while tidying up, so that tidying up also finds that it is over. Of a full disk it would not.
+    /// Whether it was found while looking, so that looking also finds that it is over. Of a full disk it would not.
     is_idle: bool,
 }
 
@@ -131,6 +135,7 @@ impl Writer {
             outage: None,
             erased: false,
             tell_outage,
+            look_at: Instant::now(),
             tidy_at: Instant::now(),
             forget_from: Instant::now() + limits.remember_at_start,
             replaced: false,
@@ -143,9 +148,9 @@ impl Writer {
         self.report();
         while !self.replaced && give_up_at.is_none_or(|at| self.has_work() && Instant::now() < at) {
             let commit_at = self.outage.as_ref().filter(|_| self.has_work()).map(|o| o.retry_at).or(self.settle_at);
-            // At the end there is nothing to tidy, only to write.
-            let tidy_at = give_up_at.unwrap_or(self.tidy_at);
-            let wake_at = commit_at.map_or(tidy_at, |at| at.min(tidy_at));
+            // At the end there is nothing to look after, only to write.
+            let look_at = give_up_at.unwrap_or(self.look_at);
+            let wake_at = commit_at.map_or(look_at, |at| at.min(look_at));
             tokio::select! {
                 biased;
                 count = self.requests.recv_many(&mut received, BURST), if give_up_at.is_none() => {
@@ -175,8 +180,8 @@ impl Writer {
                 self.pending_lines = self.lines.iter().map(|(pending, _)| pending.len()).sum();
                 self.report();
             }
-            if self.tidy_at <= now && give_up_at.is_none() {
-                self.tidy().await;
+            if self.look_at <= now && give_up_at.is_none() {
+                self.look().await;
             }
         }
         if self.has_work() && !self.replaced {
@@ -357,6 +362,7 @@ impl Writer {
         self.answer_waiting();
         if let Some(outage) = self.outage.take() {
             self.tell_outage.send_replace(None);
+            self.look_at = Instant::now() + LOOK_EVERY;
             let seconds = outage.since.elapsed().as_secs();
             tracing::info!(seconds, "the journal can be written again");
         }
@@ -386,17 +392,20 @@ impl Writer {
         self.tell_outage.send_replace(Some(error.to_string()));
     }
 
-    /// What is done once in a while, a batch at a time. It finds out that the database is away when nobody else asks.
-    async fn tidy(&mut self) {
-        let tidied = async { Ok(self.erase().await? | self.prune().await?) }.await;
-        self.sweep().await;
+    /// Finds out that the database is away, or not ours any more, when nobody else asks; tidies up when it is time.
+    async fn look(&mut self) {
+        let tidies = self.tidy_at <= Instant::now();
+        let looked = if tidies { self.tidy().await } else { self.store.erase(&[]).await.map(|()| false) };
         let is_idle = self.outage.as_ref().is_some_and(|outage| outage.is_idle);
-        let pause = match tidied {
+        let pause = match looked {
             Ok(is_more) => {
                 if is_idle {
                     self.recovered();
                 }
-                if is_more { TIDY_PAUSE } else { TIDY_EVERY }
+                if tidies && !is_more {
+                    self.tidy_at = Instant::now() + TIDY_EVERY;
+                }
+                if is_more { TIDY_PAUSE } else { LOOK_EVERY }
             }
             Err(error) => {
                 if is_idle || self.outage.is_none() {
@@ -406,7 +415,14 @@ impl Writer {
                 if self.outage.as_ref().is_some_and(|outage| outage.is_idle) { LONGEST_PAUSE } else { TIDY_EVERY }
             }
         };
-        self.tidy_at = Instant::now() + pause;
+        self.look_at = Instant::now() + pause;
+    }
+
+    /// What is done once in a while, a batch at a time; returns whether there is more.
+    async fn tidy(&mut self) -> Result<bool, StoreError> {
+        let tidied = async { Ok(self.erase().await? | self.prune().await?) }.await;
+        self.sweep().await;
+        tidied
     }
 
     /// Erases the bodies of settled events whose transactions wait for others; returns whether there are more. The

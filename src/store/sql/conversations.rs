@@ -8,7 +8,7 @@ use serde::{
 
 use super::engine::{Db, Row};
 use crate::{
-    model::{Folded, NetworkId},
+    model::{Folded, Members, NetworkId},
     store::{Portal, PortalKind, Query, StoreError},
 };
 
@@ -89,6 +89,32 @@ pub(super) async fn remove_portal(
     .map(drop)
 }
 
+pub(super) async fn room_members(db: &Db) -> Result<Vec<(OwnedRoomId, Members)>, StoreError> {
+    let rows = db.rows("SELECT room, members FROM room_members", []).await?;
+    rows.iter()
+        .map(|row| {
+            let members: String = row.get(1)?;
+            let members = members.parse().map_err(|error| StoreError::unreadable("room_members.members", error))?;
+            Ok((parse(row, 0, "room_members.room")?, members))
+        })
+        .collect()
+}
+
+pub(super) async fn put_room_members(db: &Db, room: &RoomId, members: Option<Members>) -> Result<(), StoreError> {
+    let done = match members {
+        Some(members) => {
+            db.execute(
+                "INSERT INTO room_members (room, members) VALUES ($1, $2)
+                 ON CONFLICT (room) DO UPDATE SET members = excluded.members",
+                [room.as_str().into(), members.as_str().into()],
+            )
+            .await
+        }
+        None => db.execute("DELETE FROM room_members WHERE room = $1", [room.as_str().into()]).await,
+    };
+    done.map(drop)
+}
+
 pub(super) async fn queries(db: &Db) -> Result<Vec<Query>, StoreError> {
     let rows = db.rows("SELECT room, network, user_id, nick, folded FROM queries", []).await?;
     rows.iter()
@@ -118,6 +144,18 @@ pub(super) async fn put_query(db: &Db, query: &Query) -> Result<(), StoreError> 
     )
     .await
     .map(drop)
+}
+
+pub(super) async fn move_query(db: &Db, room: &RoomId, nick: &str, folded: &Folded) -> Result<bool, StoreError> {
+    let moved = db
+        .execute(
+            "UPDATE queries SET nick = $2, folded = $3 WHERE room = $1 AND NOT EXISTS (
+                 SELECT 1 FROM queries AS other WHERE other.folded = $3 AND other.room <> $1
+                 AND other.network = queries.network AND other.user_id = queries.user_id)",
+            [room.as_str().into(), nick.into(), folded.as_str().into()],
+        )
+        .await?;
+    Ok(moved > 0)
 }
 
 pub(super) async fn remove_query(db: &Db, room: &RoomId) -> Result<(), StoreError> {

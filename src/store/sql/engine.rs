@@ -1,7 +1,8 @@
 //! The two engines behind one face: the only file that knows that there are two once a database is open.
 //!
 //! Both read the same SQL text: `$1` placeholders, `ON CONFLICT … RETURNING`, `UPDATE … FROM (VALUES …)`, TEXT, BIGINT,
-//! and bytes. A statement that needs a different text on one engine has no place here; find one that both understand.
+//! and bytes. A statement that needs a different text on one engine has no place here; find one that both understand. Only the
+//! placeholders of statements over rows differ ([`Session::over_rows`]).
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::{
     hold::{FileHold, ServerHold},
-    open::BUSY,
+    open::{BUSY, explain_no_connection},
 };
 use crate::store::StoreError;
 
@@ -79,10 +80,10 @@ macro_rules! on_either {
 impl Db {
     /// A connection for reading, outside any transaction.
     pub(super) async fn reader(&self) -> Result<Session, StoreError> {
-        Ok(Session::new(match self {
-            Self::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
-            Self::Postgres { readers, .. } => Connection::Postgres(readers.acquire().await?),
-        }))
+        match self {
+            Self::Sqlite { readers, .. } => Ok(Session::new(Connection::Sqlite(readers.acquire().await?))),
+            Self::Postgres { readers, .. } => Session::of_postgres(readers).await,
+        }
     }
 
     /// The connection that writes, for one statement, which is its own transaction. Nobody else writes while we have it.
@@ -93,7 +94,7 @@ impl Db {
                 Ok(Session::new(Connection::Sqlite(writer.acquire().await?)))
             }
             Self::Postgres { writer, hold, .. } => {
-                let mut session = Session::new(Connection::Postgres(writer.acquire().await?));
+                let mut session = Session::of_postgres(writer).await?;
                 if hold.take(&mut session).await? {
                     return Ok(session);
                 }
@@ -110,9 +111,7 @@ impl Db {
         match self {
             // It was taken before the file was opened.
             Self::Sqlite { .. } => Ok(true),
-            Self::Postgres { writer, hold, .. } => {
-                hold.take(&mut Session::new(Connection::Postgres(writer.acquire().await?))).await
-            }
+            Self::Postgres { writer, hold, .. } => hold.take(&mut Session::of_postgres(writer).await?).await,
         }
     }
 
@@ -197,6 +196,22 @@ impl Session {
         Self { connection: Some(connection), in_transaction: false, busy: false }
     }
 
+    async fn of_postgres(pool: &PgPool) -> Result<Self, StoreError> {
+        match pool.acquire().await {
+            Ok(connection) => Ok(Self::new(Connection::Postgres(connection))),
+            Err(sqlx::Error::PoolTimedOut) => Err(explain_no_connection(pool).await),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// `prefix ($1,$2),($3,$4) suffix`: the text of a statement over several rows, which has no other placeholders.
+    pub(super) fn over_rows(&mut self, prefix: &str, rows: usize, columns: usize, suffix: &str) -> SqlStr {
+        match self.connection() {
+            Connection::Sqlite(_) => over_rows(prefix, rows, columns, suffix, nameless),
+            Connection::Postgres(_) => over_rows(prefix, rows, columns, suffix, numbered),
+        }
+    }
+
     /// Runs a statement; returns how many rows it changed.
     pub(super) async fn execute<'a>(
         &mut self,
@@ -248,10 +263,12 @@ impl Session {
         Ok(self.rows(sql, values).await?.pop())
     }
 
-    /// Makes the transaction last. An error doesn't always mean that it didn't: the answer may have been lost.
+    /// Makes the transaction last, if there is one. An error doesn't always mean that it didn't: the answer may have been lost.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.execute("COMMIT", []).await?;
-        self.in_transaction = false;
+        if self.in_transaction {
+            self.execute("COMMIT", []).await?;
+            self.in_transaction = false;
+        }
         Ok(())
     }
 
@@ -321,16 +338,17 @@ impl Row {
     }
 }
 
-/// `prefix ($1,$2),($3,$4) suffix`: the text of a statement over several rows.
-pub(super) fn over_rows(prefix: &str, rows: usize, columns: usize, suffix: &str) -> SqlStr {
-    use std::fmt::Write as _;
+/// `prefix ($1,$2),($3,$4) suffix`: the text of a statement over several rows; `name` writes the placeholder of a number.
+fn over_rows(prefix: &str, rows: usize, columns: usize, suffix: &str, name: impl Fn(&mut String, usize)) -> SqlStr {
     let mut sql = String::with_capacity(prefix.len() + suffix.len() + rows * columns * 5);
     sql.push_str(prefix);
     for row in 0..rows {
         sql.push_str(if row == 0 { " (" } else { ",(" });
         for column in 1..=columns {
-            let comma = if column == 1 { "" } else { "," };
-            write!(sql, "{comma}${}", row * columns + column).expect("writing to a String succeeds");
+            if column > 1 {
+                sql.push(',');
+            }
+            name(&mut sql, row * columns + column);
         }
         sql.push(')');
     }
@@ -338,6 +356,17 @@ pub(super) fn over_rows(prefix: &str, rows: usize, columns: usize, suffix: &str)
     sql.push_str(suffix);
     // Made of this program's own words and numbers only.
     AssertSqlSafe(sql).into_sql_str()
+}
+
+/// A placeholder without a name, for the value that comes next: of one with a name SQLite goes through the names of all others
+/// to find it.
+fn nameless(sql: &mut String, _: usize) {
+    sql.push('?');
+}
+
+fn numbered(sql: &mut String, number: usize) {
+    use std::fmt::Write as _;
+    write!(sql, "${number}").expect("writing to a String succeeds");
 }
 
 impl From<i64> for Value<'_> {
@@ -388,8 +417,9 @@ mod tests {
 
     #[test]
     fn a_statement_over_rows_numbers_its_placeholders() {
-        let sql = over_rows("INSERT INTO t (a, b) VALUES", 2, 2, "ON CONFLICT DO NOTHING");
+        let sql = over_rows("INSERT INTO t (a, b) VALUES", 2, 2, "ON CONFLICT DO NOTHING", numbered);
         assert_eq!(sql.as_str(), "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT DO NOTHING");
-        assert_eq!(over_rows("IN (VALUES", 1, 1, ")").as_str(), "IN (VALUES ($1) )");
+        assert_eq!(over_rows("IN (VALUES", 1, 1, ")", numbered).as_str(), "IN (VALUES ($1) )");
+        assert_eq!(over_rows("IN (VALUES", 2, 2, ")", nameless).as_str(), "IN (VALUES (?,?),(?,?) )");
     }
 }

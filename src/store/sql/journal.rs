@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::engine::{CHUNK, Db, Row, Session, over_rows};
+use super::engine::{CHUNK, Db, Row, Session};
 use crate::{
     model::{Epoch, IrcKey, MatrixKey, Millis},
     store::{
@@ -22,7 +22,7 @@ const PRUNE_TRANSACTIONS: i64 = 100;
 const PRUNE_LINES: i64 = 2000;
 
 pub(super) async fn commit(db: &Db, burst: &Burst<'_>) -> Result<StoredBurst, StoreError> {
-    let mut tx = db.begin().await?;
+    let mut tx = if is_one_statement(burst) { db.writer().await? } else { db.begin().await? };
     // Progress first: what is sent again just as it is settled must be found settled.
     write_progress(&mut tx, burst.now, &burst.progress).await?;
     settle_lines(&mut tx, burst.now, &burst.settled_lines).await?;
@@ -30,6 +30,14 @@ pub(super) async fn commit(db: &Db, burst: &Burst<'_>) -> Result<StoredBurst, St
     let lines = accept_lines(&mut tx, &burst.lines).await?;
     tx.commit().await?;
     Ok(StoredBurst { transactions, lines })
+}
+
+/// Whether a burst is written by one statement. That is its own transaction: with few messages at a time, beginning and
+/// committing one would be two thirds of what each waits for.
+fn is_one_statement(burst: &Burst<'_>) -> bool {
+    let many = usize::from(!burst.transactions.is_empty()) * 2 + burst.progress.iter().filter(|p| p.done).count();
+    let rows = [burst.progress.len(), burst.settled_lines.len(), burst.lines.len()];
+    many + rows.iter().map(|rows| rows.div_ceil(CHUNK)).sum::<usize>() == 1
 }
 
 async fn accept_transactions(
@@ -89,7 +97,7 @@ async fn insert_transactions(
     now: Millis,
     chunk: &[(&Identity, &&NewTransaction)],
 ) -> Result<HashMap<Identity, i64>, StoreError> {
-    let sql = over_rows(
+    let sql = tx.over_rows(
         "INSERT INTO journal_transactions (txn_id, accepted_at, events, sending, settled) VALUES",
         chunk.len(),
         5,
@@ -110,7 +118,7 @@ async fn select_transactions(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = over_rows(
+    let sql = tx.over_rows(
         "SELECT seq, events, sending, settled, txn_id, settled_at FROM journal_transactions WHERE txn_id IN (VALUES",
         ids.len(),
         1,
@@ -154,7 +162,7 @@ async fn seen_events(
         }
     }
     for chunk in ids.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "INSERT INTO journal_event_ids (event_id, txn) VALUES",
             chunk.len(),
             2,
@@ -226,7 +234,7 @@ fn body<'a>(events: impl Iterator<Item = &'a str> + Clone) -> String {
 
 async fn insert_bodies(tx: &mut Session, bodies: &[(i64, String)]) -> Result<(), StoreError> {
     for chunk in bodies.chunks(CHUNK) {
-        let sql = over_rows("INSERT INTO journal_bodies (txn, events) VALUES", chunk.len(), 2, "");
+        let sql = tx.over_rows("INSERT INTO journal_bodies (txn, events) VALUES", chunk.len(), 2, "");
         tx.execute(sql, chunk.iter().flat_map(|(txn, body)| [(*txn).into(), body.as_str().into()])).await?;
     }
     Ok(())
@@ -234,7 +242,7 @@ async fn insert_bodies(tx: &mut Session, bodies: &[(i64, String)]) -> Result<(),
 
 async fn write_progress(tx: &mut Session, now: Millis, progress: &[TransactionProgress]) -> Result<(), StoreError> {
     for chunk in progress.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "UPDATE journal_transactions SET sending = v.column2, settled = v.column3, settled_at = v.column4 FROM (VALUES",
             chunk.len(),
             4,
@@ -258,7 +266,7 @@ async fn accept_lines(tx: &mut Session, lines: &[&NewIrcLine]) -> Result<Vec<Sto
     let mut stored: HashMap<IrcKey, StoredLine> = HashMap::with_capacity(lines.len());
     let mut missing = HashSet::new();
     for chunk in lines.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "INSERT INTO journal_lines (epoch, seq, link, happened_at, body) VALUES",
             chunk.len(),
             5,
@@ -282,7 +290,7 @@ async fn accept_lines(tx: &mut Session, lines: &[&NewIrcLine]) -> Result<Vec<Sto
     }
     let missing: Vec<IrcKey> = missing.into_iter().collect();
     for chunk in missing.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "SELECT epoch, seq, n, settled_at FROM journal_lines WHERE (epoch, seq) IN (VALUES",
             chunk.len(),
             2,
@@ -299,7 +307,7 @@ async fn accept_lines(tx: &mut Session, lines: &[&NewIrcLine]) -> Result<Vec<Sto
 
 async fn settle_lines(tx: &mut Session, now: Millis, lines: &[i64]) -> Result<(), StoreError> {
     for chunk in lines.chunks(CHUNK) {
-        let sql = over_rows(
+        let sql = tx.over_rows(
             "UPDATE journal_lines SET body = NULL, settled_at = v.column2 FROM (VALUES",
             chunk.len(),
             2,
@@ -313,7 +321,8 @@ async fn settle_lines(tx: &mut Session, now: Millis, lines: &[i64]) -> Result<()
 /// Runs a statement that ends in a list of numbers.
 async fn over_numbers(tx: &mut Session, statement: &str, numbers: &[i64]) -> Result<(), StoreError> {
     for chunk in numbers.chunks(CHUNK) {
-        tx.execute(over_rows(statement, chunk.len(), 1, ")"), chunk.iter().map(|number| (*number).into())).await?;
+        let sql = tx.over_rows(statement, chunk.len(), 1, ")");
+        tx.execute(sql, chunk.iter().map(|number| (*number).into())).await?;
     }
     Ok(())
 }
@@ -441,6 +450,26 @@ pub(super) async fn prune(db: &Db, before: Millis) -> Result<u64, StoreError> {
 mod tests {
     use super::*;
     use crate::store::NewMatrixEvent;
+
+    #[test]
+    fn only_what_is_one_statement_goes_without_a_transaction_around_it() {
+        let transaction = NewTransaction { txn_id: "1".to_owned(), events: Vec::new() };
+        let none = || Burst {
+            now: 0,
+            transactions: Vec::new(),
+            lines: Vec::new(),
+            progress: Vec::new(),
+            settled_lines: Vec::new(),
+        };
+        let progress = |done| TransactionProgress { txn: 1, sending: Bits::default(), settled: Bits::default(), done };
+        let is_one = |burst: Burst<'_>| is_one_statement(&burst);
+        assert!(is_one(Burst { settled_lines: vec![1; CHUNK], ..none() }));
+        assert!(is_one(Burst { progress: vec![progress(false), progress(false)], ..none() }));
+        assert!(!is_one(Burst { settled_lines: vec![1; CHUNK + 1], ..none() }), "it is two of a hundred rows each");
+        assert!(!is_one(Burst { progress: vec![progress(true)], ..none() }), "its body goes too");
+        assert!(!is_one(Burst { progress: vec![progress(false)], settled_lines: vec![1], ..none() }));
+        assert!(!is_one(Burst { transactions: vec![&transaction], ..none() }), "its events' ids and bodies come too");
+    }
 
     #[test]
     fn a_transaction_is_known_by_its_id_and_its_events() {

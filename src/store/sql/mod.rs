@@ -22,7 +22,7 @@ use super::{
     Burst, Ghost, JournalState, JournalStore, Portal, PuppetIdentity, Query, Sanction, Store, StoreError, StoredBurst,
     UnsettledIrc, UnsettledMatrix,
 };
-use crate::model::{Folded, Isupport, Millis, NetworkId};
+use crate::model::{Folded, Isupport, Members, Millis, NetworkId};
 
 pub(super) use open::look;
 
@@ -64,12 +64,24 @@ impl Store for SqlStore {
         conversations::remove_portal(&self.db, room, network, folded).await
     }
 
+    async fn room_members(&self) -> Result<Vec<(OwnedRoomId, Members)>, StoreError> {
+        conversations::room_members(&self.db).await
+    }
+
+    async fn put_room_members(&self, room: &RoomId, members: Option<Members>) -> Result<(), StoreError> {
+        conversations::put_room_members(&self.db, room, members).await
+    }
+
     async fn queries(&self) -> Result<Vec<Query>, StoreError> {
         conversations::queries(&self.db).await
     }
 
     async fn put_query(&self, query: &Query) -> Result<(), StoreError> {
         conversations::put_query(&self.db, query).await
+    }
+
+    async fn move_query(&self, room: &RoomId, nick: &str, folded: &Folded) -> Result<bool, StoreError> {
+        conversations::move_query(&self.db, room, nick, folded).await
     }
 
     async fn remove_query(&self, room: &RoomId) -> Result<(), StoreError> {

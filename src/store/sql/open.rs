@@ -12,7 +12,7 @@ use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _,
     migrate::{MigrateError, Migrator},
     pool::PoolOptions,
-    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+    postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -26,8 +26,10 @@ use crate::store::{Outlook, StoreError};
 static SQLITE: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
-/// How long to wait for a connection: for a free one, or for a new one to be made.
-const CONNECT: Duration = Duration::from_secs(4);
+/// How long to wait for a connection: for a free one, or for a new one to be made. With one more try it is less than
+/// `/health` waits for the answer.
+const CONNECT: Duration = Duration::from_secs(3);
+const ONE_TRY: Duration = Duration::from_millis(500);
 /// How long to wait at start, when the server may be starting too.
 const FIRST_CONNECT: Duration = Duration::from_secs(10);
 /// How long another process (a backup, an sqlite3 shell) may hold the lock before we say that it does.
@@ -326,38 +328,60 @@ fn explain_sqlite(path: &str, error: MigrateError) -> StoreError {
 }
 
 fn explain_postgres(options: &PgConnectOptions, error: MigrateError) -> StoreError {
-    let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
-    let database = options.get_database().unwrap_or(user);
+    let (host, port) = (options.get_host(), options.get_port());
+    let database = options.get_database().unwrap_or(options.get_username());
     explain_migration(&POSTGRES, error, |cause| {
-        let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        // https://www.postgresql.org/docs/current/errcodes-appendix.html
-        let advice = match (code.as_deref(), cause) {
-            (Some("28P01" | "28000"), _) => {
-                format!(
-                    "it refuses user {user}; correct user and password in database.url, or allow the user in pg_hba.conf"
-                )
-            }
-            (Some("3D000"), _) => {
-                format!("there is no database {database}; create it with `createdb -O {user} {database}`")
-            }
-            (Some("42501"), _) => {
-                format!(
-                    "user {user} may not make tables; make it the owner: `ALTER DATABASE {database} OWNER TO {user}`"
-                )
-            }
-            (Some("53300"), _) => "it has too many connections already; raise its max_connections".to_owned(),
-            (Some("57P03"), _) => "it is starting or stopping; try again in a moment".to_owned(),
-            (_, sqlx::Error::PoolTimedOut) => {
-                format!("it didn't answer within {} s; check host, port and firewall", FIRST_CONNECT.as_secs())
-            }
-            (_, sqlx::Error::Io(_)) => {
-                "nothing answers there; is PostgreSQL running, and are host and port right?".to_owned()
-            }
-            (_, sqlx::Error::Tls(_)) => "the encrypted connection failed; see sslmode and sslrootcert".to_owned(),
-            (_, sqlx::Error::Configuration(problem)) => return format!("database {database} can't be used: {problem}"),
-            _ => "see what PostgreSQL says".to_owned(),
-        };
+        if let sqlx::Error::Configuration(problem) = cause {
+            return format!("database {database} can't be used: {problem}");
+        }
+        let advice = advise(options, cause, FIRST_CONNECT);
         format!("the PostgreSQL database {database} at {host}:{port} can't be used: {advice} ({cause})")
+    })
+}
+
+/// What to do about a PostgreSQL that doesn't let us in, for which `waited` was waited.
+fn advise(options: &PgConnectOptions, cause: &sqlx::Error, waited: Duration) -> String {
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    // https://www.postgresql.org/docs/current/errcodes-appendix.html
+    match (code.as_deref(), cause) {
+        (Some("28P01" | "28000"), _) => {
+            format!(
+                "it refuses user {user}; correct user and password in database.url, or allow the user in pg_hba.conf"
+            )
+        }
+        (Some("3D000"), _) => {
+            format!("there is no database {database}; create it with `createdb -O {user} {database}`")
+        }
+        (Some("42501"), _) => {
+            format!("user {user} may not make tables; make it the owner: `ALTER DATABASE {database} OWNER TO {user}`")
+        }
+        (Some("53300"), _) => "it has too many connections already; raise its max_connections".to_owned(),
+        (Some("57P03"), _) => "it is starting or stopping; try again in a moment".to_owned(),
+        (_, sqlx::Error::PoolTimedOut) => {
+            format!("it didn't answer within {} s; check host, port and firewall", waited.as_secs())
+        }
+        (_, sqlx::Error::Io(_)) => {
+            "nothing answers there; is PostgreSQL running, and are host and port right?".to_owned()
+        }
+        (_, sqlx::Error::Tls(_)) => "the encrypted connection failed; see sslmode and sslrootcert".to_owned(),
+        _ => "see what PostgreSQL says".to_owned(),
+    }
+}
+
+/// Why this pool had no connection in time. It tries for as long, and tells only that it was in vain; one more try tells why.
+pub(super) async fn explain_no_connection(pool: &PgPool) -> StoreError {
+    let options = pool.connect_options();
+    let tried = timeout(ONE_TRY, options.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    StoreError::Unavailable(match tried {
+        Ok(connection) => {
+            let _ = connection.close_hard().await;
+            format!("PostgreSQL is there, but none of our connections to it came free within {} s", CONNECT.as_secs())
+        }
+        Err(cause) => {
+            format!("PostgreSQL gives us no connection: {} ({cause})", advise(&options, &cause, CONNECT))
+        }
     })
 }
 

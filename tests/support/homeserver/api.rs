@@ -160,6 +160,7 @@ pub fn answer(state: &mut State, call: &Call<'_>, path: &[&str]) -> Answer {
             };
             change_membership(state, call, &id, "join", user)
         }
+        ("POST", ["knock", room]) => change_membership(state, call, room, "knock", user),
         ("POST", ["rooms", room, "forget"]) => state.room(room).map(|_| json!({})),
         ("POST", ["rooms", room, action @ ("join" | "leave")]) => change_membership(state, call, room, action, user),
         ("POST", ["rooms", room, action @ ("invite" | "kick" | "ban" | "unban")]) => {
@@ -410,8 +411,8 @@ fn visible<'a>(state: &'a State, room: &str, user: &str) -> Result<&'a Room, Ref
 fn read_room(room: &Room, query: &Query, path: &[&str]) -> Answer {
     match path {
         ["state"] => Ok(json!(room.state.values().collect::<Vec<_>>())),
-        ["state", kind] => state_content(room, kind, "", query),
-        ["state", kind, key] => state_content(room, kind, key, query),
+        ["state", kind] => state_of(room, kind, "", query),
+        ["state", kind, key] => state_of(room, kind, key, query),
         ["members"] => {
             let members = room.state.iter().filter(|((kind, _), event)| {
                 let wanted =
@@ -445,7 +446,7 @@ fn read_room(room: &Room, query: &Query, path: &[&str]) -> Answer {
     }
 }
 
-fn state_content(room: &Room, kind: &str, key: &str, query: &Query) -> Answer {
+fn state_of(room: &Room, kind: &str, key: &str, query: &Query) -> Answer {
     let event = room.state.get(&(kind.to_owned(), key.to_owned()));
     let event = event.ok_or_else(|| Refusal::not_found("Event not found."))?;
     Ok(if query.format.as_deref() == Some("event") { json!(event) } else { event.content.clone() })

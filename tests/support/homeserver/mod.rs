@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, sync::Notify};
 pub use self::{
     api::Refusal,
     push::encode,
-    rooms::{Room, State},
+    rooms::{Room, State, Witness},
     server::Outage,
 };
 use self::{
@@ -188,6 +188,11 @@ impl FakeHomeserver {
         self.shared.paused.store(true, Ordering::Relaxed);
     }
 
+    /// What is held back will never be pushed.
+    pub fn forget_unpushed(&self) {
+        self.state().outbox.clear();
+    }
+
     /// Pushes again what was held back.
     pub fn resume(&self) {
         self.shared.paused.store(false, Ordering::Relaxed);
@@ -240,7 +245,9 @@ impl FakeHomeserver {
 
     /// From now on every request over HTTP meets this; `None` ends it.
     pub fn outage(&self, outage: impl Into<Option<Outage>>) {
-        *self.outage_slot() = outage.into().map(|outage| (outage, None));
+        let outage = outage.into();
+        self.state().stores_nothing = outage == Some(Outage::StoresNothing);
+        *self.outage_slot() = outage.map(|outage| (outage, None));
     }
 
     /// The next `count` requests over HTTP meet this.

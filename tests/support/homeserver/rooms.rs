@@ -6,11 +6,12 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use serde_json::{Map, Value, json};
 
-use super::api::Refusal;
+use super::{api::Refusal, server::internal_error};
 use crate::support::{Event, Registration};
 
 /// One room.
@@ -101,12 +102,31 @@ impl Room {
             let problem = format!("Creator user {creator} must not appear in content.users");
             return Err(Refusal::new(400, "M_INVALID_PARAM", problem));
         }
+        if draft.kind == "m.room.power_levels" {
+            self.authorise_levels(sender, &draft.content)?;
+        }
         let own = |id: &str| self.event(id).is_some_and(|event| event.sender == sender);
         let required = match draft.kind.as_str() {
             "m.room.redaction" if !draft.content["redacts"].as_str().is_some_and(own) => self.required("redact"),
             kind => self.required_to_send(kind, draft.state_key.is_some()),
         };
         self.demand(sender, required, &draft.kind)
+    }
+
+    /// Nobody gives more power than they have, or takes any from who has as much.
+    fn authorise_levels(&self, sender: &str, content: &Value) -> Result<(), Refusal> {
+        let power = self.power(sender);
+        let empty = Map::new();
+        let users = |content: &Value| content["users"].as_object().unwrap_or(&empty).clone();
+        let (old, new) = (users(self.content("m.room.power_levels", "").unwrap_or(&Value::Null)), users(content));
+        for user in old.keys().chain(new.keys()) {
+            let (before, after) = (old.get(user).and_then(Value::as_i64), new.get(user).and_then(Value::as_i64));
+            let too_high = before.is_some_and(|before| before >= power && user != sender);
+            if before != after && (too_high || after.is_some_and(|after| after > power)) {
+                return Err(Refusal::forbidden(format!("{sender} may not change the power of {user}")));
+            }
+        }
+        Ok(())
     }
 
     fn authorise_membership(&self, sender: &str, target: &str, content: &Value) -> Result<(), Refusal> {
@@ -134,6 +154,14 @@ impl Room {
                     Some("join" | "invite") => Ok(()),
                     _ if open || founding => Ok(()),
                     _ => refuse("You are not invited to this room.".to_owned()),
+                }
+            }
+            "knock" if sender == target => {
+                let open = self.content("m.room.join_rules", "").is_some_and(|rules| rules["join_rule"] == "knock");
+                match now {
+                    Some("ban" | "join" | "invite") => refuse(format!("{sender} can't knock")),
+                    _ if open => Ok(()),
+                    _ => refuse("This room doesn't support knocking.".to_owned()),
                 }
             }
             "invite" => match now {
@@ -202,7 +230,23 @@ pub struct State {
     pub auto_join: HashSet<String>,
     /// Events that the application service hasn't been given yet.
     pub outbox: VecDeque<Arc<Event>>,
+    /// Whether every event that may be sent fails.
+    pub stores_nothing: bool,
+    /// Who looks at every event as it is taken, and at the room with it.
+    pub witness: Option<Witness>,
     last_id: u64,
+}
+
+/// Looks at events as they are taken.
+pub struct Witness(pub Box<Look>);
+
+/// What a [`Witness`] does.
+pub type Look = dyn Fn(&Room, &Event) + Send + Sync;
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Witness")
+    }
 }
 
 impl State {
@@ -267,6 +311,9 @@ impl State {
             return Ok(now.event_id.clone());
         }
         room.authorise(&draft)?;
+        if self.stores_nothing {
+            return Err(internal_error());
+        }
         let before = draft.state_key.as_deref().and_then(|key| room.content(&draft.kind, key));
         // As on Synapse.
         let unsigned = before.map_or(Value::Null, |content| json!({ "prev_content": content }));
@@ -280,6 +327,7 @@ impl State {
             content: draft.content,
             origin_server_ts: draft.ts.unwrap_or_else(now_ms),
             unsigned,
+            taken: Some(Instant::now()),
         });
         let about_bridge_user = self.is_bridge_user(&event.sender)
             || (event.kind == "m.room.member"
@@ -296,6 +344,9 @@ impl State {
         }
         room.index.insert(event_id.clone(), room.timeline.len());
         room.timeline.push(event.clone());
+        if let Some(Witness(look)) = &self.witness {
+            look(room, &event);
+        }
         if about_bridge_user || room.bridge_members > 0 {
             self.outbox.push_back(event.clone());
         }

@@ -43,6 +43,8 @@ pub enum Outage {
     DropConnections,
     /// The request takes effect, but its answer is lost with the connection.
     LoseAnswers,
+    /// The same to every request whose address has this text; all others work.
+    LosesAnswersAt(&'static str),
     /// 502 with the HTML page of a reverse proxy.
     BadGateway,
     /// 429 `M_LIMIT_EXCEEDED` with a `Retry-After` of so many seconds.
@@ -57,7 +59,9 @@ pub enum Outage {
     Latency(Duration),
     /// 500 `M_UNKNOWN` to every request.
     Fails,
-    /// The same to every request with this text in its body; all others work.
+    /// 500 `M_UNKNOWN` to everybody who may send an event, and their refusal to everybody who may not: nothing can be stored.
+    StoresNothing,
+    /// 500 `M_UNKNOWN` to every request with this text in its body; all others work.
     StumblesOver(&'static str),
     /// 403 with the HTML page of a firewall to every request with this text in its body; all others work.
     Blocks(&'static str),
@@ -154,6 +158,8 @@ async fn front(
         Some(Outage::Fails) => return refused(&internal_error()),
         Some(
             Outage::LoseAnswers
+            | Outage::LosesAnswersAt(_)
+            | Outage::StoresNothing
             | Outage::StumblesOver(_)
             | Outage::Blocks(_)
             | Outage::RateLimitedAt(_)
@@ -173,7 +179,12 @@ async fn front(
         _ => {}
     }
     let answer = handle(&homeserver, &parts, &bytes).await;
-    if outage == Some(Outage::LoseAnswers) {
+    let is_lost = match outage {
+        Some(Outage::LoseAnswers) => true,
+        Some(Outage::LosesAnswersAt(text)) => parts.uri.to_string().contains(text),
+        _ => false,
+    };
+    if is_lost {
         connection.0.store(true, Ordering::Relaxed);
     }
     match answer {
@@ -268,7 +279,8 @@ fn refused(refusal: &Refusal) -> Response<Body> {
     json_response(StatusCode::from_u16(refusal.status).expect("refusals have a status"), &refusal.body())
 }
 
-fn internal_error() -> Refusal {
+/// What Synapse says when something has gone wrong in it.
+pub fn internal_error() -> Refusal {
     Refusal::new(500, "M_UNKNOWN", "Internal server error")
 }
 

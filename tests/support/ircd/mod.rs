@@ -178,7 +178,19 @@ impl FakeIrcd {
         self.state().receive(id, line);
     }
 
+    /// Receives a line from the connection of this nick, as if it had come over its socket.
+    pub fn hear_from(&self, nick: &str, line: &str) {
+        let id = self.id_of(nick);
+        self.hear(id, line);
+    }
+
     // --- What tests look at ---
+
+    /// When the last write to this nick began.
+    pub fn written_to(&self, nick: &str) -> Option<std::time::Instant> {
+        let id = self.id_of(nick);
+        self.state().connection(id).outbox.written()
+    }
 
     /// Waits until `look` finds something in the server's state.
     pub async fn wait_until<T>(&self, what: &str, mut look: impl FnMut(&State) -> Option<T>) -> T {
@@ -266,6 +278,15 @@ impl FakeIrcd {
     pub fn cut(&self, nick: &str) {
         let id = self.id_of(nick);
         self.state().drop_connection(id, "Connection reset by peer", End::AtOnce);
+        self.changed();
+    }
+
+    /// Loses these people in a split: they quit with the names of two servers.
+    pub fn split(&self, nicks: &[String]) {
+        for nick in nicks {
+            let id = self.id_of(nick);
+            self.state().drop_connection(id, "hub.example leaf.example", End::AtOnce);
+        }
         self.changed();
     }
 

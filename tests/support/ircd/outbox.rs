@@ -1,8 +1,11 @@
 //! What is on its way to one connection, and how that connection is to end.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Instant,
 };
 
 use tokio::sync::Notify;
@@ -30,6 +33,7 @@ struct Queue {
     bytes: usize,
     end: End,
     cut_next_line: bool,
+    written: Option<Instant>,
 }
 
 /// The queue of lines to one connection. A line is encoded once and shared by all who get it.
@@ -89,6 +93,11 @@ impl Outbox {
         }
     }
 
+    /// When the last write to the connection began.
+    pub fn written(&self) -> Option<Instant> {
+        self.queue().written
+    }
+
     /// Waits until the connection is to be closed at once, whatever else it is doing.
     pub async fn cut(&self) {
         self.cut.notified().await;
@@ -119,6 +128,7 @@ impl Outbox {
             let (lines, end) = {
                 let mut queue = self.queue();
                 queue.bytes = 0;
+                queue.written = Some(Instant::now());
                 (std::mem::take(&mut queue.lines), queue.end)
             };
             for line in &lines {

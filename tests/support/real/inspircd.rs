@@ -60,6 +60,26 @@ impl InspIrcd {
 
     /// The same with more lines of configuration.
     pub fn start_with(more: &str) -> Self {
+        Self::start_as("irc.test", "00A", more)
+    }
+
+    /// Two servers that are one network; the second, `leaf.test`, has linked with the first.
+    pub fn start_two() -> (Self, Self) {
+        let port = free_port();
+        let link = |with: &str, more: &str| {
+            format!(
+                "<module name=\"spanningtree\">\n<link name=\"{with}\" ipaddr=\"127.0.0.1\" port=\"{port}\" \
+                 allowmask=\"127.0.0.0/8\" sendpass=\"linkpass\" recvpass=\"linkpass\">\n{more}"
+            )
+        };
+        let listens = format!("<bind address=\"127.0.0.1\" port=\"{port}\" type=\"servers\">");
+        let hub = Self::start_as("irc.test", "00A", &link("leaf.test", &listens));
+        let connects = "<autoconnect period=\"1\" server=\"irc.test\">";
+        let leaf = Self::start_as("leaf.test", "00B", &link("irc.test", connects));
+        (hub, leaf)
+    }
+
+    fn start_as(name: &str, id: &str, more: &str) -> Self {
         let binary = program("/usr/sbin/inspircd");
         let owner = Owner::find("irc");
         let folder = folder("inspircd", owner.as_ref()).keep();
@@ -68,7 +88,7 @@ impl InspIrcd {
         for (file, text) in [
             ("cert.pem", &certificate.certificate_pem),
             ("key.pem", &certificate.key_pem),
-            ("inspircd.conf", &config(&folder.display().to_string(), plain, tls, more)),
+            ("inspircd.conf", &config(name, id, &folder.display().to_string(), plain, tls, more)),
         ] {
             write(&folder.join(file), text);
             if let Some(owner) = owner {
@@ -126,14 +146,14 @@ impl InspIrcd {
 }
 
 /// Everything that a bridge with many connections needs lifted, and no look-ups that wait for a resolver.
-fn config(folder: &str, plain: u16, tls: u16, more: &str) -> String {
+fn config(name: &str, id: &str, folder: &str, plain: u16, tls: u16, more: &str) -> String {
     let mut modules = String::new();
     for name in MODULES {
         let _ = writeln!(modules, "<module name=\"{name}\">");
     }
     format!(
         r#"<config format="xml">
-<server name="irc.test" description="Test" network="TestNet" id="00A">
+<server name="{name}" description="Test" network="TestNet" id="{id}">
 <admin name="test" nick="test" email="test@irc.test">
 <path configdir="{folder}" datadir="{folder}" logdir="{folder}" runtimedir="{folder}" moduledir="/usr/lib/inspircd/modules">
 <bind address="127.0.0.1" port="{plain}" type="clients">
@@ -145,6 +165,8 @@ fn config(folder: &str, plain: u16, tls: u16, more: &str) -> String {
 <options defaultmodes="not" announcets="no" pingwarning="15" casemapping="rfc1459">
 <channels users="500" opers="500">
 <limits maxnick="31" maxchan="60" maxmodes="20" maxident="12" maxquit="255" maxtopic="390" maxkick="255" maxreal="128" maxaway="200">
+<customprefix name="founder" letter="q" prefix="~" rank="50000" ranktoset="30000">
+<customprefix name="admin" letter="a" prefix="&amp;" rank="40000" ranktoset="30000">
 <customprefix name="halfop" letter="h" prefix="%" rank="20000" ranktoset="30000">
 <log method="file" type="* -USERINPUT -USEROUTPUT" level="default" target="{folder}/ircd.log">
 <dns server="127.0.0.1" timeout="1">

@@ -4,12 +4,13 @@
 //! skipped test. Starting blocks the thread, for seconds in Synapse's case: share what can be shared in a `static`
 //! ([`Synapse::shared`], [`Postgres::shared`]); it ends with the test process.
 
+mod atheme;
 mod inspircd;
 mod ngircd;
 pub mod postgres;
 mod synapse;
 
-pub use self::{inspircd::InspIrcd, ngircd::NgIrcd, postgres::Postgres, synapse::Synapse};
+pub use self::{atheme::Atheme, inspircd::InspIrcd, ngircd::NgIrcd, postgres::Postgres, synapse::Synapse};
 
 /// Writes a configuration file.
 fn write(path: &std::path::Path, text: &str) {
