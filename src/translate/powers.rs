@@ -145,6 +145,7 @@ impl PowerLevels {
     pub fn set_own(&mut self, user: &UserId, own: Option<i64>) {
         let given = self.named(user).filter(|_| self.was_given(user));
         self.put(GIVEN, user, None);
+        self.put(BEFORE, user, None);
         self.name(user, own);
         if let Some(given) = given {
             self.give(user, given);

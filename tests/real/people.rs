@@ -161,7 +161,8 @@ async fn puppets_are_removed_from_the_room(town: Town) {
     let bob = bridged.newcomer("bob").await;
     dora.raw(&format!("KICK {TEA} {} :no tea for you", puppet("bob"))).await;
     let removed = alice.expect_membership(room, bob.id(), "leave").await;
-    assert_eq!(removed.sender, town.bot());
+    // Dora is an operator: once that is power in the room, her ghost shows bob out, before that the bot does.
+    assert!([town.bot(), town.ghost("dora")].contains(&removed.sender), "{}", removed.sender);
     let reason = removed.content["reason"].as_str().unwrap();
     assert!(reason.contains("dora") && reason.contains("no tea for you"), "{reason}");
     // Who comes back is let in again.

@@ -1,6 +1,6 @@
 //! What the operators of one side do to people is done on the other, and ends there when it ends here.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::world::{ALICE, BOT, DORA, TEA, World, on_both_kinds_of_server};
 use crate::support::{IrcdConfig, MatrixUser};
@@ -41,19 +41,44 @@ async fn member(world: &World, name: &str) -> MatrixUser {
     user
 }
 
-/// Waits until these, besides the bot and the moderator, are what the power levels name.
+/// Which power people have by themselves, without what ranks on IRC give them, besides the bot and the moderator.
+fn own_levels(content: &Value) -> Map<String, Value> {
+    let mut users = content["users"].as_object().cloned().unwrap_or_default();
+    for (user, given) in content["footbridge.given"].as_object().into_iter().flatten() {
+        match given.get("before") {
+            Some(before) => users.insert(user.clone(), before.clone()),
+            None => users.remove(user),
+        };
+    }
+    users.retain(|user, _| ![MATRIX_BOT, "@mod:hs.test"].contains(&user.as_str()));
+    users
+}
+
+/// Waits until people have these power levels by themselves.
 async fn expect_levels(world: &World, expected: Value) {
     let levels = |state: &crate::support::homeserver::State| {
-        let mut users = state.rooms[&world.room].content("m.room.power_levels", "")?["users"].as_object()?.clone();
-        users.retain(|user, _| ![MATRIX_BOT, "@mod:hs.test"].contains(&user.as_str()));
-        (Value::from(users) == expected).then_some(())
+        let levels = own_levels(state.rooms[&world.room].content("m.room.power_levels", "")?);
+        (Value::from(levels) == expected).then_some(())
     };
     world.homeserver.wait_until(&format!("power levels {expected}"), levels).await;
 }
 
-/// How often power levels were set.
+/// Waits until somebody has this power level, whatever from.
+async fn expect_level(world: &World, user: &MatrixUser, level: i64) {
+    let has = |state: &crate::support::homeserver::State| {
+        let levels = state.rooms[&world.room].content("m.room.power_levels", "")?;
+        (levels["users"][user.id()] == level).then_some(())
+    };
+    world.homeserver.wait_until(&format!("{} has {level}", user.id()), has).await;
+}
+
+/// How often people had other power levels than before, by themselves.
 fn levels_set(world: &World) -> usize {
-    world.homeserver.timeline(&world.room).iter().filter(|event| event.kind == "m.room.power_levels").count()
+    let events = world.homeserver.timeline(&world.room);
+    let levels = events.iter().filter(|event| event.kind == "m.room.power_levels");
+    let mut levels: Vec<_> = levels.map(|event| own_levels(&event.content)).collect();
+    levels.dedup();
+    levels.len()
 }
 
 async fn a_ban_on_irc_is_a_ban_in_the_room_until_it_is_lifted(ircd: IrcdConfig) {
@@ -289,8 +314,15 @@ async fn r47_who_can_not_be_heard_on_irc_is_shown_as_muted_while_that_lasts(ircd
     expect_levels(&world, json!({ carol.id(): -1 })).await;
     bob.say(&world.room, "thanks").await;
     world.dora.expect_text(TEA, |from| from == "bob[m]", "thanks").await;
-    world.dora.raw(&format!("MODE {TEA} -v bob[m]")).await;
-    expect_levels(&world, json!({ bob.id(): -1, carol.id(): -1 })).await;
+    // With the power of the rank, which goes with it, and comes back with it.
+    for (rank, level) in [('v', 1), ('o', 50)] {
+        world.dora.raw(&format!("MODE {TEA} +{rank} bob[m]")).await;
+        expect_level(&world, &bob, level).await;
+        expect_levels(&world, json!({ carol.id(): -1 })).await;
+        world.dora.raw(&format!("MODE {TEA} -{rank} bob[m]")).await;
+        expect_level(&world, &bob, -1).await;
+        expect_levels(&world, json!({ bob.id(): -1, carol.id(): -1 })).await;
+    }
     world.dora.raw(&format!("MODE {TEA} -m")).await;
     expect_levels(&world, json!({})).await;
     let words = "#tea on IRC hears everybody again (-m by dora).";

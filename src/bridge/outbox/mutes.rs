@@ -192,6 +192,8 @@ mod tests {
                     }
                     levels.give(ann, rank);
                     mute(&mut levels, false, &mut known);
+                    // Whom somebody has silenced no rank lifts; once they are heard again, ranks are looked at anew.
+                    levels.give(ann, rank);
                     assert_eq!((levels.of(ann), known.len()), (rank, 0));
                     // It is taken from them.
                     if mute_first {

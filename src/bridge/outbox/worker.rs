@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    time::Instant,
+};
 
 use super::{
     Destination, Job, Outbox, Receipt,
@@ -366,7 +369,8 @@ impl Worker {
             let set = self.set_levels(&levels).await;
             report(&self.room, "show who is muted", &set);
             match set {
-                Ok(()) => {}
+                // Who is heard again may have a rank.
+                Ok(()) => self.queue.powers_interrupted(Instant::now()),
                 Err(MatrixError::Stopped) => return,
                 Err(error) => {
                     let text = format!(
