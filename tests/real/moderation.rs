@@ -15,7 +15,7 @@ on_both!(
 );
 
 /// Waits until somebody's power level in the room is this.
-async fn expect_level(bridged: &Bridged, user: &MatrixUser, level: Option<i64>) {
+pub(crate) async fn expect_level(bridged: &Bridged, user: &MatrixUser, level: Option<i64>) {
     let what = format!("the level {level:?} of {}", user.id());
     let is_set = |events: &[std::sync::Arc<crate::support::Event>]| {
         let levels = events.iter().rev().find(|event| event.kind == "m.room.power_levels")?;

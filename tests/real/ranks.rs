@@ -6,11 +6,11 @@ use crate::town::{Bridged, Kind, TEA, Town, puppet};
 
 on_both!(r54_ranks_are_power_in_the_room, r54_every_rank_of_the_server_is_known);
 
-const KIND: &str = "m.room.power_levels";
+pub(crate) const KIND: &str = "m.room.power_levels";
 
 impl Bridged {
     /// Waits until the room's levels name these users, and nobody else but its creator and the bot.
-    async fn expect_levels(&self, expected: &[(&str, i64)]) {
+    pub(crate) async fn expect_levels(&self, expected: &[(&str, i64)]) {
         let (alice, bot) = (self.alice.id(), self.town.bot());
         self.alice
             .wait_for(&self.room, &format!("levels {expected:?}"), |events| {
