@@ -30,7 +30,7 @@ pub struct Synapse {
 }
 
 /// How many bridges the shared server knows beforehand.
-const SHARED_BRIDGES: usize = 80;
+const SHARED_BRIDGES: usize = 160;
 
 impl Synapse {
     /// The homeserver's name.
