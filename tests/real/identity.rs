@@ -49,7 +49,7 @@ async fn names_on_irc(town: Town) {
 
     // Two whose names begin alike, and whose letters IRC doesn't know.
     let mut users = Vec::new();
-    for (name, number) in [("bartholomew.one", 1), ("bartholomew.two", 2)] {
+    for (name, number) in [("bartholomew1", 1), ("bartholomew2", 2)] {
         let user = town.person_called(name, "Zoë Müller-Lüdenscheidt").await;
         user.join(room).await;
         let text = format!("I am number {number}");
