@@ -300,10 +300,22 @@ async fn what_was_accepted_of_a_puppets_namesake_survives(database: Database) {
 }
 
 /// IRC is away, the bridge takes what Matrix says, and dies; then it comes back.
+/// Waits until the bridge has logged these words so many times.
+async fn expect_logged(world: &World, words: &str, times: usize) {
+    let logged = async {
+        while world.bridge.log().matches(words).count() < times {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, logged).await.unwrap_or_else(|_| panic!("never logged {times} times: {words}"));
+}
+
 async fn what_was_accepted_from_matrix_survives(database: Database) {
     let mut world = database.world(IrcdConfig::modern()).await;
     world.settle("start").await;
     world.ircd.stop().await;
+    // What is said before the bridge knows is in doubt.
+    expect_logged(&world, "not on the network", ["the bot", "alice's puppet"].len()).await;
     let said: Vec<String> = (0..250).map(|n| format!("message {n}")).collect();
     let mut events = Vec::new();
     for text in &said {
@@ -362,12 +374,7 @@ async fn a_query_made_while_the_database_is_away_is_known_after_a_restart() {
     world.dora.say(ALICE, "psst").await;
     let room = world.alice.expect_invite(|from| from == DORA).await;
     world.alice.join(&room).await;
-    let tried = async {
-        while !world.bridge.log().contains("the database is away") {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, tried).await.expect("the room can't be kept");
+    expect_logged(&world, "the database is away", 1).await;
     world.settle("nobody else waits").await;
     sqlx::query("ALTER TABLE queries_away RENAME TO queries").execute(&database).await.unwrap();
     database.close().await;
