@@ -11,7 +11,7 @@ use footbridge::{
     },
     model::{
         ChannelKey, CommandId, Epoch, Failure, Fate, IrcAction, IrcEvent, IrcKey, Isupport, LinkId, LinkState,
-        MatrixKey, ModeChange, ModeKind, Reason, Role, RosterMember, Source, TextKind, TextTarget,
+        MatrixKey, ModeChange, ModeKind, Profile, Reason, Role, RosterMember, Source, TextKind, TextTarget,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -53,8 +53,8 @@ macro_rules! variants {
     };
 }
 
-variants!(IrcAction: Join Part Observe Say Topic Kick Nick);
-variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Modes Settings List Accounts Account Rehosted Recalls Invited OwnJoined OwnParted OwnKicked
+variants!(IrcAction: Join Part Observe Say Topic Kick Nick AskNames AskWhois);
+variants!(IrcEvent: Text Joined Parted Kicked Quit Renamed Topic Roster Modes Settings List Accounts Account Rehosted Recalls Names Whois Invited OwnJoined OwnParted OwnKicked
     JoinRefused OwnMask OwnNick);
 variants!(LinkState: Waiting Connecting Ready Refused Closed);
 variants!(PoolEventBody: Irc State Fate);
@@ -276,6 +276,8 @@ fn actions() {
             json!({"kick": {"channel": "#a", "nick": "bob", "reason": null, "expires": 9, "journal": journal_form}}),
         ),
         (IrcAction::Nick { nick: "a".into() }, json!({"nick": {"nick": "a"}})),
+        (IrcAction::AskNames { channel: channel() }, json!({"ask_names": {"channel": "#a"}})),
+        (IrcAction::AskWhois { nick: "bob".into() }, json!({"ask_whois": {"nick": "bob"}})),
     ]);
 }
 
@@ -364,6 +366,17 @@ fn events_of_irc() {
         (
             IrcEvent::Recalls { channel: channel(), since: 1_700_000_000_000 },
             json!({"recalls": {"channel": "#a", "since": 1_700_000_000_000_i64}}),
+        ),
+        (
+            IrcEvent::Names { channel: channel(), members: Vec::new() },
+            json!({"names": {"channel": "#a", "members": []}}),
+        ),
+        (
+            IrcEvent::Whois {
+                nick: "bob".into(),
+                profile: Some(Profile { account: None, channels: vec![("@".into(), channel())] }),
+            },
+            json!({"whois": {"nick": "bob", "profile": {"account": null, "channels": [["@", "#a"]]}}}),
         ),
         (
             IrcEvent::Invited { source: bob(), channel: channel() },

@@ -30,6 +30,8 @@ mod lanes;
 mod membership;
 #[path = "stories/operator.rs"]
 mod operator;
+#[path = "stories/plumbing.rs"]
+mod plumbing;
 #[path = "stories/portals.rs"]
 mod portals;
 #[path = "stories/puppets.rs"]

@@ -65,6 +65,11 @@ impl Trouble {
         (news, pause)
     }
 
+    /// What keeps the bot out, in words.
+    pub(super) fn words(&self) -> Option<&str> {
+        Some(&*self.told).filter(|words| !words.is_empty())
+    }
+
     /// The bot tries now.
     pub(super) fn trying(&mut self) {
         self.waiting = false;
@@ -216,6 +221,8 @@ pub(super) enum RoomKind<'a> {
     Portal(&'a Room),
     Query(&'a QueryRef),
     Control(&'a OwnedUserId),
+    /// The bot is in it, and it is nothing (yet).
+    Guest(&'a Lane),
     Unknown,
 }
 
@@ -228,6 +235,8 @@ pub(super) struct Directory {
     query_rooms: HashMap<OwnedRoomId, QueryRef>,
     controls: HashMap<OwnedUserId, Lane>,
     control_rooms: HashMap<OwnedRoomId, OwnedUserId>,
+    /// Rooms that the bot was invited to, to be plumbed perhaps.
+    pub(super) guests: HashMap<OwnedRoomId, Lane>,
 }
 
 impl Directory {
@@ -239,9 +248,30 @@ impl Directory {
             RoomKind::Query(query)
         } else if let Some(user) = self.control_rooms.get(room) {
             RoomKind::Control(user)
+        } else if let Some(lane) = self.guests.get(room) {
+            RoomKind::Guest(lane)
         } else {
             RoomKind::Unknown
         }
+    }
+
+    /// Whether a room is anything to us.
+    pub(super) fn is_known(&self, room: &RoomId) -> bool {
+        !matches!(self.kind(room), RoomKind::Unknown)
+    }
+
+    /// Forgets a channel, and those of its rooms that have no other; these are given back with it.
+    pub(super) fn remove_channel(&mut self, key: &ChannelRef) -> Option<(Channel, Vec<(OwnedRoomId, Room)>)> {
+        let channel = self.channels.remove(key)?;
+        let mut rooms = Vec::new();
+        for id in &channel.rooms {
+            let Some(room) = self.rooms.get_mut(id) else { continue };
+            room.channels.retain(|of| of != key);
+            if room.channels.is_empty() {
+                rooms.extend(self.rooms.remove_entry(id));
+            }
+        }
+        Some((channel, rooms))
     }
 
     /// Every room that is anything to us.

@@ -5,7 +5,7 @@
 //! is an `impl Core` in the file named after it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -14,6 +14,10 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    consent::{
+        Requests,
+        room::{Check, RoomFacts},
+    },
     delivery::{Delivery, Origin, Outcome},
     directory::{ChannelRef, Directory, RoomKind},
     echo::Echo,
@@ -72,6 +76,14 @@ pub(crate) enum Input {
     Found { room: OwnedRoomId, alias: OwnedRoomAliasId },
     /// The room for an alias was made, or could not be.
     AliasDone { channel: ChannelRef, made: bool, portal: Option<Portal> },
+    /// A room was looked at, for a command there.
+    RoomChecked { check: Check, facts: Result<RoomFacts, String> },
+    /// The request of this code has waited long enough.
+    RequestExpires(String),
+    /// All of ours have left a room whose bridge has ended.
+    RoomLeft(OwnedRoomId),
+    /// The bot is in a room that isn't known and has no alias of ours.
+    Guest(OwnedRoomId),
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -105,6 +117,12 @@ pub(crate) struct Core {
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
+    /// Rooms that ask for channels.
+    pub(super) requests: Requests,
+    /// Channels whose operators don't want them to be bridged.
+    pub(super) opted_out: HashSet<ChannelRef>,
+    /// Portals that are over, and whose rooms ours are leaving.
+    pub(super) closing: HashMap<OwnedRoomId, Portal>,
     /// What came for rooms that aren't known, while some are still being looked for.
     pub(super) unplaced: Option<Unplaced>,
     /// Whether the links are being closed because the bridge stops.
@@ -165,6 +183,10 @@ impl Core {
             Input::ControlOpened { user, room } => self.on_control_opened(user, room),
             Input::Portal(portal) => self.begin_portal(portal).await,
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
+            Input::RoomChecked { check, facts } => self.on_room_checked(check, facts).await,
+            Input::RequestExpires(code) => self.on_request_expires(&code).await,
+            Input::RoomLeft(room) => self.on_room_left(&room),
+            Input::Guest(room) => self.put_guest(room),
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,
@@ -232,7 +254,7 @@ impl Core {
         let here = match self.directory.kind(&origin.room) {
             RoomKind::Portal(room) => room.reaches(&origin.sender).then_some(&room.lane),
             RoomKind::Query(_) => self.directory.query_in(&origin.room).map(|query| &query.lane),
-            RoomKind::Control(_) | RoomKind::Unknown => None,
+            RoomKind::Control(_) | RoomKind::Guest(_) | RoomKind::Unknown => None,
         };
         let sender = origin.sender.clone();
         let events = vec![(origin.event.clone(), origin.key)];
@@ -332,8 +354,11 @@ impl Core {
             IrcEvent::Account { source, account } => self.on_account(link, &source, account.as_deref()),
             IrcEvent::Rehosted { source, user, host } => self.on_rehosted(link, &source, &user, &host),
             IrcEvent::Recalls { channel, since } => self.on_recalls(link, &channel, since),
-            // Text has its own way, and invitations to channels aren't followed.
-            IrcEvent::Text { .. } | IrcEvent::Invited { .. } => {}
+            // Text has its own way.
+            IrcEvent::Text { .. } => {}
+            IrcEvent::Invited { source, channel } => self.on_invited(link, &source, &channel).await,
+            IrcEvent::Names { channel, members } => self.on_names(link, &channel, members).await,
+            IrcEvent::Whois { nick, profile } => self.on_whois(link, &nick, profile.as_ref()).await,
             IrcEvent::OwnJoined { channel } => self.on_own_joined(link, &channel).await,
             IrcEvent::OwnParted { channel } => self.on_own_left(link, &channel).await,
             IrcEvent::OwnKicked { channel, source, reason } => {
@@ -352,6 +377,9 @@ impl Core {
                 self.on_ready(link, isupport);
                 self.on_own_nick(link, &nick);
                 self.on_greeting(link.network()).await;
+                if link.is_bot() {
+                    self.requests_go_on(link.network()).await;
+                }
             }
             LinkState::Connecting { server } => {
                 tracing::debug!(link.id = %link, server, "connecting");
@@ -382,6 +410,7 @@ impl Core {
             && let Some(network) = self.networks.get_mut(link.network())
         {
             network.bot_state = BotState::Off(why());
+            self.requests.bot_lost(link.network());
         }
         // A puppet is only where it was told to be, so that what this costs doesn't grow with the network.
         let left: Vec<ChannelRef> = match self.puppets.links.get(link) {

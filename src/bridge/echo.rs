@@ -72,6 +72,12 @@ impl Echo {
         self.nicks.insert((link.network().clone(), folded), own);
     }
 
+    /// The nick that `link` has now.
+    pub(super) fn nick_of(&self, link: &LinkId) -> Option<&str> {
+        let folded = self.current.get(link)?.clone();
+        self.nicks.get(&(link.network().clone(), folded)).map(|own| own.nick.as_str())
+    }
+
     /// Folds the nicks of `network` anew after its case mapping became known or changed.
     pub(super) fn refold(&mut self, network: &NetworkId, mapping: CaseMapping) {
         let (theirs, others): (HashMap<_, _>, HashMap<_, _>) =

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    model::{Isupport, NetworkId},
-    store::{Portal, Query, Store, StoreError},
+    model::{Folded, Isupport, NetworkId},
+    store::{OptOut, Portal, Query, Store, StoreError},
 };
 
 /// Facts that may wait: while the database is away nothing new is accepted, so there are few.
@@ -23,6 +23,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// Something that the database is to know.
 pub(super) enum Fact {
     Portal(Portal),
+    PortalIsOver(OwnedRoomId, NetworkId, Folded),
+    OptedOut(OptOut),
+    OptedIn(NetworkId, Folded),
     Query(Query),
     QueryIsOver(OwnedRoomId),
     ControlRoom(OwnedUserId, OwnedRoomId),
@@ -36,6 +39,11 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Portal(portal) => write!(f, "that {} is {} on {}", portal.room, portal.channel, portal.network),
+            Self::PortalIsOver(room, network, channel) => {
+                write!(f, "that {room} is {} on {network} no more", channel.as_str())
+            }
+            Self::OptedOut(out) => write!(f, "that {} on {} isn't to be bridged", out.folded.as_str(), out.network),
+            Self::OptedIn(network, channel) => write!(f, "that {} on {network} may be bridged", channel.as_str()),
             Self::Query(query) => write!(f, "that {} is {}'s query", query.room, query.user),
             Self::QueryIsOver(room) => write!(f, "that the query in {room} is over"),
             Self::ControlRoom(user, room) => write!(f, "that {room} is {user}'s control room"),
@@ -109,6 +117,9 @@ impl Keeper {
 async fn write(store: &dyn Store, fact: &Fact) -> Result<(), StoreError> {
     match fact {
         Fact::Portal(portal) => store.put_portal(portal).await,
+        Fact::PortalIsOver(room, network, folded) => store.remove_portal(room, network, folded).await,
+        Fact::OptedOut(opt_out) => store.put_opt_out(opt_out).await,
+        Fact::OptedIn(network, folded) => store.remove_opt_out(network, folded).await,
         Fact::Query(query) => store.put_query(query).await,
         Fact::QueryIsOver(room) => store.remove_query(room).await,
         Fact::ControlRoom(user, room) => store.put_control_room(user, room).await,

@@ -52,12 +52,13 @@ impl Core {
 
     pub(super) async fn on_own_joined(&mut self, link: &LinkId, channel: &str) {
         let Some(key) = self.channel_ref(link, channel) else { return };
-        let Some(state) = self.directory.channels.get_mut(&key) else {
+        if !self.directory.channels.contains_key(&key) && !self.joined_for_request(link, &key).await {
             // Not (or no more) bridged: nothing keeps us there.
             let command = self.delivery.command();
             let part = IrcAction::Part { channel: channel.to_owned(), reason: None };
             return self.act(link, command, part).await;
-        };
+        }
+        let Some(state) = self.directory.channels.get_mut(&key) else { return };
         if !state.present.contains(link) {
             state.present.push(link.clone());
         }
@@ -169,6 +170,9 @@ impl Core {
 
     pub(super) async fn on_join_refused(&mut self, link: &LinkId, channel: &str, failure: &Failure, at: IrcKey) {
         let Some(key) = self.channel_ref(link, channel) else { return };
+        if self.refused_for_request(link, &key, failure).await {
+            return;
+        }
         self.absent(link, &key).await;
         let Some(user) = link.user() else {
             return self.bot_is_out(key, &format!("can't join {channel} on IRC: {failure}"), at);

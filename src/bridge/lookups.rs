@@ -25,7 +25,7 @@ use super::{
 use crate::{
     matrix::{CreateRoom, MatrixError, Preset, appservice::Queries},
     model::{Folded, NetworkId},
-    store::{Portal, PortalKind},
+    store::{Portal, PortalKind, Standing},
     translate,
 };
 
@@ -189,6 +189,8 @@ fn joined(key: &ChannelRef, room: OwnedRoomId) -> Portal {
         folded: key.1.clone(),
         key: None,
         kind: PortalKind::Joined,
+        standing: Standing::Open,
+        consent: None,
     }
 }
 
@@ -236,7 +238,8 @@ impl Core {
     fn channel_for_alias(&self, alias: &RoomAliasId) -> Option<ChannelRef> {
         self.networks.values().find_map(|network| {
             let channel = network.channel_of(alias)?;
-            network.config.portals.join_by_alias.then(|| (network.id.clone(), channel))
+            let key = (network.id.clone(), channel);
+            (network.config.portals.join_by_alias && !self.opted_out.contains(&key)).then_some(key)
         })
     }
 

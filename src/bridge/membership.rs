@@ -84,7 +84,7 @@ impl Core {
                     self.forget_control(&target, &event.room_id);
                 }
             }
-            RoomKind::Unknown => {}
+            RoomKind::Guest(_) | RoomKind::Unknown => {}
         }
         if !matches!(self.directory.kind(&event.room_id), RoomKind::Portal(_)) {
             self.journal.settle_matrix(origin.key).await;
@@ -135,7 +135,9 @@ impl Core {
         let room = match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) => room,
             RoomKind::Query(_) => return self.on_ghost_unwanted(target, event, origin).await,
-            RoomKind::Control(_) | RoomKind::Unknown => return self.journal.settle_matrix(origin.key).await,
+            RoomKind::Control(_) | RoomKind::Guest(_) | RoomKind::Unknown => {
+                return self.journal.settle_matrix(origin.key).await;
+            }
         };
         room.lane.removed(target);
         let channels = room.channels.clone();
@@ -205,6 +207,12 @@ impl Core {
                 let owner = owner.clone();
                 self.forget_control(&owner, &event.room_id);
             }
+            RoomKind::Guest(_) => {
+                if let Some(lane) = self.directory.guests.remove(&event.room_id) {
+                    lane.close();
+                }
+                self.requests_of_room_end(&event.room_id).await;
+            }
             RoomKind::Query(_) | RoomKind::Unknown => {}
         }
         self.journal.settle_matrix(origin.key).await;
@@ -219,8 +227,11 @@ impl Core {
                 }
             }
             RoomKind::Unknown if member.is_direct => self.accept_control(event),
-            // A room for more than two is no control room; if it is to be plumbed, the bot comes when its portal is made.
-            RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) => {}
+            // A room for more than two is no control room; it may become a portal.
+            RoomKind::Unknown if self.networks.values().any(|network| network.config.plumbing.new_plumbs) => {
+                self.accept_guest(event);
+            }
+            RoomKind::Unknown | RoomKind::Query(_) | RoomKind::Control(_) | RoomKind::Guest(_) => {}
         }
         self.journal.settle_matrix(origin.key).await;
     }
@@ -233,7 +244,9 @@ impl Core {
             (RoomKind::Query(query), Some(_)) if self.is_query_with(query, target) => {
                 return self.return_to_query(&event.room_id, origin.key).await;
             }
-            (RoomKind::Query(_) | RoomKind::Control(_), Some(ghost)) => self.turn_down(&ghost, &event.room_id),
+            (RoomKind::Query(_) | RoomKind::Control(_) | RoomKind::Guest(_), Some(ghost)) => {
+                self.turn_down(&ghost, &event.room_id);
+            }
             (RoomKind::Unknown, Some(ghost)) => return self.open_query(&ghost, origin).await,
         }
         self.journal.settle_matrix(origin.key).await;

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `portal` | what is said in channels and rooms, and topics |
 //! | `private` | queries and control rooms |
+//! | `commands` | what people tell the bridge to do, on both sides |
+//! | `consent`, `closing` | how a room comes to a channel with its operators' consent, and how that ends |
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `ranks` | what ranks on IRC are worth in a room |
@@ -20,6 +22,9 @@
 //! | `start`, `unplaced` | loading, what the last run left undone, and what waits for rooms that are looked for |
 
 mod channel_modes;
+mod closing;
+mod commands;
+mod consent;
 mod delivery;
 mod directory;
 mod dispatch;

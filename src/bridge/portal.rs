@@ -34,6 +34,9 @@ pub(super) struct Said {
 impl Core {
     /// A message in any room that we are in.
     pub(super) async fn on_message(&mut self, event: &Event<'_>, origin: &Origin) {
+        if let Some(words) = self.command_in(event) {
+            return self.on_command(&words, event, origin).await;
+        }
         match self.directory.kind(&event.room_id) {
             RoomKind::Portal(room) if room.is_without_bot() => self.told(origin, &Failure::certain(Reason::BotOut)),
             RoomKind::Portal(room) => {
@@ -44,7 +47,8 @@ impl Core {
                 let query = query.clone();
                 self.say_in_query(&query, event, origin).await;
             }
-            RoomKind::Control(_) => self.on_control_message(event, origin).await,
+            // What isn't meant for us there.
+            RoomKind::Control(_) | RoomKind::Guest(_) => self.journal.settle_matrix(origin.key).await,
             RoomKind::Unknown => self.told(origin, &Failure::certain(Reason::NotBridged)),
         }
     }

@@ -17,12 +17,16 @@ use super::{
 };
 use crate::{
     model::{Failure, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
-    translate::{irc_to_matrix, matrix_to_irc},
+    translate::irc_to_matrix,
 };
 
 /// What the bot says to whoever writes to it on Matrix.
 const HELP: &str = "I am an IRC bridge. Here I tell you when something that you sent did not reach IRC and there is \
-                    no better room to say so. To talk with somebody on IRC, start a chat with their user here.";
+                    no better room to say so. To talk with somebody on IRC, start a chat with their user here. Say `help` \
+                    for what else I can do.";
+/// What it says in a room that it was invited to.
+const HELLO: &str = "I am the bot of an IRC bridge. Who may set state in this room can have it bridged to a channel: \
+                     `!plumb #channel`. `!irc help` says more.";
 
 // Queries.
 impl Core {
@@ -42,19 +46,10 @@ impl Core {
         query.lane.push(Job::Text { ghost, content: text, at: said.at, receipt, outside: false });
     }
 
-    /// A private message to the bot: its sender learns whom they wrote to. Notices are never answered.
+    /// A private message to the bot. Notices are never answered.
     async fn told_to_bot(&mut self, link: &LinkId, said: Said) {
         if said.kind != TextKind::Notice {
-            let command = self.delivery.command();
-            let words = format!("I am the bot of a bridge to Matrix ({}) and pass nothing on myself.", self.server);
-            let say = IrcAction::Say {
-                target: said.source.nick.clone(),
-                kind: TextKind::Notice,
-                lines: vec![words],
-                expires: self.clock.now() + 60_000,
-                journal: None,
-            };
-            self.act(link, command, say).await;
+            Box::pin(self.on_told_by_irc(link.network(), &said.source, &said.text)).await;
         }
         self.journal.settle_irc(said.key);
     }
@@ -111,6 +106,7 @@ impl Core {
         let lane = match self.directory.kind(room) {
             RoomKind::Query(_) => self.directory.query_in(room).map(|query| &query.lane),
             RoomKind::Control(user) => self.directory.control(user),
+            RoomKind::Guest(lane) => Some(lane),
             RoomKind::Portal(_) | RoomKind::Unknown => None,
         };
         if let Some(lane) = lane {
@@ -231,21 +227,19 @@ impl Core {
         self.keeper.note(Fact::ControlRoom(user, room));
     }
 
+    /// Somebody invited the bot to a room for more than two, to have it plumbed perhaps.
+    pub(super) fn accept_guest(&mut self, event: &Event<'_>) {
+        self.put_guest(event.room_id.clone());
+        if let RoomKind::Guest(lane) = self.directory.kind(&event.room_id) {
+            lane.push(Job::Notice { text: HELLO.to_owned(), txn: format!("fbh{}", event.id) });
+        }
+    }
+
     pub(super) fn forget_control(&mut self, user: &UserId, room: &RoomId) {
         if let Some(lane) = self.directory.control(user) {
             lane.close();
         }
         self.directory.remove_control(user);
         self.keeper.note(Fact::NoControlRoom(room.to_owned()));
-    }
-
-    /// Something said to the bot. Only what people say is answered: two bots that answer each other's notices never end.
-    pub(super) async fn on_control_message(&mut self, event: &Event<'_>, origin: &Origin) {
-        let said = matrix_to_irc::message(event.content, usize::MAX);
-        if matches!(said, Ok(Some(text)) if text.kind != TextKind::Notice) {
-            let lane = self.control_lane(&event.sender);
-            lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
-        }
-        self.journal.settle_matrix(origin.key).await;
     }
 }

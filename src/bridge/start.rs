@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    consent::Requests,
     delivery::Delivery,
     directory::{Directory, Query},
     dispatch::{Core, Input},
@@ -40,7 +41,7 @@ use crate::{
         appservice::{Health, Queries, TransactionSink},
     },
     model::{Clock, Epoch, NetworkId},
-    store::{Journal, Portal, PortalKind, PuppetIdentity, Store, StoreError},
+    store::{Journal, Portal, PortalKind, PuppetIdentity, Standing, Store, StoreError},
 };
 
 /// Batches that may wait for the dispatcher.
@@ -146,7 +147,10 @@ impl Bridge {
             remembered.entry(puppet.network.clone()).or_default().insert(puppet.user.clone(), puppet);
         }
         let first_epoch = Epoch(u64::from(store.next_boot(clock.now()).await?) << 32);
-        let (rooms, aliases) = plumbs(&config);
+        let stored = store.portals().await?;
+        let over = |network: &NetworkId, plumb: &Plumb| is_over(&stored, &networks, network, plumb);
+        let (rooms, aliases) = plumbs(&config, over);
+        let opted_out = store.opt_outs().await?.into_iter().map(|out| (out.network, out.folded)).collect();
         let mut core = Core {
             server: config.homeserver.server_name.clone(),
             ours: ours.clone(),
@@ -157,6 +161,9 @@ impl Bridge {
             delivery: Delivery::default(),
             remembered,
             opening: HashMap::new(),
+            requests: Requests::default(),
+            opted_out,
+            closing: HashMap::new(),
             unplaced: Some(Unplaced::default()),
             stopping: false,
             outbox: outbox.clone(),
@@ -174,7 +181,7 @@ impl Bridge {
             pool.configure(network.spec(pems.remove(&network.id)));
             pool.open(network.bot_spec());
         }
-        load(&mut core, rooms).await?;
+        load(&mut core, rooms, stored).await?;
         let known = core.directory.known_rooms();
         let core = tokio::spawn(core.run(inputs));
         recover(&journal, &input).await?;
@@ -243,11 +250,28 @@ impl Bridge {
     }
 }
 
+/// Whether a plumb of the configuration was ended since by its room or its channel, or has another room by now.
+fn is_over(stored: &[Portal], networks: &BTreeMap<NetworkId, Network>, network: &NetworkId, plumb: &Plumb) -> bool {
+    let Some(network) = networks.get(network) else { return false };
+    let folded = network.fold(&plumb.channel);
+    let same = |portal: &&Portal| portal.network == network.id && network.fold(&portal.channel) == folded;
+    let stored = stored.iter().filter(same);
+    let over = stored.clone().any(|portal| portal.kind == PortalKind::Agreed || portal.standing != Standing::Open);
+    if over {
+        tracing::warn!(
+            network = %network.id, portal.channel = plumb.channel,
+            "a plumb of the configuration was ended by its room or by the channel's operators, and stays so; take it out of the \
+             configuration. `!plumb` in a room asks the operators anew"
+        );
+    }
+    over
+}
+
 /// The configured plumbs: those by room id, ready; those by alias, to be found.
-fn plumbs(config: &Config) -> (Vec<Portal>, Vec<(NetworkId, Plumb)>) {
+fn plumbs(config: &Config, is_over: impl Fn(&NetworkId, &Plumb) -> bool) -> (Vec<Portal>, Vec<(NetworkId, Plumb)>) {
     let (mut rooms, mut aliases) = (Vec::new(), Vec::new());
     for (id, network) in &config.networks {
-        for plumb in &network.plumbs {
+        for plumb in network.plumbs.iter().filter(|plumb| !is_over(id, plumb)) {
             match <&RoomId>::try_from(plumb.room.as_str()) {
                 Ok(room) => rooms.push(portal(id, plumb, room)),
                 Err(_) => aliases.push((id.clone(), plumb.clone())),
@@ -266,14 +290,19 @@ fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
         folded: crate::model::CaseMapping::default().fold(&plumb.channel),
         key: plumb.key.as_ref().map(|key| key.expose().to_owned()),
         kind: PortalKind::Plumbed,
+        standing: Standing::Open,
+        consent: None,
     }
 }
 
 /// Makes known what the database and the configuration know.
-async fn load(core: &mut Core, plumbed: Vec<Portal>) -> Result<(), StoreError> {
-    let joined = core.store.portals().await?.into_iter().filter(|portal| portal.kind == PortalKind::Joined);
-    for portal in plumbed.into_iter().chain(joined) {
-        core.add_portal(portal);
+async fn load(core: &mut Core, plumbed: Vec<Portal>, stored: Vec<Portal>) -> Result<(), StoreError> {
+    for portal in plumbed.into_iter().chain(stored) {
+        match portal.standing {
+            Standing::Open => core.add_portal(portal),
+            Standing::Closing => core.go_on_closing(portal),
+            Standing::Over => {}
+        }
     }
     for query in core.store.queries().await? {
         let Some(network) = core.networks.get(&query.network) else { continue };
@@ -356,6 +385,8 @@ async fn find_ours(outbox: &Outbox, input: &mpsc::Sender<Input>, known: &HashSet
             for alias in outbox.persist(|| outbox.matrix.local_aliases(&room, None)).await? {
                 let _ = input.send(Input::Found { room: room.clone(), alias }).await;
             }
+            // Unless it was one of ours.
+            let _ = input.send(Input::Guest(room)).await;
         }
         Ok::<_, MatrixError>(())
     };

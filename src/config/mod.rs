@@ -25,10 +25,12 @@ use crate::model::NetworkId;
 pub use appservice::Appservice;
 pub use database::{Database, Engine};
 pub use homeserver::Homeserver;
-pub use network::{Bot, Ghosts, Limits, Network, Plumb, Portals, Puppets, Ranks, Sasl};
+pub use network::{Bot, Consenting, Ghosts, Limits, Network, Plumb, Plumbing, Portals, Puppets, Ranks, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
 pub use value::{HttpUrl, ServerAddress};
+
+pub(crate) use reader::nearest;
 
 use reader::{Section, Source};
 

@@ -322,7 +322,7 @@ fn unknown_key(key: &str, known: &BTreeSet<String>) -> String {
 }
 
 /// The word that is most like `word`.
-pub(super) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // Jaro-Winkler rather than an edit distance: it favours a common beginning, as people do.
     let likeness = |candidate| strsim::jaro_winkler(word, candidate);
     words.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))

@@ -164,7 +164,7 @@ impl HomeserverClient {
             return Err(classify(asked(), status, &headers, &body));
         }
         // Neither is a refusal: it may have done what we asked. Asking again is harmless and tells.
-        if !is_object(&body) {
+        if !is_matrix_json(&body) {
             let what = format!("status {} and no Matrix JSON in the answer", status.as_u16());
             return Err(MatrixError::foreign(asked(), status, &headers, &body, what));
         }
@@ -188,10 +188,12 @@ impl HomeserverClient {
     }
 }
 
-/// Whether `body` is a JSON object, as every answer of a homeserver is. Where all we want to know is that it agreed, ruma
-/// takes any page for that.
-fn is_object(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+/// Whether `body` is a JSON object, as every answer of a homeserver is, or the list that a room's state is. Where all we want
+/// to know is that it agreed, ruma takes any page for that.
+fn is_matrix_json(body: &[u8]) -> bool {
+    let body = body.trim_ascii_start();
+    let begins = body.starts_with(b"{") || body.starts_with(b"[");
+    begins && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 /// Takes what can be the front of every request's address.

@@ -114,6 +114,9 @@ pub trait MatrixApi: Send + Sync {
         as_user: Option<&UserId>,
     ) -> Result<Option<Box<RawValue>>, MatrixError>;
 
+    /// All of a room's state, as whole events.
+    async fn all_state(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Box<RawValue>>, MatrixError>;
+
     /// Those whose power has no bounds and who are not named in the power levels: from room version 12 on, its creators.
     async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError>;
 
@@ -125,6 +128,9 @@ pub trait MatrixApi: Send + Sync {
 
     /// Lets an alias of ours lead to a room.
     async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError>;
+
+    /// Lets an alias of ours lead nowhere. That it leads nowhere already is success.
+    async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), MatrixError>;
 
     /// The room behind an alias; `None` if there is none.
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError>;

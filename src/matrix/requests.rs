@@ -11,7 +11,7 @@ use ruma::{
         auth_scheme::SendAccessToken,
         client::{
             account::{register, whoami},
-            alias::{create_alias, get_alias},
+            alias::{create_alias, delete_alias, get_alias},
             appservice::request_ping,
             discovery::get_supported_versions,
             membership::{
@@ -23,7 +23,7 @@ use ruma::{
             room::{aliases, create_room},
             state::{
                 get_state_event_for_key::{self, v3::StateEventFormat},
-                send_state_event,
+                get_state_events, send_state_event,
             },
         },
     },
@@ -177,6 +177,12 @@ impl MatrixApi for HomeserverClient {
         Ok(answer.map(|answer| answer.event_or_content))
     }
 
+    async fn all_state(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<Box<RawValue>>, MatrixError> {
+        let request = get_state_events::v3::Request::new(in_path(room));
+        let answer = self.call(request, as_user, || format!("read the state of {room}")).await?;
+        Ok(answer.room_state.into_iter().map(|event| event.json().to_owned()).collect())
+    }
+
     async fn creators(&self, room: &RoomId, as_user: Option<&UserId>) -> Result<Vec<OwnedUserId>, MatrixError> {
         let kind = StateEventType::RoomCreate;
         let mut request = get_state_event_for_key::v3::Request::new(in_path(room), kind, String::new());
@@ -201,6 +207,11 @@ impl MatrixApi for HomeserverClient {
     async fn put_alias(&self, alias: &RoomAliasId, room: &RoomId) -> Result<(), MatrixError> {
         let request = create_alias::v3::Request::new(in_path(alias), in_path(room));
         self.call(request, None, || format!("let {alias} lead to {room}")).await.map(drop)
+    }
+
+    async fn remove_alias(&self, alias: &RoomAliasId) -> Result<(), MatrixError> {
+        let request = delete_alias::v3::Request::new(in_path(alias));
+        found(self.call(request, None, || format!("let {alias} lead nowhere")).await).map(drop)
     }
 
     async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError> {

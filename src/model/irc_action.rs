@@ -92,6 +92,16 @@ pub enum IrcAction {
         /// As in `Say`.
         journal: Option<MatrixKey>,
     },
+    /// Ask who is in a channel that this link isn't in. Answered by `Names`, unless the connection is lost first.
+    AskNames {
+        /// The channel.
+        channel: String,
+    },
+    /// Ask who somebody is. Answered by `Whois`, unless the connection is lost first.
+    AskWhois {
+        /// The nick.
+        nick: String,
+    },
     /// Have another nick, now and after every reconnect.
     Nick {
         /// The nick.

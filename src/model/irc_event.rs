@@ -55,6 +55,15 @@ pub struct RosterMember {
     pub account: Option<String>,
 }
 
+/// What a server says of somebody on it, to whom it lets know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The account they are logged in to; empty where the server says only that they are.
+    pub account: Option<String>,
+    /// The channels that it shows, each with the prefixes of their ranks there.
+    pub channels: Vec<(String, String)>,
+}
+
 /// Something that happened on IRC, as one link saw it.
 ///
 /// A link tells what concerns itself, and what concerns a channel only while it is that channel's observer.
@@ -190,6 +199,20 @@ pub enum IrcEvent {
         channel: String,
         /// Since when.
         since: Millis,
+    },
+    /// Who is in a channel that this link isn't in, as far as the server shows it to outsiders.
+    Names {
+        /// The channel that was asked for.
+        channel: String,
+        /// Whom the server shows; nobody where it hides the channel.
+        members: Vec<RosterMember>,
+    },
+    /// Who somebody is, as the server says (WHOIS).
+    Whois {
+        /// The nick that was asked for.
+        nick: String,
+        /// `None`: nobody has it.
+        profile: Option<Profile>,
     },
     /// Somebody invites this link to a channel.
     Invited {

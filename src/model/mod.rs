@@ -17,6 +17,6 @@ pub use failure::{Arrived, Failure, Fate, Reason, Subject};
 pub use folded::{CaseMapping, Folded};
 pub use ids::{CommandId, Epoch, InvalidNetworkId, IrcKey, LinkId, LinkOwner, MatrixKey, NetworkId};
 pub use irc_action::{ChannelKey, IrcAction, RECALL, Role};
-pub use irc_event::{IrcEvent, LinkState, RosterMember, Source, TextKind, TextTarget};
+pub use irc_event::{IrcEvent, LinkState, Profile, RosterMember, Source, TextKind, TextTarget};
 pub use isupport::Isupport;
 pub use modes::{ModeChange, ModeKind};

@@ -2,15 +2,52 @@
 
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use crate::model::{Folded, NetworkId};
+use crate::model::{Folded, Millis, NetworkId};
 
 /// How a portal to a channel came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortalKind {
-    /// An existing room, linked with consent.
+    /// An existing room, linked by the configuration.
     Plumbed,
+    /// An existing room, linked by command with the consent of the channel's operators.
+    Agreed,
     /// A room made on demand, by alias or command.
     Joined,
+}
+
+/// How a portal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It is bridged.
+    Open,
+    /// It is over, and what is ours is still to leave the room.
+    Closing,
+    /// It is over: remembered where the configuration would begin it anew.
+    Over,
+}
+
+/// Who wanted a portal, and who let it be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// Who asked, on Matrix.
+    pub asked_by: OwnedUserId,
+    /// Who agreed, on IRC.
+    pub agreed_by: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// A channel that isn't to be bridged, as its operators have said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptOut {
+    /// The channel's network.
+    pub network: NetworkId,
+    /// The channel as it is compared.
+    pub folded: Folded,
+    /// Who said it.
+    pub by: String,
+    /// When.
+    pub at: Millis,
 }
 
 /// A room and a channel that are one conversation. One per (room, network, folded); a room may have several channels,
@@ -29,6 +66,10 @@ pub struct Portal {
     pub key: Option<String>,
     /// How it came to be.
     pub kind: PortalKind,
+    /// How it stands.
+    pub standing: Standing,
+    /// By whose will, where that was asked for.
+    pub consent: Option<Consent>,
 }
 
 /// A room in which a Matrix user and an IRC nick talk in private. One per (network, user, folded).

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
-pub use directory::{Ghost, Portal, PortalKind, PuppetIdentity, Query};
+pub use directory::{Consent, Ghost, OptOut, Portal, PortalKind, PuppetIdentity, Query, Standing};
 pub use error::StoreError;
 pub use journal::{
     AcceptError, AcceptedTransaction, Bits, Burst, Journal, JournalState, JournalStopped, Limits, NewIrcLine,
@@ -73,6 +73,15 @@ pub trait Store: JournalStore {
     /// Forgets a portal, if there is such a one.
     async fn remove_portal(&self, room: &RoomId, network: &NetworkId, folded: &Folded) -> Result<(), StoreError>;
 
+    /// All channels that aren't to be bridged, in no particular order.
+    async fn opt_outs(&self) -> Result<Vec<OptOut>, StoreError>;
+
+    /// Remembers that a channel isn't to be bridged, in place of an older word of it.
+    async fn put_opt_out(&self, opt_out: &OptOut) -> Result<(), StoreError>;
+
+    /// Forgets that a channel isn't to be bridged.
+    async fn remove_opt_out(&self, network: &NetworkId, folded: &Folded) -> Result<(), StoreError>;
+
     /// All queries, in no particular order.
     async fn queries(&self) -> Result<Vec<Query>, StoreError>;
 
@@ -99,6 +108,9 @@ pub trait Store: JournalStore {
 
     /// What is known of the ghost with this local part.
     async fn ghost(&self, localpart: &str) -> Result<Option<Ghost>, StoreError>;
+
+    /// The local parts of all ghosts, in no particular order.
+    async fn ghosts(&self) -> Result<Vec<String>, StoreError>;
 
     /// Remembers a ghost, in place of what was known of it.
     async fn put_ghost(&self, ghost: &Ghost) -> Result<(), StoreError>;

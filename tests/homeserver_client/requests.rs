@@ -172,6 +172,11 @@ async fn members_come_and_go_as_who_they_are() {
     fake.answer(ok(&json!({ "aliases": ["#a:x"] })));
     assert_eq!(fake.client.local_aliases(room(), None).await.unwrap(), ["#a:x"]);
     fake.saw("GET /_matrix/client/v3/rooms/!r:x/aliases", &Value::Null);
+    let event = json!({ "type": "m.bridge", "state_key": "k", "content": { "odd": 1.0 } });
+    fake.answer(ok(&json!([event])));
+    let state = fake.client.all_state(room(), None).await.unwrap();
+    assert_eq!(state.iter().map(|event| event.get()).collect::<Vec<_>>(), [event.to_string()]);
+    fake.saw("GET /_matrix/client/v3/rooms/!r:x/state", &Value::Null);
 }
 
 #[tokio::test]
@@ -300,6 +305,11 @@ async fn aliases_lead_to_a_room_or_nowhere() {
     fake.saw("GET /_matrix/client/v3/directory/room/%23irc_net_%23c:x", &Value::Null);
     fake.answer(refuse(404, &json!({ "errcode": "M_NOT_FOUND", "error": "Room alias not found." })));
     assert_eq!(fake.client.resolve_alias(&alias).await.unwrap(), None);
+    fake.answer(ok(&json!({})));
+    fake.client.remove_alias(&alias).await.unwrap();
+    fake.saw("DELETE /_matrix/client/v3/directory/room/%23irc_net_%23c:x", &Value::Null);
+    fake.answer(refuse(404, &json!({ "errcode": "M_NOT_FOUND", "error": "Unknown room alias." })));
+    fake.client.remove_alias(&alias).await.unwrap();
     fake.answer((StatusCode::NOT_FOUND, "<html>"));
     assert!(matches!(fake.client.resolve_alias(&alias).await, Err(MatrixError::Unavailable { .. })));
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use footbridge::{
     model::{CaseMapping, Folded, Isupport, NetworkId},
-    store::{Ghost, Portal, PortalKind, PuppetIdentity, Query},
+    store::{Consent, Ghost, OptOut, Portal, PortalKind, PuppetIdentity, Query, Standing},
 };
 use ruma::{OwnedUserId, UserId, room_id, user_id};
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use crate::store::{Database, contract};
 contract!(
     boots_grow_whatever_the_clock_says,
     portals_are_one_per_room_network_and_channel,
+    r29_channels_that_opted_out_are_remembered,
     queries_are_one_per_user_and_nick,
     r41_user_names_are_unique_stable_and_short,
     r41_a_hundred_tasks_get_a_hundred_user_names,
@@ -55,6 +56,8 @@ async fn portals_are_one_per_room_network_and_channel(database: Database) {
         folded: folded("#Foo[]"),
         key: None,
         kind: PortalKind::Plumbed,
+        standing: Standing::Open,
+        consent: None,
     };
     let others = [
         Portal { room: room_id!("!b").to_owned(), ..portal.clone() },
@@ -67,6 +70,18 @@ async fn portals_are_one_per_room_network_and_channel(database: Database) {
     }
     let changed = Portal { channel: "#FOO{}".into(), key: Some("s3cret".into()), ..portal.clone() };
     store.put_portal(&changed).await.unwrap();
+    let consent =
+        Consent { asked_by: user_id!("@a:example.org").to_owned(), agreed_by: "Dora".into(), at: 1_700_000_000_000 };
+    for (kind, standing, consent) in [
+        (PortalKind::Agreed, Standing::Closing, Some(consent)),
+        (PortalKind::Plumbed, Standing::Over, None),
+        (PortalKind::Agreed, Standing::Open, None),
+    ] {
+        let portal = Portal { kind, standing, consent, ..others[0].clone() };
+        store.put_portal(&portal).await.unwrap();
+        assert!(store.portals().await.unwrap().contains(&portal));
+    }
+    store.put_portal(&others[0]).await.unwrap();
 
     let store = database.reopen(store).await;
     let stored = store.portals().await.unwrap();
@@ -78,6 +93,23 @@ async fn portals_are_one_per_room_network_and_channel(database: Database) {
     let stored = store.portals().await.unwrap();
     assert_eq!(stored.len(), 3);
     assert!(others.iter().all(|other| stored.contains(other)), "{stored:?}");
+}
+
+async fn r29_channels_that_opted_out_are_remembered(database: Database) {
+    let store = database.open().await;
+    let tea = OptOut { network: libera(), folded: folded("#tea"), by: "dora".into(), at: 5 };
+    let elsewhere = OptOut { network: oftc(), ..tea.clone() };
+    store.put_opt_out(&tea).await.unwrap();
+    store.put_opt_out(&elsewhere).await.unwrap();
+    let again = OptOut { by: "eve".into(), at: 6, ..tea.clone() };
+    store.put_opt_out(&again).await.unwrap();
+    let store = database.reopen(store).await;
+    let stored = store.opt_outs().await.unwrap();
+    assert_eq!(stored.len(), 2);
+    assert!(stored.contains(&again) && stored.contains(&elsewhere), "{stored:?}");
+    store.remove_opt_out(&libera(), &folded("#tea")).await.unwrap();
+    store.remove_opt_out(&libera(), &folded("#tea")).await.unwrap();
+    assert_eq!(store.opt_outs().await.unwrap(), [elsewhere]);
 }
 
 async fn queries_are_one_per_user_and_nick(database: Database) {
@@ -181,6 +213,7 @@ async fn ghosts_are_remembered(database: Database) {
     let named = Ghost { nick: "bob|".into(), display_name: Some("bob 🦀".into()), ..ghost };
     store.put_ghost(&named).await.unwrap();
     let store = database.reopen(store).await;
+    assert_eq!(store.ghosts().await.unwrap(), std::slice::from_ref(&named.localpart));
     assert_eq!(store.ghost(&named.localpart).await, Ok(Some(named)));
 }
 

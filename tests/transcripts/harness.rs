@@ -320,6 +320,8 @@ impl Play {
             "stand-by" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Standby }),
             "unobserve" => (CommandId(0), IrcAction::Observe { channel: next(), role: Role::Member }),
             "nick" => (CommandId(0), IrcAction::Nick { nick: next() }),
+            "ask-names" => (CommandId(0), IrcAction::AskNames { channel: next() }),
+            "ask-whois" => (CommandId(0), IrcAction::AskWhois { nick: next() }),
             _ => panic!("`{word}` is no directive"),
         };
         self.input(Input::Action(id, action));
@@ -390,6 +392,17 @@ fn event_words(event: &IrcEvent) -> String {
         }
         IrcEvent::Rehosted { source, user, host } => format!("{} is now {user}@{host}", who(source)),
         IrcEvent::Recalls { channel, since } => format!("recalls {channel} since {}", since - UNIX),
+        IrcEvent::Names { channel, members } => {
+            let members: Vec<String> =
+                members.iter().map(|member| format!("{}{}", member.prefixes, who(&member.source))).collect();
+            format!("names {channel}: {}", members.join(" "))
+        }
+        IrcEvent::Whois { nick, profile: None } => format!("whois {nick}: nobody"),
+        IrcEvent::Whois { nick, profile: Some(profile) } => {
+            let channels: Vec<String> =
+                profile.channels.iter().map(|(ranks, channel)| format!("{ranks}{channel}")).collect();
+            format!("whois {nick}: {}{}", channels.join(" "), extra(&[("account", &profile.account)]))
+        }
         IrcEvent::Invited { source, channel } => format!("invited to {channel} by {}", who(source)),
         IrcEvent::OwnJoined { channel } => format!("own joined {channel}"),
         IrcEvent::OwnParted { channel } => format!("own parted {channel}"),

@@ -68,6 +68,20 @@ pub(super) async fn enter(
             come_in(out, queue, &room, &Voice::Bot).await?;
             Ok((room, Voice::Bot))
         }
+        Destination::Leaving(room) => {
+            let members = out.persist(|| out.matrix.members(&room, None)).await;
+            match members {
+                Ok(members) => {
+                    let ghosts = members.into_iter().filter(|member| member.membership == Membership::Join);
+                    let ghosts = ghosts.map(|member| member.user);
+                    queue.load(ghosts.filter(|user| out.ours.includes(user) && *user != out.ours.bot).collect());
+                    Ok((room, Voice::Bot))
+                }
+                Err(MatrixError::Stopped) => Err(NoRoom::Stopped),
+                // The bot, which is the last to leave, isn't there any more.
+                Err(_) => Err(NoRoom::Refused),
+            }
+        }
         Destination::Query { room, ghost, user } => {
             queue.load(HashSet::from([ghost.user.clone()]));
             Ok((room, Voice::Ghost(ghost, user)))

@@ -5,6 +5,7 @@
 //! `worker.rs`.
 
 mod entrance;
+mod farewell;
 mod missed;
 mod powers;
 mod queue;
@@ -35,6 +36,7 @@ use crate::{
     model::{IrcKey, MatrixKey, Millis},
     store::{Journal, Store},
 };
+pub(super) use farewell::Farewell;
 use queue::Queue;
 
 /// Something for a room, in order.
@@ -86,7 +88,9 @@ pub(super) enum Destination {
     InvitedQuery { room: OwnedRoomId, ghost: Arc<Ghost>, user: OwnedUserId },
     /// A query whose room is still to be made.
     NewQuery { ghost: Arc<Ghost>, user: OwnedUserId },
-    /// A control room.
+    /// A room whose bridge has ended, and which all of ours are to leave.
+    Leaving(OwnedRoomId),
+    /// A control room, or one that the bot is a guest in.
     Control(OwnedRoomId),
     /// A control room that is still to be made.
     NewControl(OwnedUserId),
@@ -149,6 +153,12 @@ impl Lane {
     /// Whoever speaks for the bridge in the room was invited: try again to come in.
     pub(super) fn invited(&self) {
         self.queue.invited();
+    }
+
+    /// The room's bridge has ended: what waits is done, the ghosts leave, what is ours is taken back, the bot leaves, the
+    /// worker ends.
+    pub(super) fn end(&self, farewell: Farewell) {
+        self.queue.end(farewell);
     }
 
     /// Nothing more will be said here: what waits is done, the ghosts leave, the worker ends.

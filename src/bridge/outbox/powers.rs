@@ -45,6 +45,18 @@ impl Worker {
         !absent.is_empty() || levels.take_back_lowest()
     }
 
+    /// Takes our ghosts out of the power levels, whoever has named them there.
+    pub(super) async fn forget_ghosts(&self) -> Result<(), MatrixError> {
+        let (out, room) = (&self.out, &self.room);
+        let now = self.ask(|| out.noise.state(room, KIND, "", None)).await?;
+        let Some(now) = now.as_deref().and_then(PowerLevels::read) else { return Ok(()) };
+        let mut levels = now.clone();
+        for ghost in self.absent(&now) {
+            levels.forget(&ghost);
+        }
+        if levels == now { Ok(()) } else { self.send_levels(&levels).await }
+    }
+
     async fn send_levels(&self, levels: &PowerLevels) -> Result<(), MatrixError> {
         let content = levels.content();
         self.ask(|| self.out.noise.send_state(&self.room, KIND, "", &content, None)).await.map(drop)

@@ -16,7 +16,7 @@ use tokio::{
     time::{Duration, Instant, timeout, timeout_at},
 };
 
-use super::{Job, Receipt, Waiting};
+use super::{Farewell, Job, Receipt, Waiting};
 use crate::bridge::ghosts::Ghost;
 
 /// How long ranks are gathered, so that those given one after the other are one event.
@@ -77,6 +77,8 @@ struct State {
     ranks_changed: Option<(Instant, Instant)>,
     loaded: bool,
     closed: bool,
+    /// How the room is left, where that is for good.
+    farewell: Option<Farewell>,
     invited: bool,
     /// How many of the texts waited already when the last wait for an invitation ended in vain.
     old_texts: usize,
@@ -228,6 +230,9 @@ impl Queue {
             state.unsure.clear();
             state.old_texts = 0;
             state.loaded = true;
+            if state.farewell.is_some() {
+                state.apply(Vec::new(), false);
+            }
             if let Some((ghosts, all)) = state.roster.take() {
                 state.apply(ghosts, all);
             }
@@ -278,6 +283,21 @@ impl Queue {
                 state.wish(user, Wish::Depart(None));
             }
         });
+    }
+
+    /// As [`Self::close`], and whoever comes to say what waits leaves again too.
+    pub(super) fn end(&self, farewell: Farewell) {
+        self.change(|state| {
+            state.closed = true;
+            state.roster = None;
+            state.apply(Vec::new(), false);
+            state.farewell = Some(farewell);
+        });
+    }
+
+    /// How the room is left, where that is for good.
+    pub(super) fn farewell(&self) -> Option<Farewell> {
+        self.lock().farewell.take()
     }
 
     fn take(&self) -> Option<Next> {

@@ -41,6 +41,10 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
     let stop = out.stop.clone();
     let work = async {
         let is_control = matches!(destination, Destination::Control { .. } | Destination::NewControl(_));
+        let room = match &destination {
+            Destination::Portal(room) | Destination::Leaving(room) => Some(room.clone()),
+            _ => None,
+        };
         let entered = match enter(&out, &queue, destination).await {
             Ok((room, voice)) => {
                 let (out, queue) = (out.clone(), queue.clone());
@@ -50,6 +54,12 @@ pub(super) async fn run(out: Arc<Outbox>, queue: Arc<Queue>, destination: Destin
         };
         if let Err(NoRoom::Refused) = entered {
             refuse_all(&out, &queue, is_control).await;
+            // Where the bot isn't, there is nothing that it could leave.
+            if queue.farewell().is_some()
+                && let Some(room) = room
+            {
+                let _ = out.core.send(Input::RoomLeft(room)).await;
+            }
         }
     };
     tokio::select! {
@@ -142,7 +152,10 @@ impl Worker {
                     () = self.queue.job() => self.queue.powers_interrupted(),
                 },
                 Next::Invited => come_in(&self.out, &self.queue, &self.room, &self.voice).await?,
-                Next::End => return Ok(()),
+                Next::End => {
+                    self.take_leave().await;
+                    return Ok(());
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod bot;
 mod ghosts;
 mod limits;
 mod plumb;
+mod plumbing;
 mod portals;
 mod puppets;
 mod ranks;
@@ -22,6 +23,7 @@ pub use bot::{Bot, Sasl};
 pub use ghosts::Ghosts;
 pub use limits::Limits;
 pub use plumb::Plumb;
+pub use plumbing::{Consenting, Plumbing};
 pub use portals::Portals;
 pub use puppets::Puppets;
 pub use ranks::Ranks;
@@ -48,6 +50,8 @@ pub struct Network {
     pub puppets: Puppets,
     /// `[network.ID.ghosts]`
     pub ghosts: Ghosts,
+    /// `[network.ID.plumbing]`
+    pub plumbing: Plumbing,
     /// `[network.ID.portals]`
     pub portals: Portals,
     /// `[network.ID.ranks]`
@@ -88,6 +92,7 @@ impl Network {
         let network = id.clone().unwrap_or_else(|| "x".parse().expect("a letter is an id"));
         let ghosts = section.section("ghosts", |section| Ghosts::read(section, &network));
         let portals = section.section("portals", |section| Portals::read(section, &network));
+        let plumbing = section.section("plumbing", Plumbing::read);
         let ranks = section.section("ranks", Ranks::read);
         let limits = section.section("limits", Limits::read);
         let plumbs = section.each("plumb", Plumb::read);
@@ -105,6 +110,7 @@ impl Network {
             bot: bot?,
             puppets: puppets?,
             ghosts: ghosts?,
+            plumbing: plumbing?,
             portals: portals?,
             ranks: ranks?,
             limits: limits?,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
+    asking::Questions,
     nicks::{NickWalk, Regain},
     receipts::Receipts,
     refusal::Closing,
@@ -70,6 +71,8 @@ pub(super) struct Connection {
     pub(super) batches: Vec<Batch>,
     /// Lines that wait for the flood budget and don't outlive the connection.
     pub(super) chores: VecDeque<Vec<u8>>,
+    /// What was asked of the server, and is being answered.
+    pub(super) questions: Questions,
     /// When CTCP answers were begun to be counted, and how many there were since.
     pub(super) ctcp: (u64, u8),
     /// When the server last said anything.
@@ -92,6 +95,7 @@ impl Connection {
             verdict: None,
             batches: Vec::new(),
             chores: VecDeque::new(),
+            questions: Questions::new(),
             ctcp: (0, 0),
             heard: now,
             check: now + IDLE,

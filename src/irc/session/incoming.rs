@@ -94,6 +94,9 @@ impl Session {
         if matches!(&self.state, State::On(connection) if matches!(connection.phase, Phase::Settling(_))) {
             self.greeting_numeric(number, line, now, out);
         }
+        if self.question_answered(number, line, out) {
+            return;
+        }
         match number {
             numeric::RPL_ISUPPORT => self.isupport_again(line, out),
             numeric::RPL_HOSTHIDDEN if self.is_me(line.param(0)) => {

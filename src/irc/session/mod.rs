@@ -7,12 +7,13 @@
 //!
 //! One file per reason to change: `lifecycle` (dial, lose, close, wait), `registration` (CAP, SASL, nick, 001),
 //! `incoming` (which line is for whom), `skim` (the lines that don't concern us, dropped first), `text` (what people
-//! say), `presence` (who comes and goes), `observing` (what else there is to know of a channel), `answers` (what answers us), `channels` (joins),
+//! say), `asking` (what the bridge asks of the server), `presence` (who comes and goes), `observing` (what else there is to know of a channel), `answers` (what answers us), `channels` (joins),
 //! `heard` (what a standby remembers), `sending` (actions and pull), `outbox` (what waits), `receipts` (what became of
 //! what went out). To react to another command, add it to `incoming` (and to `skim`, if most links
 //! needn't see it), and a transcript to `tests/transcripts`.
 
 mod answers;
+mod asking;
 mod backoff;
 mod channels;
 mod connection;

@@ -36,6 +36,8 @@ impl Session {
                 }
             }
             IrcAction::Nick { nick } => self.rename(nick),
+            IrcAction::AskNames { channel } => self.ask_names(channel),
+            IrcAction::AskWhois { nick } => self.ask_whois(nick),
             IrcAction::Say { target, kind, lines, expires, journal } => {
                 let lines: Vec<String> = lines.iter().flat_map(|line| translate::lines(line)).collect();
                 if lines.is_empty() {

@@ -40,6 +40,8 @@ pub(super) fn is_noise(line: &Line<'_>, connection: &Connection, channels: &Chan
         b"ACCOUNT" => !channels.any_watched(),
         b"QUIT" | b"NICK" => !channels.any_watched() && !connection.regain.is_waiting() && !own(),
         b"CHGHOST" => !channels.any_watched() && !own(),
+        // Some of it may be what was asked for.
+        _ if !connection.questions.is_empty() => false,
         _ => match line.numeric() {
             // Rosters and topics come unasked after each JOIN.
             Some(numeric::RPL_NAMREPLY) => !watched(channels, line.param(2), mapping),

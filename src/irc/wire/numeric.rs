@@ -19,6 +19,10 @@ numerics! {
     RPL_ISUPPORT = R::RPL_ISUPPORT as u16;
     /// WHOIS: user and host.
     RPL_WHOISUSER = R::RPL_WHOISUSER as u16;
+    /// WHOIS: the channels they are in.
+    RPL_WHOISCHANNELS = R::RPL_WHOISCHANNELS as u16;
+    /// That was all of WHOIS.
+    RPL_ENDOFWHOIS = R::RPL_ENDOFWHOIS as u16;
     /// That was all of WHO.
     RPL_ENDOFWHO = R::RPL_ENDOFWHO as u16;
     /// A channel's settings.
@@ -123,6 +127,10 @@ numerics! {
     ERR_NOCOLORSONCHAN = 408;
     /// Our line was too long.
     ERR_INPUTTOOLONG = 417;
+    /// WHOIS: their nick is registered, and they are logged in to it.
+    RPL_WHOISREGNICK = 307;
+    /// WHOIS: the account they are logged in to.
+    RPL_WHOISACCOUNT = 330;
     /// An answer to WHO with fields of our choice (WHOX).
     RPL_WHOSPCRPL = 354;
     /// A mask of a quiet list (Solanum).

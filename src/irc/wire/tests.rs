@@ -82,6 +82,7 @@ fn every_constructor<'a>(a: &'a str, b: &'a str, c: &'a str, limit: usize) -> Ve
     row("TOPIC", vec![a, b], &|w| w.topic(a, b));
     row("TOPIC", vec![a], &|w| w.ask_topic(a));
     row("NAMES", vec![a], &|w| w.names(a));
+    row("WHOIS", vec![a], &|w| w.whois(a));
     row("KICK", vec![a, b, c], &|w| w.kick(a, b, Some(c)));
     row("KICK", vec![a, b], &|w| w.kick(a, b, None));
     row("PART", vec![a, b], &|w| w.part(a, Some(b)));

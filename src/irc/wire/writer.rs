@@ -82,6 +82,12 @@ impl<'w> LineWriter<'w> {
         self.line("NAMES", &[channel], None)
     }
 
+    /// `WHOIS nick`.
+    pub fn whois(self, nick: &str) -> Result<(), Illegal> {
+        name(nick)?;
+        self.line("WHOIS", &[nick], None)
+    }
+
     /// `MODE channel` asks for its settings, `MODE channel +b` for a list.
     pub fn ask_modes(self, channel: &str, list: Option<char>) -> Result<(), Illegal> {
         name(channel)?;

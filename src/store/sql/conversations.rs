@@ -9,22 +9,40 @@ use serde::{
 use super::engine::{Db, Row};
 use crate::{
     model::{Folded, NetworkId},
-    store::{Portal, PortalKind, Query, StoreError},
+    store::{Consent, OptOut, Portal, PortalKind, Query, Standing, StoreError},
 };
 
 impl PortalKind {
     const fn word(self) -> &'static str {
         match self {
             Self::Plumbed => "plumbed",
+            Self::Agreed => "agreed",
             Self::Joined => "joined",
         }
     }
 
     fn from_word(word: &str) -> Result<Self, StoreError> {
-        [Self::Plumbed, Self::Joined]
+        [Self::Plumbed, Self::Agreed, Self::Joined]
             .into_iter()
             .find(|kind| kind.word() == word)
             .ok_or_else(|| StoreError::unreadable("portals.kind", format!("`{word}` is no kind of portal")))
+    }
+}
+
+impl Standing {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closing => "closing",
+            Self::Over => "over",
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, StoreError> {
+        [Self::Open, Self::Closing, Self::Over]
+            .into_iter()
+            .find(|standing| standing.word() == word)
+            .ok_or_else(|| StoreError::unreadable("portals.standing", format!("`{word}` is no standing")))
     }
 }
 
@@ -42,7 +60,9 @@ fn folded(row: &Row, index: usize) -> Result<Folded, StoreError> {
 }
 
 pub(super) async fn portals(db: &Db) -> Result<Vec<Portal>, StoreError> {
-    let rows = db.rows("SELECT room, network, channel, folded, channel_key, kind FROM portals", []).await?;
+    let portals = "SELECT room, network, channel, folded, channel_key, kind, standing, asked_by, agreed_by, agreed_at \
+                   FROM portals";
+    let rows = db.rows(portals, []).await?;
     rows.iter()
         .map(|row| {
             Ok(Portal {
@@ -52,16 +72,32 @@ pub(super) async fn portals(db: &Db) -> Result<Vec<Portal>, StoreError> {
                 folded: folded(row, 3)?,
                 key: row.get(4)?,
                 kind: PortalKind::from_word(&row.get::<String>(5)?)?,
+                standing: Standing::from_word(&row.get::<String>(6)?)?,
+                consent: consent(row)?,
             })
         })
         .collect()
 }
 
+fn consent(row: &Row) -> Result<Option<Consent>, StoreError> {
+    let (Some(asked_by), Some(agreed_by), Some(at)) =
+        (row.get::<Option<String>>(7)?, row.get(8)?, row.get::<Option<i64>>(9)?)
+    else {
+        return Ok(None);
+    };
+    let asked_by = asked_by.try_into().map_err(|error| StoreError::unreadable("portals.asked_by", error))?;
+    Ok(Some(Consent { asked_by, agreed_by, at }))
+}
+
 pub(super) async fn put_portal(db: &Db, portal: &Portal) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO portals (room, network, channel, folded, channel_key, kind) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO portals
+         (room, network, channel, folded, channel_key, kind, standing, asked_by, agreed_by, agreed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (room, network, folded) DO UPDATE
-         SET channel = excluded.channel, channel_key = excluded.channel_key, kind = excluded.kind",
+         SET channel = excluded.channel, channel_key = excluded.channel_key, kind = excluded.kind,
+         standing = excluded.standing, asked_by = excluded.asked_by, agreed_by = excluded.agreed_by,
+         agreed_at = excluded.agreed_at",
         [
             portal.room.as_str().into(),
             portal.network.as_str().into(),
@@ -69,6 +105,10 @@ pub(super) async fn put_portal(db: &Db, portal: &Portal) -> Result<(), StoreErro
             portal.folded.as_str().into(),
             portal.key.as_deref().into(),
             portal.kind.word().into(),
+            portal.standing.word().into(),
+            portal.consent.as_ref().map(|consent| consent.asked_by.as_str()).into(),
+            portal.consent.as_ref().map(|consent| consent.agreed_by.as_str()).into(),
+            portal.consent.as_ref().map(|consent| consent.at).into(),
         ],
     )
     .await
@@ -84,6 +124,44 @@ pub(super) async fn remove_portal(
     db.execute(
         "DELETE FROM portals WHERE room = $1 AND network = $2 AND folded = $3",
         [room.as_str().into(), network.as_str().into(), folded.as_str().into()],
+    )
+    .await
+    .map(drop)
+}
+
+pub(super) async fn opt_outs(db: &Db) -> Result<Vec<OptOut>, StoreError> {
+    let rows = db.rows("SELECT network, folded, said_by, said_at FROM opt_outs", []).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(OptOut {
+                network: parse(row, 0, "opt_outs.network")?,
+                folded: folded(row, 1)?,
+                by: row.get(2)?,
+                at: row.get(3)?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn put_opt_out(db: &Db, opt_out: &OptOut) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO opt_outs (network, folded, said_by, said_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (network, folded) DO UPDATE SET said_by = excluded.said_by, said_at = excluded.said_at",
+        [
+            opt_out.network.as_str().into(),
+            opt_out.folded.as_str().into(),
+            opt_out.by.as_str().into(),
+            opt_out.at.into(),
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+pub(super) async fn remove_opt_out(db: &Db, network: &NetworkId, folded: &Folded) -> Result<(), StoreError> {
+    db.execute(
+        "DELETE FROM opt_outs WHERE network = $1 AND folded = $2",
+        [network.as_str().into(), folded.as_str().into()],
     )
     .await
     .map(drop)

@@ -18,7 +18,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use self::engine::Db;
 use super::{
-    Burst, Ghost, JournalState, JournalStore, Portal, PuppetIdentity, Query, Store, StoreError, StoredBurst,
+    Burst, Ghost, JournalState, JournalStore, OptOut, Portal, PuppetIdentity, Query, Store, StoreError, StoredBurst,
     UnsettledIrc, UnsettledMatrix,
 };
 use crate::model::{Folded, Isupport, Millis, NetworkId};
@@ -63,6 +63,18 @@ impl Store for SqlStore {
         conversations::remove_portal(&self.db, room, network, folded).await
     }
 
+    async fn opt_outs(&self) -> Result<Vec<OptOut>, StoreError> {
+        conversations::opt_outs(&self.db).await
+    }
+
+    async fn put_opt_out(&self, opt_out: &OptOut) -> Result<(), StoreError> {
+        conversations::put_opt_out(&self.db, opt_out).await
+    }
+
+    async fn remove_opt_out(&self, network: &NetworkId, folded: &Folded) -> Result<(), StoreError> {
+        conversations::remove_opt_out(&self.db, network, folded).await
+    }
+
     async fn queries(&self) -> Result<Vec<Query>, StoreError> {
         conversations::queries(&self.db).await
     }
@@ -94,6 +106,10 @@ impl Store for SqlStore {
 
     async fn ghost(&self, localpart: &str) -> Result<Option<Ghost>, StoreError> {
         people::ghost(&self.db, localpart).await
+    }
+
+    async fn ghosts(&self) -> Result<Vec<String>, StoreError> {
+        people::ghosts(&self.db).await
     }
 
     async fn put_ghost(&self, ghost: &Ghost) -> Result<(), StoreError> {

@@ -128,6 +128,11 @@ pub(super) async fn set_puppet_nick(db: &Db, network: &NetworkId, user: &UserId,
     .map(drop)
 }
 
+pub(super) async fn ghosts(db: &Db) -> Result<Vec<String>, StoreError> {
+    let rows = db.rows("SELECT localpart FROM ghosts", []).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 pub(super) async fn ghost(db: &Db, localpart: &str) -> Result<Option<Ghost>, StoreError> {
     let row = db
         .reader()

@@ -231,7 +231,8 @@ impl State {
         let caps = self.caps(id);
         let mut line = String::new();
         let mut lines = Vec::new();
-        if let Some(channel) = self.channels.get(&self.fold(name)) {
+        let visible = |channel: &&Channel| !channel.flags.contains(&'s') || channel.members.contains_key(&id);
+        if let Some(channel) = self.channels.get(&self.fold(name)).filter(visible) {
             for (member_id, member) in &channel.members {
                 let shown = if caps.has(Caps::USERHOST_IN_NAMES) {
                     self.mask(*member_id)
@@ -251,6 +252,20 @@ impl State {
             self.numeric(id, 353, &format!("= {name} :{}", line.trim_end()));
         }
         self.numeric(id, 366, &format!("{name} :End of /NAMES list."));
+    }
+
+    /// The channels of `target` that `id` may see, with the ranks there.
+    pub fn channels_seen(&self, id: u64, target: u64) -> Vec<String> {
+        let mut seen: Vec<String> = self
+            .channels
+            .values()
+            .filter(|channel| !channel.flags.contains(&'s') || channel.members.contains_key(&id))
+            .filter_map(|channel| {
+                channel.members.get(&target).map(|member| format!("{}{}", member.prefix(true), channel.name))
+            })
+            .collect();
+        seen.sort_unstable();
+        seen
     }
 
     /// MODE, as far as a bridge meets it.

@@ -257,7 +257,7 @@ impl State {
     }
 
     fn whois(&mut self, id: u64, nick: &str) {
-        let Some((_, target)) = self.find(nick) else {
+        let Some((target_id, target)) = self.find(nick) else {
             self.numeric(id, 401, &format!("{nick} :No such nick/channel"));
             return self.numeric(id, 318, &format!("{nick} :End of /WHOIS list."));
         };
@@ -265,6 +265,10 @@ impl State {
         let (account, away) = (target.account.clone(), target.away.clone());
         let host = self.config.host.clone();
         self.numeric(id, 311, &format!("{nick} {user} {host} * :{realname}"));
+        let seen = self.channels_seen(id, target_id);
+        if !seen.is_empty() {
+            self.numeric(id, 319, &format!("{nick} :{}", seen.join(" ")));
+        }
         let server = self.config.server_name.clone();
         self.numeric(id, 312, &format!("{nick} {server} :a fake"));
         if let Some(account) = account {
