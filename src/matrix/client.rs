@@ -155,6 +155,7 @@ impl HomeserverClient {
             Ok(request) => request,
             Err(error) => return Err(unwritable(asked(), &error)),
         };
+        let list = request.method() == reqwest::Method::GET && request.url().path().ends_with("/state");
         let _turn = self.lane.turn().await;
         let (status, headers, body) = match self.transfer(request).await {
             Ok(answer) => answer,
@@ -164,7 +165,7 @@ impl HomeserverClient {
             return Err(classify(asked(), status, &headers, &body));
         }
         // Neither is a refusal: it may have done what we asked. Asking again is harmless and tells.
-        if !is_matrix_json(&body) {
+        if !is_matrix_json(&body, list) {
             let what = format!("status {} and no Matrix JSON in the answer", status.as_u16());
             return Err(MatrixError::foreign(asked(), status, &headers, &body, what));
         }
@@ -188,12 +189,11 @@ impl HomeserverClient {
     }
 }
 
-/// Whether `body` is a JSON object, as every answer of a homeserver is, or the list that a room's state is. Where all we want
-/// to know is that it agreed, ruma takes any page for that.
-fn is_matrix_json(body: &[u8]) -> bool {
-    let body = body.trim_ascii_start();
-    let begins = body.starts_with(b"{") || body.starts_with(b"[");
-    begins && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+/// Whether `body` is a JSON object, as every answer of a homeserver is but the `list` that a room's state is. Where all we
+/// want to know is that it agreed, ruma takes any page for that.
+fn is_matrix_json(body: &[u8], list: bool) -> bool {
+    body.trim_ascii_start().starts_with(if list { b"[" } else { b"{" })
+        && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 /// Takes what can be the front of every request's address.

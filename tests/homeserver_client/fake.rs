@@ -46,7 +46,8 @@ async fn handle(
     body: Bytes,
 ) -> Response {
     assert_eq!(headers["authorization"], "Bearer as_token");
-    if !body.is_empty() {
+    // ruma gives a DELETE an empty object without saying what it is.
+    if !body.is_empty() && method != Method::DELETE {
         assert_eq!(headers["content-type"], "application/json");
     }
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
