@@ -45,6 +45,8 @@ mod order;
 mod outages;
 #[path = "real/people.rs"]
 mod people;
+#[path = "real/plumbing.rs"]
+mod plumbing;
 #[path = "real/queries.rs"]
 mod queries;
 #[path = "real/ranks.rs"]

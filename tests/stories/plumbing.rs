@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::json;
 
 use super::world::{ALICE, BOT, DORA, Stage, TEA, World, on_both_kinds_of_server};
-use crate::support::{Event, IrcClient, IrcLine, IrcdConfig, MatrixUser, Network};
+use crate::support::{Event, IrcClient, IrcLine, IrcdConfig, MatrixUser, Network, Outage};
 
 on_both_kinds_of_server!(
     r28_a_room_is_plumbed_when_an_operator_agrees,
@@ -324,6 +324,65 @@ async fn what_may_not_be_plumbed_is_refused_in_words(ircd: IrcdConfig) {
     assert_eq!(joins(&world, MILK), 0);
     // It was never said on IRC, nor does anything that is no command come back.
     assert!(!world.dora.lines().iter().any(|line| line.is("PRIVMSG") && line.text().contains("plumb")));
+}
+
+/// Where the network says so, the invitation of any member is enough; where it asks for an account, only one who has it counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r28_whose_word_counts_is_the_networks_to_say() {
+    let world = World::with(IrcdConfig::modern(), |network| network.set("plumbing", "consent", "\"invite\"")).await;
+    let room = farm(&world).await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(MILK).await;
+    world.alice.say(&room, "!plumb #milk").await;
+    let code = code(&world.dora).await;
+    eve.say(BOT, &format!("yes {code}")).await;
+    expect_word(&eve, "no op there now").await;
+    eve.raw(&format!("INVITE {BOT} {MILK}")).await;
+    expect_notice(&world.alice, &room, "eve, who is there, has invited me").await;
+    cross(&world, &room, "invited").await;
+
+    let ircd = IrcdConfig { accounts: vec![("erin".into(), "secret".into())], ..IrcdConfig::modern() };
+    let world = World::with(ircd, |network| network.set("plumbing", "need_account", "true")).await;
+    let room = farm(&world).await;
+    world.alice.say(&room, "!plumb #milk").await;
+    let code = self::code(&world.dora).await;
+    world.dora.say(BOT, &format!("yes {code}")).await;
+    expect_word(&world.dora, "You aren't logged in").await;
+    world.dora.raw(&format!("INVITE {BOT} {MILK}")).await;
+    expect_word(&world.dora, "You aren't logged in").await;
+    let erin = IrcClient::options().sasl("erin", "secret").connect(world.ircd.address(), "erin").await;
+    erin.join(MILK).await;
+    world.dora.raw(&format!("MODE {MILK} +o erin")).await;
+    world.dora.sync().await;
+    assert_eq!(joins(&world, MILK), 0);
+    erin.say(BOT, &format!("yes {code}")).await;
+    expect_notice(&world.alice, &room, "is bridged to #milk").await;
+}
+
+/// R31: what was begun is gone on with, whatever happened in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r31_the_end_of_a_bridge_outlives_a_crash() {
+    let mut world = World::new(IrcdConfig::modern()).await;
+    world.settle("before").await;
+    let levels = json!({ "users": { MATRIX_BOT: 100, DORA: 30 }, "events": {} });
+    world.alice.set_state(&world.room, "m.room.power_levels", "", levels).await;
+    let info = json!({ "bridgebot": MATRIX_BOT, "protocol": { "id": "irc" } });
+    world.alice.set_state(&world.room, "m.bridge", "irc://net/tea", info).await;
+    world.homeserver.outage(Outage::HeldAt("/leave".to_owned()));
+    world.dora.say(BOT, &format!("unplumb {TEA}")).await;
+    expect_word(&world.dora, "is bridged no more").await;
+    expect_notice(&world.alice, &world.room, "dora, an operator of #tea, has ended").await;
+    world.ircd.expect_gone(ALICE).await;
+    world.bridge.kill();
+    world.ircd.expect_gone(BOT).await;
+    world.homeserver.outage(None);
+    let members = world.alice.joined_members(&world.room).await;
+    assert!(members.iter().any(|user| user == MATRIX_BOT), "{members:?}");
+    world.bridge.restart().await;
+    expect_cleaned(&world, &world.room).await;
+    assert_eq!(world.alice.state(&world.room, "m.bridge", "irc://net/tea").await, Some(json!({})));
+    assert_eq!(world.alice.joined_members(&world.room).await, [world.alice.id()]);
+    assert_eq!(joins(&world, TEA), 1, "and nothing rejoins");
 }
 
 /// Whoever has power may ask, also while the network can't be reached: they are told so at once, and it goes on by itself.

@@ -57,7 +57,16 @@ enum Stage {
     /// The bot, invited to a hidden channel, comes in to see who this is.
     Visiting(String),
     /// Somebody has agreed, and the bot joins.
-    Joining(String),
+    Joining(String, By),
+}
+
+/// By what somebody has agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// By the word or the invitation of an operator.
+    Operator,
+    /// By the invitation of a member, where that is enough.
+    Invitation,
 }
 
 impl Request {
@@ -71,7 +80,7 @@ impl Request {
                 None => "I wait for the word of one of the channel's operators".to_owned(),
             },
             Stage::Visiting(nick) => format!("{nick} has invited me, and I see whether they may"),
-            Stage::Joining(nick) => format!("{nick} has agreed, and I am joining"),
+            Stage::Joining(nick, _) => format!("{nick} has agreed, and I am joining"),
         };
         format!("{} has asked for {} on {}: {stage}.", self.origin.sender, self.channel, self.network)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    MOST_ASKED, MOST_REQUESTS, MOST_VISITS, Request, Seen, Stage, Why, code_of, is_operator,
+    By, MOST_ASKED, MOST_REQUESTS, MOST_VISITS, Request, Seen, Stage, Why, code_of, is_operator,
     room::{Check, RoomFacts},
     seen,
 };
@@ -17,7 +17,8 @@ use crate::{
     },
     config::Consenting,
     model::{
-        ChannelKey, Failure, IrcAction, LinkId, Millis, NetworkId, Profile, Reason, RosterMember, Source, TextKind,
+        ChannelKey, Failure, Folded, IrcAction, LinkId, Millis, NetworkId, Profile, Reason, RosterMember, Source,
+        TextKind,
     },
     store::{Consent, OptOut, Portal, PortalKind, Standing},
     translate,
@@ -356,7 +357,7 @@ impl Core {
         });
         let Some(code) = code else { return };
         if any_member {
-            self.agreed(&code, &source.nick).await;
+            self.agreed(&code, &source.nick, By::Invitation).await;
         } else {
             self.verify(&id, source, Why::Invitation { code }).await;
         }
@@ -395,9 +396,15 @@ impl Core {
             Why::Answer { code, .. } | Why::Invitation { code } => self.requests.by_code.get(code)?.channel.clone(),
             Why::Unplumb { channel, .. } | Why::OptIn { channel } => channel.clone(),
         };
-        let (key, place) = ((id.clone(), network.fold(&channel)), seen(profile, &channel, &network.isupport));
+        let key = (id.clone(), network.fold(&channel));
+        let place = match seen(profile, &channel, &network.isupport) {
+            // The server may hide from the bot what one of our links sees from within.
+            Seen::Not => self.seen_from_within(&key, &network.fold(nick)),
+            place => place,
+        };
         let bot = self.bot_nick(network);
         let invited = matches!(why, Why::Invitation { .. });
+        let by = if place == Seen::Operator { By::Operator } else { By::Invitation };
         if config.need_account && profile.account.is_none() {
             return Some(
                 "You aren't logged in to an account, and here that is needed: log in, and say it again.".to_owned(),
@@ -424,7 +431,7 @@ impl Core {
                 ))
             }
             Why::Answer { code, yes: true } | Why::Invitation { code } => {
-                self.agreed(&code, nick).await;
+                self.agreed(&code, nick, by).await;
                 None
             }
             Why::Unplumb { for_good, .. } => Some(self.unplumb_by_operator(&key, nick, &channel, for_good).await),
@@ -434,6 +441,19 @@ impl Core {
                 Some(format!("{channel} may be bridged again, if its operators agree."))
             }
         }
+    }
+
+    /// What somebody is in a bridged channel, as its observer sees it.
+    fn seen_from_within(&self, key: &ChannelRef, nick: &Folded) -> Seen {
+        let (Some(channel), Some(network)) = (self.directory.channels.get(key), self.networks.get(&key.0)) else {
+            return Seen::Not;
+        };
+        let Some(person) = channel.watch.observer.as_ref().and_then(|_| channel.roster.get(nick)) else {
+            return Seen::Not;
+        };
+        let prefix = |(letter, prefix): &(char, char)| person.ranks.contains(*letter).then_some(*prefix);
+        let prefixes: String = network.isupport.prefix.iter().filter_map(prefix).collect();
+        if is_operator(&prefixes, &network.isupport) { Seen::Operator } else { Seen::Member }
     }
 
     async fn unplumb_by_operator(&mut self, key: &ChannelRef, nick: &str, channel: &str, for_good: bool) -> String {
@@ -496,10 +516,10 @@ impl Core {
     }
 
     /// Somebody who may has agreed: the bot joins.
-    async fn agreed(&mut self, code: &str, nick: &str) {
+    async fn agreed(&mut self, code: &str, nick: &str, by: By) {
         let Some(request) = self.requests.by_code.get_mut(code) else { return };
         let was_in = matches!(request.stage, Stage::Visiting(_));
-        request.stage = Stage::Joining(nick.to_owned());
+        request.stage = Stage::Joining(nick.to_owned(), by);
         request.agreed = Some(nick.to_owned());
         let (bot, name) = (LinkId::bot(request.network.clone()), request.channel.clone());
         if was_in {
@@ -518,8 +538,8 @@ impl Core {
         let Some(code) = code else { return false };
         let stage = self.requests.by_code.get(&code).map(|request| request.stage.clone());
         match stage {
-            Some(Stage::Joining(nick)) => {
-                self.bridged(&code, &nick).await;
+            Some(Stage::Joining(nick, by)) => {
+                self.bridged(&code, &nick, by).await;
                 true
             }
             Some(Stage::Visiting(nick)) => {
@@ -545,12 +565,12 @@ impl Core {
         let Some(network) = self.networks.get(&key.0).filter(|_| link.is_bot()) else { return false };
         let bot = self.bot_nick(network);
         let code = self.requests.code_for(|request| {
-            matches!(request.stage, Stage::Joining(_) | Stage::Visiting(_))
+            matches!(request.stage, Stage::Joining(..) | Stage::Visiting(_))
                 && request.network == key.0
                 && network.fold(&request.channel) == key.1
         });
         let Some(request) = code.and_then(|code| self.requests.by_code.get_mut(&code)) else { return false };
-        let (Stage::Joining(nick) | Stage::Visiting(nick)) = std::mem::replace(&mut request.stage, Stage::Waiting)
+        let (Stage::Joining(nick, _) | Stage::Visiting(nick)) = std::mem::replace(&mut request.stage, Stage::Waiting)
         else {
             return false;
         };
@@ -562,7 +582,7 @@ impl Core {
     }
 
     /// The bot is in the channel with its operators' consent: the room is bridged.
-    async fn bridged(&mut self, code: &str, nick: &str) {
+    async fn bridged(&mut self, code: &str, nick: &str, by: By) {
         let Some(request) = self.requests.by_code.remove(code) else { return };
         let Some(network) = self.networks.get(&request.network) else { return };
         let Request { origin, network: id, channel, .. } = request;
@@ -584,9 +604,11 @@ impl Core {
         }
         self.keeper.note(Fact::Portal(portal.clone()));
         Box::pin(self.begin_portal(portal)).await;
-        let text = format!(
-            "This room is bridged to {channel} on {name} now: {nick}, an operator there, has agreed. `!unplumb` ends it."
-        );
+        let agreed = match by {
+            By::Operator => format!("{nick}, an operator there, has agreed"),
+            By::Invitation => format!("{nick}, who is there, has invited me"),
+        };
+        let text = format!("This room is bridged to {channel} on {name} now: {agreed}. `!unplumb` ends it.");
         self.answer(&origin, "bridged", text);
         let words = format!("Thank you. {channel} is bridged now. To end it at any time: /msg {bot} unplumb {channel}");
         self.tell_on_irc(&id, nick, vec![words]).await;

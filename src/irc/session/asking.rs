@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// More questions than anybody asks at a time.
-const MOST_QUESTIONS: usize = 64;
+const MOST_QUESTIONS: usize = 256;
 /// More channels than anybody is in.
 const MOST_CHANNELS: usize = 1000;
 
