@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use probes::{check_database, check_homeserver, check_server};
 
 use crate::{
-    bridge::{Bridge, JournalAhead, Parts, Pings},
+    bridge::{Bridge, Decommission, DecommissionError, JournalAhead, Left, Parts, Pings},
     config::Config,
     irc::pool::{ConnectionPool, local::LocalPool},
     lifecycle,
     matrix::{
-        HomeserverClient, HomeserverSettings, MatrixApi,
+        HomeserverClient, HomeserverSettings, MatrixApi, MatrixError,
         appservice::{self, AppserviceDeps},
         registration::Registration,
     },
@@ -106,6 +106,40 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     lifecycle::or_hard_stop(finish).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes everybody of the bridge's out of every room, if `yes`; else says what there is to do.
+///
+/// # Errors
+/// Whatever keeps it from being done, in words for the operator: above all that the bridge runs.
+pub async fn decommission(config: Config, yes: bool, say: &(dyn Fn(String) + Sync)) -> anyhow::Result<()> {
+    let registration = Registration::load(&config.appservice.registration)?;
+    let matrix: Arc<dyn MatrixApi> = Arc::new(homeserver(&config, &registration)?.noise());
+    // A bridge that runs has it.
+    let store = store::open(config.database.url.expose()).await?;
+    let stop = CancellationToken::new();
+    let decommission = Decommission::new(&config, store.clone(), matrix, stop.clone());
+    let interrupt = tokio::spawn(async move {
+        lifecycle::stop_requested().await;
+        stop.cancel();
+    });
+    let done = if yes {
+        decommission.run(say).await
+    } else {
+        decommission.look().await.map(|Left { rooms, ghosts }| {
+            say(format!(
+                "The bot is in {rooms} rooms, and there are {ghosts} ghosts. With --yes, all of them leave for good."
+            ));
+        })
+    };
+    interrupt.abort();
+    store.close().await;
+    match done {
+        Err(DecommissionError::Matrix(MatrixError::Stopped)) => {
+            anyhow::bail!("interrupted: run it again to go on with what is left")
+        }
+        done => Ok(done?),
+    }
 }
 
 /// Says QUIT on every link, as far as that works.

@@ -10,6 +10,7 @@
 //! | `private` | queries and control rooms |
 //! | `commands` | what people tell the bridge to do, on both sides |
 //! | `consent`, `closing` | how a room comes to a channel with its operators' consent, and how that ends |
+//! | `decommission` | how everybody leaves everything, without a dispatcher |
 //! | `links` | our own links' comings and goings |
 //! | `rosters`, `people`, `membership` | people's comings and goings, on IRC and on Matrix |
 //! | `ranks` | what ranks on IRC are worth in a room |
@@ -25,6 +26,7 @@ mod channel_modes;
 mod closing;
 mod commands;
 mod consent;
+mod decommission;
 mod delivery;
 mod directory;
 mod dispatch;
@@ -52,6 +54,7 @@ mod start;
 mod unplaced;
 mod witnesses;
 
+pub use decommission::{Decommission, DecommissionError, Left};
 pub use health::Pings;
 pub use intake::JournalAhead;
 pub use start::{Bridge, Parts, StartError};

@@ -3,7 +3,7 @@
 use ruma::{OwnedUserId, UserId};
 
 use super::event::Event;
-use crate::translate::GhostTemplate;
+use crate::{config::Config, translate::GhostTemplate};
 
 /// Who is ours: the bot, and whoever is in the namespace of a network's ghosts, even if no nick could have that ghost.
 #[derive(Debug)]
@@ -13,6 +13,12 @@ pub(super) struct Ours {
 }
 
 impl Ours {
+    /// Those of the bridge that is configured so.
+    pub(super) fn of(config: &Config) -> Self {
+        let ghosts = config.networks.values().map(|network| network.ghosts.localpart.clone());
+        Self::new(config.bot_user_id(), ghosts.collect())
+    }
+
     /// The bot, and all users on its homeserver that one of these templates claims.
     pub(super) fn new(bot: OwnedUserId, ghosts: Vec<GhostTemplate>) -> Self {
         Self { bot, ghosts }

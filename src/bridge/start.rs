@@ -113,8 +113,7 @@ impl Bridge {
         let Parts { config, store, journal, matrix, noise, pool, clock, pings } = parts;
         let stop = CancellationToken::new();
         let (input, inputs) = mpsc::channel(INPUTS);
-        let ghosts = config.networks.values().map(|network| network.ghosts.localpart.clone());
-        let ours = Arc::new(Ours::new(config.bot_user_id(), ghosts.collect()));
+        let ours = Arc::new(Ours::of(&config));
         let (mut networks, mut pems) = (BTreeMap::new(), HashMap::new());
         for (id, settings) in &config.networks {
             let server = config.homeserver.server_name.clone();

@@ -3,6 +3,7 @@
 //! To add a command: a file with its arguments and its `run`, a variant of [`Command`] and an arm in [`main`].
 
 mod check;
+mod decommission;
 mod registration;
 mod run;
 
@@ -50,6 +51,8 @@ enum Command {
     Run(ConfigFile),
     /// Check everything the bridge needs, and say what is wrong and what to do
     Check(ConfigFile),
+    /// Take everybody of the bridge's out of every room, with an explanation; stop the bridge before. Can be interrupted
+    Decommission(decommission::Decommission),
     /// Write the registration file that the homeserver reads; the tokens of an existing one are kept
     Registration(registration::Registration),
 }
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Run(ConfigFile { config }) => run::run(&config),
         Command::Check(ConfigFile { config }) => check::run(&config),
+        Command::Decommission(command) => command.run(),
         Command::Registration(command) => command.run(),
     };
     ExitCode::from(exit as u8)
@@ -127,6 +131,7 @@ mod tests {
             "footbridge run --config config.toml",
             "footbridge run --config config.toml --log-format json",
             "footbridge --log-format text check --config config.toml",
+            "footbridge decommission --config config.toml --yes",
             "footbridge registration --config config.toml --output registration.yaml",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

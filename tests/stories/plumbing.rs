@@ -1,6 +1,6 @@
 //! Rooms that are bridged by command: with the consent of the channel's operators, and until either side ends it.
 
-use std::sync::Arc;
+use std::{process::Stdio, sync::Arc};
 
 use axum::http::Method;
 use serde_json::json;
@@ -420,4 +420,57 @@ async fn r39_new_plumbs_can_be_frozen_and_requests_time_out() {
     expect_notice(&world.alice, &room, "I am an IRC bridge").await;
     world.alice.say(&room, "plumb #milk").await;
     expect_notice(&world.alice, &room, "frozen by this bridge's operator").await;
+}
+
+/// R32: everybody leaves every room, which is told why; it can be cut short and begun again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r32_a_bridge_is_decommissioned() {
+    let mut world = World::new(IrcdConfig::modern()).await;
+    let room = plumbed(&world).await;
+    cross(&world, &room, "before").await;
+    world.alice_speaks().await;
+    world.dora.say(ALICE, "between us").await;
+    let query = world.alice.expect_invite(|from| from == DORA).await;
+    world.alice.join(&query).await;
+    let told = |output: &std::process::Output| {
+        let text = [&*output.stdout, &*output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, text) = told(&world.bridge.run("decommission", &["--yes"]).await);
+    assert!(code == Some(1) && text.contains("in use by another footbridge"), "{code:?} {text}");
+    world.bridge.terminate().await;
+    let (code, text) = told(&world.bridge.run("decommission", &[]).await);
+    assert!(code == Some(0) && text.contains("The bot is in 2 rooms") && text.contains("--yes"), "{code:?} {text}");
+    // Cut short in the middle.
+    world.homeserver.outage(Outage::HeldAt("/leave".to_owned()));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_footbridge"));
+    command.args(["decommission", "--yes", "--config"]).arg(world.bridge.config_file());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    world
+        .homeserver
+        .wait_until("a room that is told", |state| {
+            let mut events = state.rooms.values().flat_map(|room| &room.timeline);
+            events.any(|event| event.body().contains("taken out of service")).then_some(())
+        })
+        .await;
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.is_ok_and(|status| status.success()));
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await;
+    let (code, text) = told(&ended.expect("waiting doesn't panic").expect("it ends"));
+    assert!(code == Some(1) && text.contains("run it again to go on"), "{code:?} {text}");
+    world.homeserver.outage(None);
+    let (code, text) = told(&world.bridge.run("decommission", &["--yes"]).await);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("room 1 of 2") && text.contains("room 2 of 2") && text.contains("ghosts and the bot have left"),
+        "{text}"
+    );
+    for room in [&room, &world.room, &query] {
+        assert_eq!(world.alice.joined_members(room).await, [world.alice.id()], "{room}: {text}");
+        let notices = world.homeserver.messages(room);
+        let said = notices.iter().filter(|said| said.contains("taken out of service")).count();
+        assert_eq!(said, 1, "{room}");
+    }
+    let (code, text) = told(&world.bridge.run("decommission", &["--yes"]).await);
+    assert!(code == Some(0) && !text.contains("room "), "nothing is left: {text}");
 }
