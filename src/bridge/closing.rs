@@ -6,39 +6,83 @@
 use ruma::{OwnedRoomId, RoomId};
 
 use super::{
-    directory::ChannelRef,
-    dispatch::Core,
+    directory::{ChannelRef, Room},
+    dispatch::{Core, Input},
     keeper::Fact,
     outbox::{Destination, Farewell, Job},
 };
 use crate::{
     model::{IrcAction, LinkId},
-    store::{Portal, PortalKind, Standing},
+    store::{OptOut, Portal, PortalKind, Standing},
 };
 
+/// How a channel's bridge ends.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(super) key: ChannelRef,
+    /// What its rooms are told.
+    pub(super) words: String,
+    /// What is said on leaving.
+    pub(super) reason: String,
+    /// The operator on IRC who has ended it, and what they are told.
+    pub(super) operator: Option<(String, String)>,
+    /// That there is to be no other.
+    pub(super) opt_out: Option<OptOut>,
+}
+
 impl Core {
-    /// Ends a channel's bridge to all of its rooms, which are told so in these words; `reason` is what is said on leaving.
-    pub(super) async fn end_portal(&mut self, key: &ChannelRef, words: &str, reason: &str) {
-        let Some((channel, rooms)) = self.directory.remove_channel(key) else { return };
-        tracing::info!(network = %key.0, portal.channel = channel.name, words, "a portal ends");
-        for (id, room) in rooms {
-            let kind = if room.follows_topic { PortalKind::Joined } else { PortalKind::Agreed };
-            let portal = Portal {
-                room: id.clone(),
-                network: key.0.clone(),
-                channel: channel.name.clone(),
-                folded: key.1.clone(),
-                key: None,
-                kind,
-                standing: Standing::Closing,
-                consent: None,
-            };
-            self.keeper.note(Fact::Portal(portal.clone()));
-            room.lane.push(Job::Notice { text: words.to_owned(), txn: format!("fbe{:032x}", rand::random::<u128>()) });
-            room.lane.end(self.farewell(key, reason));
-            self.closing.insert(id, portal);
+    /// Ends a channel's bridge to all of its rooms, as soon as that is stored.
+    pub(super) fn end_portal(&self, ending: Ending) {
+        let facts = self
+            .closing_portals(&ending.key)
+            .into_iter()
+            .map(Fact::Portal)
+            .chain(ending.opt_out.clone().map(Fact::OptedOut));
+        let facts: Vec<Fact> = facts.collect();
+        let (keeper, input) = (self.keeper.clone(), self.input.clone());
+        tokio::spawn(async move {
+            for fact in facts {
+                if keeper.keep(fact).await.is_err() {
+                    // Nobody has been told anything.
+                    return;
+                }
+            }
+            let _ = input.send(Input::PortalEnds(ending)).await;
+        });
+    }
+
+    /// A channel's portals, as they are stored while they end.
+    fn closing_portals(&self, key: &ChannelRef) -> Vec<Portal> {
+        let Some(channel) = self.directory.channels.get(key) else { return Vec::new() };
+        let rooms = channel.rooms.iter().filter_map(|id| self.directory.rooms.get(id).map(|room| (id, room)));
+        let portal = |(id, room): (&OwnedRoomId, &Room)| Portal {
+            room: id.clone(),
+            network: key.0.clone(),
+            channel: channel.name.clone(),
+            folded: key.1.clone(),
+            key: None,
+            kind: if room.follows_topic { PortalKind::Joined } else { PortalKind::Agreed },
+            standing: Standing::Closing,
+            consent: None,
+        };
+        rooms.map(portal).collect()
+    }
+
+    /// A bridge's end is stored: everybody leaves.
+    pub(super) async fn on_portal_ends(&mut self, ending: Ending) {
+        let Ending { key, words, reason, operator, .. } = ending;
+        if let Some((nick, text)) = operator {
+            self.tell_on_irc(&key.0, &nick, vec![text]).await;
         }
-        let reason = Some(reason.to_owned());
+        let portals = self.closing_portals(&key);
+        let Some((channel, rooms)) = self.directory.remove_channel(&key) else { return };
+        tracing::info!(network = %key.0, portal.channel = channel.name, words, "a portal ends");
+        self.closing.extend(portals.into_iter().map(|portal| (portal.room.clone(), portal)));
+        for (_, room) in rooms {
+            room.lane.push(Job::Notice { text: words.clone(), txn: format!("fbe{:032x}", rand::random::<u128>()) });
+            room.lane.end(self.farewell(&key, &reason));
+        }
+        let reason = Some(reason);
         let wanting = self
             .puppets
             .links

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    closing::Ending,
     consent::{
         Requests,
         room::{Check, RoomFacts},
@@ -80,6 +81,8 @@ pub(crate) enum Input {
     RoomChecked { check: Check, facts: Result<RoomFacts, String> },
     /// The request of this code has waited long enough.
     RequestExpires(String),
+    /// That a channel's bridge ends is stored.
+    PortalEnds(Ending),
     /// All of ours have left a room whose bridge has ended.
     RoomLeft(OwnedRoomId),
     /// The bot is in a room that isn't known and has no alias of ours.
@@ -185,6 +188,7 @@ impl Core {
             Input::Found { room, alias } => self.on_room_found(room, &alias).await,
             Input::RoomChecked { check, facts } => self.on_room_checked(check, facts).await,
             Input::RequestExpires(code) => self.on_request_expires(&code).await,
+            Input::PortalEnds(ending) => self.on_portal_ends(ending).await,
             Input::RoomLeft(room) => self.on_room_left(&room),
             Input::Guest(room) => self.put_guest(room),
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,

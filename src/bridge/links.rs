@@ -156,6 +156,7 @@ impl Core {
     ) {
         let Some(key) = self.channel_ref(link, channel) else { return };
         self.absent(link, &key).await;
+        self.removed_from_visit(link, &key).await;
         let words = kick_words(source, reason);
         let Some(user) = link.user() else {
             return self.bot_is_out(key, &format!("was {words} on IRC ({channel})"), at);

@@ -286,6 +286,9 @@ impl Core {
             );
             return;
         }
+        if let Some(guest) = self.directory.guests.remove(&portal.room) {
+            guest.close();
+        }
         let lane = |room: &RoomId| outbox.portal_lane(room);
         self.directory.add_portal(portal.room, &key, portal.channel, portal.key, follows_topic, lane);
     }

@@ -49,6 +49,10 @@ impl Core {
             }
             // What isn't meant for us there.
             RoomKind::Control(_) | RoomKind::Guest(_) => self.journal.settle_matrix(origin.key).await,
+            // Everybody there has been told that its bridge ends.
+            RoomKind::Unknown if self.closing.contains_key(&event.room_id) => {
+                self.journal.settle_matrix(origin.key).await;
+            }
             RoomKind::Unknown => self.told(origin, &Failure::certain(Reason::NotBridged)),
         }
     }

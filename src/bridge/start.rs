@@ -255,15 +255,16 @@ fn is_over(stored: &[Portal], networks: &BTreeMap<NetworkId, Network>, network: 
     let folded = network.fold(&plumb.channel);
     let same = |portal: &&Portal| portal.network == network.id && network.fold(&portal.channel) == folded;
     let stored = stored.iter().filter(same);
-    let over = stored.clone().any(|portal| portal.kind == PortalKind::Agreed || portal.standing != Standing::Open);
-    if over {
+    let agreed = stored.clone().any(|portal| portal.kind == PortalKind::Agreed && portal.standing == Standing::Open);
+    let over = stored.clone().any(|portal| portal.standing != Standing::Open);
+    if over && !agreed {
         tracing::warn!(
             network = %network.id, portal.channel = plumb.channel,
             "a plumb of the configuration was ended by its room or by the channel's operators, and stays so; take it out of the \
              configuration. `!plumb` in a room asks the operators anew"
         );
     }
-    over
+    over || agreed
 }
 
 /// The configured plumbs: those by room id, ready; those by alias, to be found.

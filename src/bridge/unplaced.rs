@@ -29,8 +29,14 @@ pub(super) struct Unplaced {
 impl Core {
     /// Lets an event wait if its room may yet become known; otherwise it is the caller's.
     pub(super) fn waits_for_room(&mut self, key: MatrixKey, event: &Event<'_>, json: &RawValue) -> bool {
-        if self.unplaced.is_none() || !matches!(self.directory.kind(&event.room_id), RoomKind::Unknown) {
+        if self.unplaced.is_none() {
             return false;
+        }
+        match self.directory.kind(&event.room_id) {
+            RoomKind::Unknown => {}
+            // It may be a plumb's room that goes by an alias; what is meant for the bridge itself doesn't wait for that.
+            RoomKind::Guest(_) if self.command_in(event).is_none() => {}
+            _ => return false,
         }
         // Who asks us into a room is answered whatever it is.
         if event.state_key.as_deref().is_some_and(|key| UserId::parse(key).is_ok_and(|user| self.ours.includes(&user)))
@@ -96,7 +102,11 @@ impl Core {
         let old: Vec<_> = unplaced.matrix.extract_if(.., is_old).collect();
         for (_, key, json) in old {
             match Event::read(&json) {
-                Some(event) if event.state_key.is_none() => {
+                // What is said where the bot is a guest was said to others.
+                Some(event)
+                    if event.state_key.is_none()
+                        && !matches!(self.directory.kind(&event.room_id), RoomKind::Guest(_)) =>
+                {
                     let origin = Origin::of(key, &event);
                     self.told(&origin, &Failure::certain(Reason::TooOld));
                 }

@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::json;
 
 use super::world::{ALICE, BOT, DORA, Stage, TEA, World, on_both_kinds_of_server};
-use crate::support::{Event, IrcClient, IrcLine, IrcdConfig, MatrixUser, Network, Outage};
+use crate::support::{Event, IrcClient, IrcLine, IrcdConfig, MatrixUser, Network, Outage, ircd::Reaction};
 
 on_both_kinds_of_server!(
     r28_a_room_is_plumbed_when_an_operator_agrees,
@@ -357,6 +357,41 @@ async fn r28_whose_word_counts_is_the_networks_to_say() {
     assert_eq!(joins(&world, MILK), 0);
     erin.say(BOT, &format!("yes {code}")).await;
     expect_notice(&world.alice, &room, "is bridged to #milk").await;
+}
+
+/// R30: whatever cuts a visit or a try short, the bot is in no channel that isn't bridged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r30_the_bot_stays_nowhere_without_consent() {
+    let world = World::new(IrcdConfig::modern()).await;
+    let room = farm(&world).await;
+    world.dora.raw(&format!("MODE {MILK} +i")).await;
+    world.dora.sync().await;
+    world.alice.say(&room, "!plumb #milk").await;
+    let code = code(&world.dora).await;
+    world.dora.say(BOT, &format!("yes {code}")).await;
+    expect_notice(&world.alice, &room, "I can't join #milk").await;
+    // It doesn't come in by itself when it reconnects, though it could now.
+    world.dora.raw(&format!("MODE {MILK} -i")).await;
+    world.dora.sync().await;
+    world.ircd.cut(BOT);
+    world.settle("back again").await;
+    world.ircd.expect_on_channel(BOT, TEA).await;
+    assert_eq!(world.ircd.members(MILK), ["dora"]);
+    assert_eq!(joins(&world, MILK), 1);
+    // It comes in to see who has invited it, the server is slow to tell, and the request is taken back meanwhile.
+    world.dora.raw(&format!("MODE {MILK} +s")).await;
+    let eve = world.ircd.client("eve").await;
+    eve.join(MILK).await;
+    let mut asked = 0;
+    world.ircd.react(move |received| {
+        asked += usize::from(received.line.starts_with("WHOIS"));
+        if received.line.starts_with("WHOIS") && asked > 1 { Reaction::Ignore } else { Reaction::Obey }
+    });
+    eve.raw(&format!("INVITE {BOT} {MILK}")).await;
+    world.ircd.expect_on_channel(BOT, MILK).await;
+    world.alice.say(&room, "!unplumb").await;
+    expect_notice(&world.alice, &room, "The request is taken back").await;
+    world.dora.expect("the bot to leave", |line| line.is("PART") && line.nick() == BOT && line.param(0) == MILK).await;
 }
 
 /// R31: what was begun is gone on with, whatever happened in between.

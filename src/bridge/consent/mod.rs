@@ -1,12 +1,13 @@
 //! Consent: a room asks for a channel, and the channel's operators say yes or no (R28, R30, R31).
 //!
-//! [`Requests`] owns what is pending and is pure; `talks` leads the conversations, `room` looks at the Matrix side. The bot
+//! [`Requests`] owns what is pending and is pure; `asking` talks with the room, `agreeing` with people on IRC, `room` looks at what the room is like. The bot
 //! joins no channel before somebody there has agreed, tries each agreement once, and whoever agrees is verified by the
 //! server's word (WHOIS) at that moment. What is pending outlives a restart because the command that asked for it stays in
 //! the journal until it is decided; its code is made of the command's event id, so that it stays too.
 
+mod agreeing;
+mod asking;
 pub(super) mod room;
-mod talks;
 
 use std::collections::{BTreeMap, HashMap};
 

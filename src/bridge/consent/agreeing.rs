@@ -1,253 +1,15 @@
-//! The conversations around a request: with the room that asks, and with the operators who are asked.
+//! The conversations with people on IRC: operators who are asked, answer, invite, or end a bridge; and who they are.
 
-use std::time::Duration;
-
-use super::{
-    By, MOST_ASKED, MOST_REQUESTS, MOST_VISITS, Request, Seen, Stage, Why, code_of, is_operator,
-    room::{Check, RoomFacts},
-    seen,
-};
+use super::{By, MOST_ASKED, MOST_VISITS, Request, Seen, Stage, Why, is_operator, seen};
 use crate::{
-    bridge::{
-        delivery::Origin,
-        directory::{ChannelRef, RoomKind},
-        dispatch::{Core, Input},
-        keeper::Fact,
-        network::{BotState, Network},
-    },
+    bridge::{closing::Ending, directory::ChannelRef, dispatch::Core, keeper::Fact, network::Network},
     config::Consenting,
     model::{
-        ChannelKey, Failure, Folded, IrcAction, LinkId, Millis, NetworkId, Profile, Reason, RosterMember, Source,
-        TextKind,
+        ChannelKey, Failure, Folded, IrcAction, LinkId, NetworkId, Profile, Reason, RosterMember, Source, TextKind,
     },
     store::{Consent, OptOut, Portal, PortalKind, Standing},
-    translate,
 };
 
-// On Matrix.
-impl Core {
-    /// A room asks for a channel. `at`: when it did, which after a restart is long ago.
-    pub(in crate::bridge) async fn plumb(&mut self, origin: &Origin, network: &NetworkId, channel: &str, at: Millis) {
-        if let Err(problem) = self.may_ask(origin, network, channel) {
-            self.answer(origin, "refused", problem);
-            return self.journal.settle_matrix(origin.key).await;
-        }
-        let Some(network) = self.networks.get(network) else { return };
-        let now = self.clock.now();
-        let patience = network.config.plumbing.answer_within;
-        let expires = at.min(now).saturating_add(Millis::try_from(patience.as_millis()).unwrap_or(Millis::MAX));
-        let code = code_of(&origin.event);
-        let request = Request {
-            origin: origin.clone(),
-            network: network.id.clone(),
-            channel: channel.to_owned(),
-            people: 0,
-            expires,
-            stage: Stage::Checking,
-            asked: Vec::new(),
-            agreed: None,
-            visits: 0,
-        };
-        self.requests.by_code.insert(code.clone(), request);
-        let (input, of) = (self.input.clone(), code.clone());
-        let left = Duration::from_millis(u64::try_from(expires.saturating_sub(now)).unwrap_or(0));
-        tokio::spawn(async move {
-            tokio::time::sleep(left).await;
-            let _ = input.send(Input::RequestExpires(of)).await;
-        });
-        self.look_at_room(origin, Check::Plumb(code));
-    }
-
-    /// Whether anybody may ask for that now; else why not.
-    fn may_ask(&mut self, origin: &Origin, network: &NetworkId, channel: &str) -> Result<(), String> {
-        let Some(network) = self.networks.get(network) else { return Err("I don't know that network.".to_owned()) };
-        let name = &network.config.name;
-        if !translate::valid_channel(channel, &network.isupport) {
-            return Err(format!("`{channel}` is no name that a channel on {name} could have."));
-        }
-        if !network.config.plumbing.new_plumbs {
-            return Err(format!(
-                "New bridges to {name} are frozen by this bridge's operator. Those that there are stay as they are."
-            ));
-        }
-        let key = (network.id.clone(), network.fold(channel));
-        if self.opted_out.contains(&key) {
-            return Err(format!("The operators of {channel} on {name} don't want it to be bridged."));
-        }
-        match self.directory.kind(&origin.room) {
-            RoomKind::Guest(_) => {}
-            RoomKind::Portal(room) if room.channels.contains(&key) => {
-                return Err(format!("This room is bridged to {channel} on {name} already."));
-            }
-            RoomKind::Portal(_) => {
-                let only = "a room can be bridged to one channel";
-                return Err(format!("This room is bridged already, and {only}: `!unplumb` ends that."));
-            }
-            RoomKind::Control(_) | RoomKind::Query(_) | RoomKind::Unknown => {
-                return Err(format!(
-                    "Say that in the room that is to be bridged: invite {} there, and say `!plumb {} {channel}`.",
-                    self.ours.bot, network.id
-                ));
-            }
-        }
-        if self.directory.channels.contains_key(&key) {
-            return Err(format!(
-                "{channel} on {name} is bridged to another room already, and one room is all it can have."
-            ));
-        }
-        if self.closing.contains_key(&origin.room) {
-            return Err("This room's last bridge is still being taken down; try again in a minute.".to_owned());
-        }
-        let rival = self.requests.by_code.values().find(|request| {
-            request.origin.room == origin.room || (request.network == key.0 && network.fold(&request.channel) == key.1)
-        });
-        if let Some(rival) = rival {
-            return Err(if rival.origin.room == origin.room {
-                format!("{} `!unplumb` takes that back.", rival.status())
-            } else {
-                format!("Another room has asked for {channel} on {name}; wait until that is decided.")
-            });
-        }
-        if self.requests.count(&key.0) >= MOST_REQUESTS {
-            return Err(format!("Too many requests wait for channels on {name} already; try again later."));
-        }
-        if self.requests.is_declined(&key, self.clock.now()) {
-            return Err(format!(
-                "The operators of {channel} on {name} have said no; they aren't asked again for a day."
-            ));
-        }
-        Ok(())
-    }
-
-    /// A room was looked at.
-    pub(in crate::bridge) async fn on_room_checked(&mut self, check: Check, facts: Result<RoomFacts, String>) {
-        match check {
-            Check::Plumb(code) => match self.judge(&code, facts) {
-                Ok(()) => self.find_operators(&code).await,
-                Err(problem) => self.over(&code, "refused", &problem, None).await,
-            },
-            Check::Unplumb(origin) => self.on_unplumb_checked(&origin, facts).await,
-        }
-    }
-
-    /// Whether the room may be bridged, by what it is like.
-    fn judge(&mut self, code: &str, facts: Result<RoomFacts, String>) -> Result<(), String> {
-        let Some(request) = self.requests.by_code.get_mut(code) else { return Ok(()) };
-        let Some(network) = self.networks.get(&request.network) else { return Ok(()) };
-        let (name, plumbing) = (&network.config.name, &network.config.plumbing);
-        let RoomFacts { may, people, other_bridge } =
-            facts.map_err(|error| format!("I can't see what this room is like: {error}. Nothing was done."))?;
-        if !may {
-            return Err(format!(
-                "Only who may set state in this room can bridge it, and {} may not.",
-                request.origin.sender
-            ));
-        }
-        let most = plumbing.max_people;
-        if most != 0 && people > most as usize {
-            return Err(format!("This room has {people} people, and rooms bridged to {name} may have at most {most}."));
-        }
-        if let Some(other) = other_bridge.filter(|_| !plumbing.allow_double) {
-            return Err(format!(
-                "Another bridge, {other}, is in this room. Two would say everything twice: end that one first."
-            ));
-        }
-        request.people = people;
-        request.stage = Stage::Looking;
-        Ok(())
-    }
-
-    async fn on_unplumb_checked(&mut self, origin: &Origin, facts: Result<RoomFacts, String>) {
-        let request = self.requests.code_for(|request| request.origin.room == origin.room);
-        let own = request.as_ref().and_then(|code| self.requests.by_code.get(code));
-        let own = own.is_some_and(|request| request.origin.sender == origin.sender);
-        match facts {
-            Ok(facts) if !facts.may && !own => {
-                let text =
-                    format!("Only who may set state in this room can end its bridge, and {} may not.", origin.sender);
-                return self.answer(origin, "refused", text);
-            }
-            Err(error) if !own => {
-                return self.answer(origin, "refused", format!("I can't see what you may do here: {error}."));
-            }
-            _ => {}
-        }
-        if let Some(code) = request {
-            let on_irc = format!("The request {code} was taken back.");
-            return self.over(&code, "withdrawn", "The request is taken back.", Some(&on_irc)).await;
-        }
-        let RoomKind::Portal(room) = self.directory.kind(&origin.room) else { return };
-        for key in room.channels.clone() {
-            let words = format!("{} has ended this room's bridge to IRC.", origin.sender);
-            self.end_portal(&key, &words, "The bridge to Matrix was ended by the room").await;
-        }
-    }
-
-    /// Looks for the channel's operators, now or when the bot is on the network.
-    async fn find_operators(&mut self, code: &str) {
-        let Some(request) = self.requests.by_code.get(code).filter(|request| request.stage == Stage::Looking) else {
-            return;
-        };
-        let Some(network) = self.networks.get(&request.network) else { return };
-        let (origin, channel, bot) = (request.origin.clone(), request.channel.clone(), network.bot.clone());
-        match &network.bot_state {
-            BotState::On => {
-                let command = self.delivery.command();
-                self.act(&bot, command, IrcAction::AskNames { channel }).await;
-            }
-            BotState::Off(why) => {
-                let text = format!("I am not connected to {} ({why}). I go on as soon as I am.", network.config.name);
-                self.answer(&origin, "away", text);
-            }
-        }
-    }
-
-    /// The bot is on the network: what waited for that goes on.
-    pub(in crate::bridge) async fn requests_go_on(&mut self, network: &NetworkId) {
-        let waiting: Vec<String> = self
-            .requests
-            .by_code
-            .iter()
-            .filter(|(_, request)| request.network == *network)
-            .map(|(code, _)| code.clone())
-            .collect();
-        for code in waiting {
-            self.find_operators(&code).await;
-        }
-    }
-
-    /// A request has waited for too long.
-    pub(in crate::bridge) async fn on_request_expires(&mut self, code: &str) {
-        let Some(request) = self.requests.by_code.get(code) else { return };
-        let text = format!(
-            "No operator of {} has agreed in time, so the request is over. It can be made again.",
-            request.channel
-        );
-        let on_irc = format!("The request {code} is over: it was not answered in time.");
-        self.over(code, "expired", &text, Some(&on_irc)).await;
-    }
-
-    /// The bot isn't in a room any more.
-    pub(in crate::bridge) async fn requests_of_room_end(&mut self, room: &ruma::RoomId) {
-        let Some(code) = self.requests.code_for(|request| request.origin.room == *room) else { return };
-        let on_irc = format!("The request {code} is over.");
-        self.over(&code, "removed", "I was removed from the room, so the request is over.", Some(&on_irc)).await;
-    }
-
-    /// A request is decided: the room is told, and those who were asked on IRC too where they have to know.
-    async fn over(&mut self, code: &str, what: &str, text: &str, on_irc: Option<&str>) {
-        let Some(request) = self.requests.by_code.remove(code) else { return };
-        self.answer(&request.origin, what, text);
-        if let Some(words) = on_irc {
-            for nick in request.asked {
-                self.tell_on_irc(&request.network, &nick, vec![words.to_owned()]).await;
-            }
-        }
-        self.journal.settle_matrix(request.origin.key).await;
-    }
-}
-
-// On IRC.
 impl Core {
     /// Writes to somebody on IRC, as the bot.
     pub(in crate::bridge) async fn tell_on_irc(&mut self, network: &NetworkId, nick: &str, lines: Vec<String>) {
@@ -434,7 +196,10 @@ impl Core {
                 self.agreed(&code, nick, by).await;
                 None
             }
-            Why::Unplumb { for_good, .. } => Some(self.unplumb_by_operator(&key, nick, &channel, for_good).await),
+            Why::Unplumb { for_good, .. } => {
+                self.unplumb_by_operator(&key, nick, &channel, for_good).await;
+                None
+            }
             Why::OptIn { .. } => {
                 self.opted_out.remove(&key);
                 self.keeper.note(Fact::OptedIn(key.0, key.1));
@@ -456,13 +221,15 @@ impl Core {
         if is_operator(&prefixes, &network.isupport) { Seen::Operator } else { Seen::Member }
     }
 
-    async fn unplumb_by_operator(&mut self, key: &ChannelRef, nick: &str, channel: &str, for_good: bool) -> String {
-        if for_good {
+    async fn unplumb_by_operator(&mut self, key: &ChannelRef, nick: &str, channel: &str, for_good: bool) {
+        // Else the next who joins its alias would begin it anew.
+        let on_demand = self.networks.get(&key.0).is_some_and(|network| network.config.portals.join_by_alias);
+        let for_good = for_good || on_demand;
+        let opt_out = for_good.then(|| {
             let at = self.clock.now();
             self.opted_out.insert(key.clone());
-            let opt_out = OptOut { network: key.0.clone(), folded: key.1.clone(), by: nick.to_owned(), at };
-            self.keeper.note(Fact::OptedOut(opt_out));
-        }
+            OptOut { network: key.0.clone(), folded: key.1.clone(), by: nick.to_owned(), at }
+        });
         let pending = self.networks.get(&key.0).and_then(|network| {
             self.requests.code_for(|request| request.network == key.0 && network.fold(&request.channel) == key.1)
         });
@@ -472,12 +239,14 @@ impl Core {
         }
         let was = self.directory.channels.contains_key(key);
         let words = format!("{nick}, an operator of {channel}, has ended this room's bridge to it.");
-        self.end_portal(key, &words, &format!("The bridge to Matrix was ended by {nick}")).await;
-        match (was, for_good) {
+        let text = match (was, for_good) {
             (_, true) => format!("{channel} is bridged no more, and won't be. To allow it again: optin {channel}"),
             (true, false) => format!("{channel} is bridged no more. All of mine are leaving it and the room."),
             (false, false) => format!("{channel} isn't bridged by me."),
-        }
+        };
+        let operator = Some((nick.to_owned(), text));
+        let reason = format!("The bridge to Matrix was ended by {nick}");
+        self.end_portal(Ending { key: key.clone(), words, reason, operator, opt_out });
     }
 
     /// Comes into a hidden channel to which somebody has invited the bot, to see whether they are an operator.
@@ -506,13 +275,24 @@ impl Core {
                 && request.network == key.0
                 && network.fold(&request.channel) == key.1
         });
-        let bot = network.bot.clone();
         let Some(request) = code.and_then(|code| self.requests.by_code.get_mut(&code)) else { return };
         request.stage = Stage::Waiting;
-        let part =
-            IrcAction::Part { channel: request.channel.clone(), reason: Some("No operator has agreed".to_owned()) };
+        let channel = request.channel.clone();
+        self.stay_out(&key.0, channel).await;
+    }
+
+    /// Lets the bot be in a channel no more, nor come there after a reconnect.
+    pub(super) async fn stay_out(&mut self, network: &NetworkId, channel: String) {
         let command = self.delivery.command();
-        self.act(&bot, command, part).await;
+        let part = IrcAction::Part { channel, reason: Some("No operator has agreed".to_owned()) };
+        self.act(&LinkId::bot(network.clone()), command, part).await;
+    }
+
+    /// The bot was removed from a channel that it visited.
+    pub(in crate::bridge) async fn removed_from_visit(&mut self, link: &LinkId, key: &ChannelRef) {
+        if link.is_bot() {
+            self.leave_visited(key).await;
+        }
     }
 
     /// Somebody who may has agreed: the bot joins.
@@ -578,6 +358,7 @@ impl Core {
         let text = format!("I can't join {channel}: {failure}. {}", hint(failure.reason, &bot, &channel));
         self.answer(&origin, &format!("refused-{:?}", failure.reason), text.clone());
         self.tell_on_irc(&key.0, &nick, vec![text]).await;
+        self.stay_out(&key.0, channel).await;
         true
     }
 
@@ -599,10 +380,7 @@ impl Core {
             standing: Standing::Open,
             consent: Some(consent),
         };
-        if let Some(guest) = self.directory.guests.remove(&origin.room) {
-            guest.close();
-        }
-        self.keeper.note(Fact::Portal(portal.clone()));
+        let (keeper, journal, fact) = (self.keeper.clone(), self.journal.clone(), Fact::Portal(portal.clone()));
         Box::pin(self.begin_portal(portal)).await;
         let agreed = match by {
             By::Operator => format!("{nick}, an operator there, has agreed"),
@@ -612,7 +390,12 @@ impl Core {
         self.answer(&origin, "bridged", text);
         let words = format!("Thank you. {channel} is bridged now. To end it at any time: /msg {bot} unplumb {channel}");
         self.tell_on_irc(&id, nick, vec![words]).await;
-        self.journal.settle_matrix(origin.key).await;
+        // Should we end before it is stored, the command asks anew.
+        tokio::spawn(async move {
+            if keeper.keep(fact).await.is_ok() {
+                journal.settle_matrix(origin.key).await;
+            }
+        });
     }
 }
 
