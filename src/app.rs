@@ -20,7 +20,7 @@ use crate::{
         registration::Registration,
     },
     model::{Clock, SystemClock},
-    store::{self, Journal, Limits},
+    store::{self, Journal, Limits, Vault},
 };
 
 /// What is said on every link when the bridge stops.
@@ -39,6 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = crate::telemetry::init_metrics()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registration = Registration::load(&config.appservice.registration)?;
+    let vault = config.secrets.key_file.as_deref().map(Vault::open).transpose().map_err(anyhow::Error::msg)?;
     let store = store::open(config.database.url.expose()).await?;
     let (journal, mut writer) = Journal::start(store.clone(), clock.clone(), Limits::default()).await?;
     let client = homeserver(&config, &registration)?;
@@ -58,6 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         pool,
         clock,
         pings: pings.clone(),
+        vault,
     };
     let mut bridge = Bridge::start(parts).await?;
     let router = appservice::router(AppserviceDeps {

@@ -73,7 +73,7 @@ fn the_example_configuration_shows_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let minimal = "[homeserver]\nurl = \"http://127.0.0.1:8008\"\nserver_name = \"example.org\"\n\
                    [network.libera]\nname = \"Libera.Chat\"\nservers = [\"irc.libera.chat:6697\"]\n";
-    let examples = ["tls_ca", "encoding", "password", "sasl_account", "sasl_password"];
+    let examples = ["key_file", "tls_ca", "encoding", "password", "sasl_account", "sasl_password"];
     let example = uncommented(&read("config.example.toml"));
     let mut repeated = false;
     let shown = example.lines().filter(|line| {

@@ -40,7 +40,7 @@ use crate::{
     model::{
         Clock, CommandId, Failure, Fate, IrcEvent, IrcKey, LinkId, LinkState, MatrixKey, NetworkId, Reason, TextTarget,
     },
-    store::{Journal, Portal, PuppetIdentity, Store, StoreError},
+    store::{Journal, Portal, PuppetIdentity, Store, StoreError, Vault},
     telemetry::metric,
     translate::irc_to_matrix,
 };
@@ -120,6 +120,7 @@ pub(crate) struct Core {
     pub(super) remembered: HashMap<NetworkId, HashMap<OwnedUserId, PuppetIdentity>>,
     /// Channels whose rooms are being made, and who waits for them.
     pub(super) opening: HashMap<ChannelRef, Vec<oneshot::Sender<bool>>>,
+    pub(super) vault: Option<Vault>,
     /// Rooms that ask for channels.
     pub(super) requests: Requests,
     /// Channels whose operators don't want them to be bridged.

@@ -41,7 +41,7 @@ use crate::{
         appservice::{Health, Queries, TransactionSink},
     },
     model::{Clock, Epoch, NetworkId},
-    store::{Journal, Portal, PortalKind, PuppetIdentity, Standing, Store, StoreError},
+    store::{Journal, Portal, PortalKind, PuppetIdentity, Standing, Store, StoreError, Vault},
 };
 
 /// Batches that may wait for the dispatcher.
@@ -69,6 +69,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The way from the homeserver back to us.
     pub pings: Arc<Pings>,
+    /// What seals the secrets that people entrust to the bridge, if it is to keep any.
+    pub vault: Option<Vault>,
 }
 
 /// Why the bridge can't start.
@@ -110,7 +112,7 @@ impl Bridge {
     /// # Errors
     /// [`StartError`].
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { config, store, journal, matrix, noise, pool, clock, pings } = parts;
+        let Parts { config, store, journal, matrix, noise, pool, clock, pings, vault } = parts;
         let stop = CancellationToken::new();
         let (input, inputs) = mpsc::channel(INPUTS);
         let ours = Arc::new(Ours::of(&config));
@@ -160,6 +162,7 @@ impl Bridge {
             delivery: Delivery::default(),
             remembered,
             opening: HashMap::new(),
+            vault,
             requests: Requests::default(),
             opted_out,
             closing: HashMap::new(),
@@ -299,7 +302,12 @@ fn portal(network: &NetworkId, plumb: &Plumb, room: &RoomId) -> Portal {
 async fn load(core: &mut Core, plumbed: Vec<Portal>, stored: Vec<Portal>) -> Result<(), StoreError> {
     for portal in plumbed.into_iter().chain(stored) {
         match portal.standing {
-            Standing::Open => core.add_portal(portal),
+            // The configuration's keys are its own.
+            Standing::Open if portal.kind == PortalKind::Plumbed => core.add_portal(portal),
+            Standing::Open => {
+                let portal = core.unsealed(portal);
+                core.add_portal(portal);
+            }
             Standing::Closing => core.go_on_closing(portal),
             Standing::Over => {}
         }

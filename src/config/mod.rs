@@ -13,6 +13,7 @@ mod network;
 mod problem;
 mod reader;
 mod secret;
+mod secrets;
 mod value;
 
 use std::{collections::BTreeMap, path::Path};
@@ -28,6 +29,7 @@ pub use homeserver::Homeserver;
 pub use network::{Bot, Consenting, Ghosts, Limits, Network, Plumb, Plumbing, Portals, Puppets, Ranks, Sasl};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
+pub use secrets::Secrets;
 pub use value::{HttpUrl, ServerAddress};
 
 pub(crate) use reader::nearest;
@@ -43,6 +45,8 @@ pub struct Config {
     pub appservice: Appservice,
     /// `[database]`
     pub database: Database,
+    /// `[secrets]`
+    pub secrets: Secrets,
     /// `[network.ID]`, at least one.
     pub networks: BTreeMap<NetworkId, Network>,
 }
@@ -77,6 +81,7 @@ impl Config {
         let homeserver = root.section("homeserver", Homeserver::read);
         let appservice = root.section("appservice", Appservice::read);
         let database = root.section("database", Database::read);
+        let secrets = root.section("secrets", Secrets::read);
         let networks = root.named("network", Network::read);
 
         if networks.is_empty() {
@@ -87,7 +92,13 @@ impl Config {
         if whole.len() < networks.len() {
             return None;
         }
-        Some(Self { homeserver: homeserver?, appservice: appservice?, database: database?, networks: whole })
+        Some(Self {
+            homeserver: homeserver?,
+            appservice: appservice?,
+            database: database?,
+            secrets: secrets?,
+            networks: whole,
+        })
     }
 
     /// The bridge bot's Matrix id.

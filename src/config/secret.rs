@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A password or token. `Debug` shows that there is one and nothing of it; there is no `Display`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

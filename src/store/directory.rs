@@ -62,7 +62,7 @@ pub struct Portal {
     pub channel: String,
     /// The channel as it is compared.
     pub folded: Folded,
-    /// The channel's key (password), if it has one.
+    /// The channel's key (password), if it has one: in the database sealed, by whoever stores it there.
     pub key: Option<String>,
     /// How it came to be.
     pub kind: PortalKind,

@@ -12,6 +12,7 @@ mod directory;
 mod error;
 mod journal;
 mod sql;
+mod vault;
 
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub use journal::{
     NewMatrixEvent, NewTransaction, OpenLine, OpenTransaction, StoredBurst, StoredLine, StoredTransaction,
     TransactionProgress, UnsettledIrc, UnsettledMatrix,
 };
+
+pub use vault::Vault;
 
 use crate::model::{Folded, Isupport, Millis, NetworkId};
 

@@ -74,11 +74,11 @@ async fn plumbed(world: &World) -> String {
     room
 }
 
-async fn cross(world: &World, room: &str, word: &str) {
-    world.alice.say(room, &format!("moo {word}")).await;
-    world.dora.expect_text(MILK, |from| from == ALICE, &format!("moo {word}")).await;
-    world.dora.say(MILK, &format!("moo? {word}")).await;
-    world.alice.expect_message(room, |from| from == DORA, &format!("moo? {word}")).await;
+async fn cross(world: &World, room: &str, mark: &str) {
+    world.alice.say(room, &format!("moo {mark}")).await;
+    world.dora.expect_text(MILK, |from| from == ALICE, &format!("moo {mark}")).await;
+    world.dora.say(MILK, &format!("moo? {mark}")).await;
+    world.alice.expect_message(room, |from| from == DORA, &format!("moo? {mark}")).await;
 }
 
 async fn r28_a_room_is_plumbed_when_an_operator_agrees(ircd: IrcdConfig) {
@@ -357,6 +357,37 @@ async fn r28_whose_word_counts_is_the_networks_to_say() {
     assert_eq!(joins(&world, MILK), 0);
     erin.say(BOT, &format!("yes {code}")).await;
     expect_notice(&world.alice, &room, "is bridged to #milk").await;
+}
+
+/// A channel's key is told to the bot by an operator, kept sealed, and used for every puppet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r30_a_channels_key_is_told_by_its_operator_and_kept_sealed() {
+    let stage = Stage::set(IrcdConfig::modern()).await;
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("footbridge.key");
+    let secrets = format!("\n[secrets]\nkey_file = \"{}\"\n", key_file.display());
+    let bridge = stage.bridge().network(stage.network()).extra(&secrets);
+    let mut world = stage.start(bridge).await;
+    let room = farm(&world).await;
+    world.dora.raw(&format!("MODE {MILK} +k hunter2")).await;
+    world.dora.sync().await;
+    world.alice.say(&room, "!plumb #milk").await;
+    let code = code(&world.dora).await;
+    world.dora.say(BOT, &format!("yes {code}")).await;
+    let told = expect_notice(&world.alice, &room, "I can't join #milk").await;
+    assert!(told.body().contains("KEY"), "{}", told.body());
+    world.dora.say(BOT, &format!("yes {code} hunter2")).await;
+    expect_notice(&world.alice, &room, "is bridged to #milk").await;
+    cross(&world, &room, "one").await;
+    world.bridge.terminate().await;
+    world.bridge.restart().await;
+    world.ircd.expect_on_channel(BOT, MILK).await;
+    cross(&world, &room, "two").await;
+    assert!(!world.bridge.log().contains("hunter2"));
+    let database = world.bridge.folder().join("footbridge.db");
+    assert_eq!(world.bridge.terminate().await.code(), Some(0));
+    let bytes = std::fs::read(database).unwrap();
+    assert!(!bytes.windows(7).any(|bytes| bytes == b"hunter2"));
 }
 
 /// R30: whatever cuts a visit or a try short, the bot is in no channel that isn't bridged.

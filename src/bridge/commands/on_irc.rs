@@ -6,9 +6,11 @@ use crate::model::{NetworkId, Source};
 /// What somebody wants.
 #[derive(Debug, PartialEq, Eq)]
 enum Wish<'a> {
+    /// With the channel's key, perhaps.
     Answer {
         yes: bool,
         code: &'a str,
+        key: Option<&'a str>,
     },
     Unplumb {
         channel: &'a str,
@@ -25,9 +27,11 @@ enum Wish<'a> {
 fn read(words: &str) -> Wish<'_> {
     let mut words = words.split_whitespace();
     let (verb, object, more) = (words.next().unwrap_or_default(), words.next(), words.next());
+    let is_all = words.next().is_none();
     let verb = verb.trim_start_matches('!').to_ascii_lowercase();
     match (verb.as_str(), object, more) {
-        ("yes" | "no", Some(code), None) => Wish::Answer { yes: verb == "yes", code },
+        ("yes", Some(code), key) if is_all => Wish::Answer { yes: true, code, key },
+        ("no", Some(code), None) => Wish::Answer { yes: false, code, key: None },
         ("unplumb" | "optout", Some(channel), None) => Wish::Unplumb { channel, for_good: verb == "optout" },
         ("optin", Some(channel), None) => Wish::OptIn { channel },
         ("yes" | "no" | "unplumb" | "optout" | "optin" | "help", ..) => Wish::Help,
@@ -43,7 +47,7 @@ impl Core {
             network.is_some_and(|network| crate::translate::valid_channel(channel, &network.isupport))
         };
         match read(words) {
-            Wish::Answer { yes, code } => self.on_answer(network, source, code, yes).await,
+            Wish::Answer { yes, code, key } => self.on_answer(network, source, code, yes, key).await,
             Wish::Unplumb { channel, for_good } if valid(channel) => {
                 self.on_unplumb_on_irc(network, source, channel.to_owned(), for_good).await;
             }
@@ -74,15 +78,17 @@ mod tests {
     #[test]
     fn what_people_on_irc_say_is_read() {
         for (words, wish) in [
-            ("yes abc234", Wish::Answer { yes: true, code: "abc234" }),
-            ("  NO abc234 ", Wish::Answer { yes: false, code: "abc234" }),
+            ("yes abc234", Wish::Answer { yes: true, code: "abc234", key: None }),
+            ("  NO abc234 ", Wish::Answer { yes: false, code: "abc234", key: None }),
             ("unplumb #tea", Wish::Unplumb { channel: "#tea", for_good: false }),
             ("!unplumb #tea", Wish::Unplumb { channel: "#tea", for_good: false }),
             ("optout #tea", Wish::Unplumb { channel: "#tea", for_good: true }),
             ("optin #tea", Wish::OptIn { channel: "#tea" }),
             ("unplumb", Wish::Help),
             ("yes", Wish::Help),
-            ("yes of course", Wish::Help),
+            ("yes abc234 hunter2", Wish::Answer { yes: true, code: "abc234", key: Some("hunter2") }),
+            ("yes of course it is", Wish::Help),
+            ("no abc234 never", Wish::Help),
             ("help", Wish::Help),
             ("hello there", Wish::Chat),
             ("", Wish::Chat),

@@ -3,7 +3,7 @@
 use super::{By, MOST_ASKED, MOST_VISITS, Request, Seen, Stage, Why, is_operator, seen};
 use crate::{
     bridge::{closing::Ending, directory::ChannelRef, dispatch::Core, keeper::Fact, network::Network},
-    config::Consenting,
+    config::{Consenting, Secret},
     model::{
         ChannelKey, Failure, Folded, IrcAction, LinkId, NetworkId, Profile, Reason, RosterMember, Source, TextKind,
     },
@@ -79,18 +79,32 @@ impl Core {
         }
     }
 
-    /// Somebody answers a request.
-    pub(in crate::bridge) async fn on_answer(&mut self, network: &NetworkId, source: &Source, code: &str, yes: bool) {
+    /// Somebody answers a request, perhaps with the channel's key.
+    pub(in crate::bridge) async fn on_answer(
+        &mut self,
+        network: &NetworkId,
+        source: &Source,
+        code: &str,
+        yes: bool,
+        key: Option<&str>,
+    ) {
         let code = code.to_ascii_lowercase();
         let known = self.requests.by_code.get(&code).filter(|request| request.network == *network);
-        match known.map(|request| &request.stage) {
-            Some(Stage::Waiting) => self.verify(network, source, Why::Answer { code, yes }).await,
-            Some(_) => self.tell_on_irc(network, &source.nick, vec!["That is being seen to.".to_owned()]).await,
-            None => {
-                let words = "I know no such request (any more).".to_owned();
-                self.tell_on_irc(network, &source.nick, vec![words]).await;
+        let words = match known.map(|request| &request.stage) {
+            None => "I know no such request (any more).",
+            Some(_) if key.is_some() && self.vault.is_none() => {
+                "This bridge keeps no keys: whoever runs it would have to set a key file (`[secrets] key_file`)."
             }
-        }
+            Some(_) if key.is_some_and(|key| key.starts_with(':') || key.contains([',', '\0'])) => {
+                "A channel's key has no comma in it and no colon before it."
+            }
+            Some(Stage::Waiting) => {
+                let key = key.map(|key| Secret::new(key.to_owned()));
+                return self.verify(network, source, Why::Answer { code, yes, key }).await;
+            }
+            Some(_) => "That is being seen to.",
+        };
+        self.tell_on_irc(network, &source.nick, vec![words.to_owned()]).await;
     }
 
     /// An operator wants the channel's bridge to end.
@@ -183,7 +197,7 @@ impl Core {
                 self.leave_visited(&key).await;
                 Some(format!("Only an operator of {channel} can decide that, and you have no op there now."))
             }
-            Why::Answer { code, yes: false } => {
+            Why::Answer { code, yes: false, .. } => {
                 let now = self.clock.now();
                 self.requests.declined.insert(key, now);
                 let text = format!("{nick}, an operator of {channel}, has said no.");
@@ -192,7 +206,14 @@ impl Core {
                     "I have said so, and ask nobody of {channel} for a day. For good: /msg {bot} optout {channel}"
                 ))
             }
-            Why::Answer { code, yes: true } | Why::Invitation { code } => {
+            Why::Answer { code, yes: true, key: told } => {
+                if let Some(request) = self.requests.by_code.get_mut(&code) {
+                    request.key = told.or(request.key.take());
+                }
+                self.agreed(&code, nick, by).await;
+                None
+            }
+            Why::Invitation { code } => {
                 self.agreed(&code, nick, by).await;
                 None
             }
@@ -302,12 +323,13 @@ impl Core {
         request.stage = Stage::Joining(nick.to_owned(), by);
         request.agreed = Some(nick.to_owned());
         let (bot, name) = (LinkId::bot(request.network.clone()), request.channel.clone());
+        let key = request.key.as_ref().map(|key| key.expose().to_owned());
         if was_in {
             self.bot_is_in(&bot, &name).await;
             return;
         }
         let command = self.delivery.command();
-        self.act(&bot, command, IrcAction::Join { channels: vec![ChannelKey { name, key: None }] }).await;
+        self.act(&bot, command, IrcAction::Join { channels: vec![ChannelKey { name, key }] }).await;
     }
 
     /// The bot is in a channel that isn't bridged (yet). True if it is to stay there.
@@ -349,24 +371,45 @@ impl Core {
                 && request.network == key.0
                 && network.fold(&request.channel) == key.1
         });
-        let Some(request) = code.and_then(|code| self.requests.by_code.get_mut(&code)) else { return false };
+        let Some(code) = code else { return false };
+        let Some(request) = self.requests.by_code.get_mut(&code) else { return false };
         let (Stage::Joining(nick, _) | Stage::Visiting(nick)) = std::mem::replace(&mut request.stage, Stage::Waiting)
         else {
             return false;
         };
         let (origin, channel) = (request.origin.clone(), request.channel.clone());
-        let text = format!("I can't join {channel}: {failure}. {}", hint(failure.reason, &bot, &channel));
+        let text = format!("I can't join {channel}: {failure}. {}", hint(failure.reason, &bot, &channel, &code));
         self.answer(&origin, &format!("refused-{:?}", failure.reason), text.clone());
         self.tell_on_irc(&key.0, &nick, vec![text]).await;
         self.stay_out(&key.0, channel).await;
         true
     }
 
+    /// A portal as it is stored: what is secret about it sealed.
+    fn sealed(&self, portal: Portal) -> Portal {
+        let key = portal.key.as_ref().zip(self.vault.as_ref());
+        let key = key.map(|(key, vault)| vault.seal(key, &sealed_for(&portal)));
+        Portal { key, ..portal }
+    }
+
+    /// A portal as it was before it was stored.
+    pub(in crate::bridge) fn unsealed(&self, portal: Portal) -> Portal {
+        let Some(sealed) = &portal.key else { return portal };
+        let key = self.vault.as_ref().and_then(|vault| vault.unseal(sealed, &sealed_for(&portal)));
+        if key.is_none() {
+            tracing::error!(
+                network = %portal.network, portal.channel = portal.channel,
+                "a channel's key can't be read: it was sealed under another `[secrets] key_file`; restore that file"
+            );
+        }
+        Portal { key, ..portal }
+    }
+
     /// The bot is in the channel with its operators' consent: the room is bridged.
     async fn bridged(&mut self, code: &str, nick: &str, by: By) {
         let Some(request) = self.requests.by_code.remove(code) else { return };
         let Some(network) = self.networks.get(&request.network) else { return };
-        let Request { origin, network: id, channel, .. } = request;
+        let Request { origin, network: id, channel, key, .. } = request;
         let (bot, name) = (self.bot_nick(network), network.config.name.clone());
         let consent = Consent { asked_by: origin.sender.clone(), agreed_by: nick.to_owned(), at: self.clock.now() };
         tracing::info!(portal.room = %origin.room, portal.channel = channel, network = %id, agreed_by = nick, "a room is plumbed");
@@ -375,12 +418,13 @@ impl Core {
             network: id.clone(),
             channel: channel.clone(),
             folded: network.fold(&channel),
-            key: None,
+            key: key.map(|key| key.expose().to_owned()),
             kind: PortalKind::Agreed,
             standing: Standing::Open,
             consent: Some(consent),
         };
-        let (keeper, journal, fact) = (self.keeper.clone(), self.journal.clone(), Fact::Portal(portal.clone()));
+        let (keeper, journal, fact) =
+            (self.keeper.clone(), self.journal.clone(), Fact::Portal(self.sealed(portal.clone())));
         Box::pin(self.begin_portal(portal)).await;
         let agreed = match by {
             By::Operator => format!("{nick}, an operator there, has agreed"),
@@ -400,9 +444,10 @@ impl Core {
 }
 
 /// What can be done about a channel that the bot can't join.
-fn hint(reason: Reason, bot: &str, channel: &str) -> String {
+fn hint(reason: Reason, bot: &str, channel: &str, code: &str) -> String {
     match reason {
-        Reason::InviteOnly | Reason::BadKey | Reason::ChannelFull => {
+        Reason::BadKey => format!("An operator of the channel can tell me its key: `/msg {bot} yes {code} KEY`."),
+        Reason::InviteOnly | Reason::ChannelFull => {
             format!("An operator of the channel can let me in: `/invite {bot} {channel}`.")
         }
         Reason::Banned => {
@@ -416,4 +461,9 @@ fn hint(reason: Reason, bot: &str, channel: &str) -> String {
             "I don't try again by myself; when that has changed, an operator can invite me: `/invite {bot} {channel}`."
         ),
     }
+}
+
+/// Whose a sealed key is.
+fn sealed_for(portal: &Portal) -> String {
+    format!("key of {} {}", portal.network, portal.folded.as_str())
 }

@@ -40,6 +40,7 @@ impl Core {
             asked: Vec::new(),
             agreed: None,
             visits: 0,
+            key: None,
         };
         self.requests.by_code.insert(code.clone(), request);
         let (input, of) = (self.input.clone(), code.clone());

@@ -15,7 +15,10 @@ use ruma::{EventId, RoomId};
 use sha2::{Digest as _, Sha256};
 
 use super::{delivery::Origin, directory::ChannelRef};
-use crate::model::{Folded, Isupport, Millis, NetworkId, Profile};
+use crate::{
+    config::Secret,
+    model::{Folded, Isupport, Millis, NetworkId, Profile},
+};
 
 /// Requests that may be pending on a network: each of them writes to people there.
 const MOST_REQUESTS: usize = 20;
@@ -44,6 +47,8 @@ pub(super) struct Request {
     /// Who has agreed, where the bot could not come in all the same.
     agreed: Option<String>,
     visits: u8,
+    /// The channel's key, as an operator has told it.
+    key: Option<Secret>,
 }
 
 /// How far a request has come.
@@ -91,7 +96,7 @@ impl Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
     /// They answered a request.
-    Answer { code: String, yes: bool },
+    Answer { code: String, yes: bool, key: Option<Secret> },
     /// They invited the bot for a request.
     Invitation { code: String },
     /// They want the channel's bridge to end; and, perhaps, that there be no other.
@@ -229,7 +234,7 @@ mod tests {
     fn what_is_looked_up_is_bounded_and_answered_once() {
         let network: NetworkId = "net".parse().unwrap();
         let nick = |n: usize| crate::model::CaseMapping::Ascii.fold(&format!("nick{n}"));
-        let why = Why::Answer { code: "x".into(), yes: true };
+        let why = Why::Answer { code: "x".into(), yes: true, key: None };
         let mut requests = Requests::default();
         assert!((0..MOST_CHECKS).all(|n| requests.check(&network, nick(n), why.clone())));
         assert!(!requests.check(&network, nick(MOST_CHECKS), why.clone()));
