@@ -239,8 +239,14 @@ impl Core {
         self.networks.values().find_map(|network| {
             let channel = network.channel_of(alias)?;
             let key = (network.id.clone(), channel);
-            (network.config.portals.join_by_alias && !self.opted_out.contains(&key)).then_some(key)
+            self.may_have_room(&key).then_some(key)
         })
+    }
+
+    /// Whether a channel may have a room made for it, by the configuration and by its operators' word.
+    pub(super) fn may_have_room(&self, key: &ChannelRef) -> bool {
+        let allowed = |network: &Network| network.config.portals.allows(key.1.as_str(), network.isupport.casemapping);
+        self.networks.get(&key.0).is_some_and(allowed) && !self.opted_out.contains(key)
     }
 
     /// A portal's room was made (or not).
@@ -337,7 +343,7 @@ impl Core {
 
     /// A channel's alias, where it leads or would lead to a room that anybody may join (R18).
     fn location(&self, network: &NetworkId, channel: &Folded, alias: ruma::OwnedRoomAliasId) -> Option<Location> {
-        self.networks.get(network)?.config.portals.join_by_alias.then(|| {
+        self.may_have_room(&(network.clone(), channel.clone())).then(|| {
             let fields = [("network", network.as_str()), ("channel", channel.as_str())];
             let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
             Location::new(alias, "irc".into(), fields.into())

@@ -139,6 +139,43 @@ async fn aliases_that_may_not_be_joined_lead_nowhere(ircd: IrcdConfig) {
     }
 }
 
+/// Rooms are made for those channels that the operator allows, and `!join` says where they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r29_rooms_are_made_for_allowed_channels_alone() {
+    let world = World::with(IrcdConfig::modern(), |network| {
+        network.join_by_alias().set("portals", "channels", r##"["#milk*", "#Honey"]"##).set(
+            "portals",
+            "exclude_channels",
+            r##"["#*-ops"]"##,
+        )
+    })
+    .await;
+    for channel in ["#milk-ops", "#cream", "#milkops-ops"] {
+        assert_eq!(try_join(&world.alice, &alias(channel)).await.expect_err(channel).status, 404);
+    }
+    let control = world.alice.create_room(json!({ "is_direct": true, "invite": ["@footbridge:hs.test"] })).await;
+    let expect_answer = async |answer: &str| {
+        let is_there = |timeline: &[std::sync::Arc<crate::support::Event>]| {
+            timeline.iter().any(|event| event.body().contains(answer)).then_some(())
+        };
+        world.alice.wait_for(&control, answer, is_there).await;
+    };
+    expect_answer("I am an IRC bridge").await;
+    for (words, answer) in [
+        ("join #honey", "Join #irc_net_#honey:hs.test"),
+        ("!join net #cream", "makes no room for #cream on net"),
+        ("!irc join #milk-ops", "makes no room for #milk-ops"),
+        ("join #a,b", "is no name that a channel on net could have"),
+    ] {
+        world.alice.say(&control, words).await;
+        expect_answer(answer).await;
+    }
+    for channel in ["#honey", "#milk", "#milkshake"] {
+        world.alice.join(&alias(channel)).await;
+        world.ircd.expect_on_channel(ALICE, channel).await;
+    }
+}
+
 /// Queries and third-party lookups, over HTTP as a homeserver asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_homeserver_may_ask_about_people_and_channels() {

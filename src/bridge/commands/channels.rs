@@ -27,6 +27,8 @@ impl Core {
             format!("This bridge makes no rooms on demand for channels on {name}.")
         } else if self.opted_out.contains(&key) {
             format!("The operators of {channel} don't want it to be bridged.")
+        } else if !self.may_have_room(&key) {
+            format!("This bridge makes no room for {channel} on {name}.")
         } else {
             match network.alias_of(&key.1) {
                 Some(alias) => format!("Join {alias}: that is the room of {channel} on {name}."),

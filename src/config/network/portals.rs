@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::reader::{Section, Source},
-    model::NetworkId,
-    translate::AliasTemplate,
+    model::{CaseMapping, NetworkId},
+    translate::{self, AliasTemplate},
 };
 
 use super::{Network, overlapping, wrong};
@@ -15,17 +15,36 @@ use super::{Network, overlapping, wrong};
 pub struct Portals {
     /// Whether joining an alias makes the room of that channel. Default false.
     pub join_by_alias: bool,
+    /// The channels for which rooms may be made: patterns in which `*` is anything and `?` one character. Default `["*"]`.
+    pub channels: Vec<String>,
+    /// Those of them for which none may be made all the same. Default: none.
+    pub exclude_channels: Vec<String>,
     /// The aliases, from `{network}` (its id) and `{channel}` (with its `#`). Default `irc_{network}_{channel}`,
     /// as in `#irc_libera_#rust:example.org`.
     pub alias: AliasTemplate,
 }
 
 impl Portals {
+    /// Whether a channel may have a room made for it.
+    #[must_use]
+    pub fn allows(&self, channel: &str, mapping: CaseMapping) -> bool {
+        let channel = mapping.fold(channel);
+        let fits = |pattern: &String| translate::glob(mapping.fold(pattern).as_str(), channel.as_str());
+        self.join_by_alias && self.channels.iter().any(fits) && !self.exclude_channels.iter().any(fits)
+    }
+
     pub(super) fn read(section: &Section<'_>, network: &NetworkId) -> Option<Self> {
         let join_by_alias = section.key("join_by_alias").or(false).get();
+        let channels = section.key("channels").or_else(|| vec!["*".to_owned()]).get();
+        let exclude_channels = section.key("exclude_channels").or_else(Vec::new).get();
         let alias = section.key("alias").or_text("irc_{network}_{channel}");
         let alias = alias.parse(|text: String| alias_of(&text, network)).get();
-        Some(Self { join_by_alias: join_by_alias?, alias: alias? })
+        Some(Self {
+            join_by_alias: join_by_alias?,
+            channels: channels?,
+            exclude_channels: exclude_channels?,
+            alias: alias?,
+        })
     }
 }
 
