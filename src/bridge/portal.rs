@@ -47,8 +47,9 @@ impl Core {
                 let query = query.clone();
                 self.say_in_query(&query, event, origin).await;
             }
-            // What isn't meant for us there.
-            RoomKind::Control(_) | RoomKind::Guest(_) => self.journal.settle_matrix(origin.key).await,
+            RoomKind::Control(_) => self.on_control_message(event, origin).await,
+            // It isn't meant for us.
+            RoomKind::Guest(_) => self.journal.settle_matrix(origin.key).await,
             // Everybody there has been told that its bridge ends.
             RoomKind::Unknown if self.closing.contains_key(&event.room_id) => {
                 self.journal.settle_matrix(origin.key).await;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{Failure, IrcAction, LinkId, MatrixKey, NetworkId, Reason, TextKind},
-    translate::irc_to_matrix,
+    translate::{irc_to_matrix, matrix_to_irc},
 };
 
 /// What the bot says to whoever writes to it on Matrix.
@@ -241,5 +241,16 @@ impl Core {
         }
         self.directory.remove_control(user);
         self.keeper.note(Fact::NoControlRoom(room.to_owned()));
+    }
+
+    /// Something said to the bot that is no command. Only what people say is answered: two bots that answer each other's
+    /// notices never end.
+    pub(super) async fn on_control_message(&mut self, event: &Event<'_>, origin: &Origin) {
+        let said = matrix_to_irc::message(event.content, usize::MAX);
+        if matches!(said, Ok(Some(text)) if text.kind != TextKind::Notice) {
+            let lane = self.control_lane(&event.sender);
+            lane.push(Job::Notice { text: HELP.to_owned(), txn: format!("fbh{}", event.id) });
+        }
+        self.journal.settle_matrix(origin.key).await;
     }
 }

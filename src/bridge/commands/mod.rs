@@ -60,6 +60,10 @@ impl Core {
             Ok(Command::Join { network, channel }) => self.join_channel(origin, &network, &channel),
             Ok(Command::Help(entry)) => self.help(origin, entry),
             Ok(Command::Status) => self.status(origin),
+            // Who merely talks to the bot learns what it is.
+            Err(problem) if matches!(self.directory.kind(&origin.room), RoomKind::Control(_)) => {
+                self.answer(origin, "wrong", format!("I am an IRC bridge. {problem}"));
+            }
             Err(problem) => self.answer(origin, "wrong", problem),
         }
         self.journal.settle_matrix(origin.key).await;
