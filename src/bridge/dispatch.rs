@@ -85,8 +85,6 @@ pub(crate) enum Input {
     PortalEnds(Ending),
     /// All of ours have left a room whose bridge has ended.
     RoomLeft(OwnedRoomId),
-    /// The bot is in a room that isn't known and has no alias of ours.
-    Guest(OwnedRoomId),
     /// Time to try a channel again that the bot was refused from.
     BotRetries(ChannelRef),
     /// The homeserver asks for an alias, and waits.
@@ -191,7 +189,6 @@ impl Core {
             Input::RequestExpires(code) => self.on_request_expires(&code).await,
             Input::PortalEnds(ending) => self.on_portal_ends(ending).await,
             Input::RoomLeft(room) => self.on_room_left(&room),
-            Input::Guest(room) => self.put_guest(room),
             Input::AliasDone { channel, made, portal } => self.on_alias_done(&channel, made, portal).await,
             Input::BotRetries(channel) => self.join_with_bot(&channel).await,
             Input::GreetingOverdue(network) => self.on_greeting(&network).await,

@@ -35,6 +35,7 @@ impl Core {
     /// A message in any room that we are in.
     pub(super) async fn on_message(&mut self, event: &Event<'_>, origin: &Origin) {
         if let Some(words) = self.command_in(event) {
+            self.put_guest(event.room_id.clone());
             return self.on_command(&words, event, origin).await;
         }
         match self.directory.kind(&event.room_id) {

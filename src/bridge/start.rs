@@ -393,8 +393,6 @@ async fn find_ours(outbox: &Outbox, input: &mpsc::Sender<Input>, known: &HashSet
             for alias in outbox.persist(|| outbox.matrix.local_aliases(&room, None)).await? {
                 let _ = input.send(Input::Found { room: room.clone(), alias }).await;
             }
-            // Unless it was one of ours.
-            let _ = input.send(Input::Guest(room)).await;
         }
         Ok::<_, MatrixError>(())
     };

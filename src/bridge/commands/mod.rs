@@ -37,8 +37,9 @@ impl Core {
         let place = match self.directory.kind(&event.room_id) {
             RoomKind::Control(_) => Place::Control,
             RoomKind::Portal(_) => Place::Portal,
-            RoomKind::Guest(_) => Place::Guest,
-            RoomKind::Query(_) | RoomKind::Unknown => return None,
+            // After a restart the bot doesn't know where it is a guest, until it is spoken to.
+            RoomKind::Guest(_) | RoomKind::Unknown => Place::Guest,
+            RoomKind::Query(_) => return None,
         };
         if event.kind != "m.room.message" {
             return None;
